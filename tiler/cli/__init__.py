@@ -1,0 +1,46 @@
+"""The command line: one file a command; each translates, delegates and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tiler.cli.demo import demo
+from tiler.cli.info import info
+from tiler.cli.render import render
+from tiler.errors import TilerError
+from tiler.version import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tiler")
+def cli() -> None:
+    """Neural style transfer at poster size.
+
+    \b
+    tiler demo                                    the mission in one command, on real pictures
+    tiler render MAP PHOTO -o POSTER              the map rendered in the photo's look
+    tiler render MAP PHOTO -o POSTER --long-edge 16384
+    tiler info POSTER.zarr                        what a job is and how far it came
+
+    Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
+    """
+
+
+for command in (render, info, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend become one line and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TilerError as error:
+        click.echo(f"tiler: {error}", err=True)
+        sys.exit(error.exit_code)

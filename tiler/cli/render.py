@@ -1,0 +1,33 @@
+"""`tiler render`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.progress import make_progress
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("content", required=False, metavar="CONTENT")
+@click.argument("styles", nargs=-1, metavar="STYLE...")
+@click.option("-o", "--output", metavar="POSTER", help="Where the poster goes: .png .tif .jpg .webp ...")
+@click.option("--job", "job_file", metavar="FILE.toml", help="Options from a file; the command line wins.")
+@click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
+@config_options
+def render(job_file: str | None, force_new: bool, quiet: bool, log_json: bool, **given: Any) -> None:
+    """Render CONTENT in the look of STYLE (one picture or several).
+
+    The same command again goes on where an earlier run stopped. State is kept in a folder beside the poster
+    (POSTER.zarr), which is also an OME-Zarr image.
+    """
+    config = build_config(given, job_file)
+    from tiler.render import render as run  # torch and dask are worth loading only once the options are right
+
+    with make_progress(quiet, log_json) as progress:
+        result = run(config, progress, force_new)
+        progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})

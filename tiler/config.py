@@ -1,0 +1,183 @@
+"""RenderConfig: the one source of options, defaults and allowed values for Python, the command line and job files."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import ConfigError
+
+LOOK, WORK, RUN = "Look", "How it is computed", "Where it runs"
+
+
+def _option(
+    default: Any,
+    help: str,
+    group: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    metavar: str | None = None,
+) -> Any:
+    meta = dict(help=help, group=group, low=low, high=high, choices=choices, metavar=metavar)
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Everything a user may say about a render. None means: derived when the render starts, and stored with the job.
+
+    Every field is a command-line option (`long_edge` is `--long-edge`) and a key of a job file. Weights have no unit:
+    each term of the objective is a relative error or a mean per pixel (see `tiler.style.losses`).
+
+    Raises ConfigError naming the field, its value and what is allowed.
+    """
+
+    content: str = field(metadata=dict(help="Picture that gives the layout.", group=None))
+    styles: tuple[str, ...] = field(metadata=dict(help="Picture(s) that give the look.", group=None))
+    output: str = field(metadata=dict(help="The poster: .png .tif .jpg .webp ...", group=None))
+
+    long_edge: int = _option(1024, "Poster's longer side in pixels.", LOOK, 1, 2**20, metavar="PX")
+    style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
+    content_weight: float = _option(0.1, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
+    tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
+    style_scale: float = _option(1.0, "Size of the style's features relative to the poster.", LOOK, 0.01, 100)
+    style_blend_weights: tuple[float, ...] | None = _option(
+        None, "Share of each style, e.g. 2,1; default: equal.", LOOK, 0, metavar="W,..."
+    )
+    init: str = _option("content", "Start from: content, noise or a picture file.", LOOK, metavar="content|noise|FILE")
+    seed: int = _option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
+
+    steps: tuple[int, ...] | None = _option(
+        None, "Optimiser steps: one number, or one per level, coarsest first.", WORK, 0, 10**6, metavar="N,..."
+    )
+    levels: int | None = _option(None, "Number of pyramid levels; default: from --min-edge.", WORK, 1, 24)
+    min_edge: int = _option(128, "Longer side of the coarsest level, at least.", WORK, 1, metavar="PX")
+    optimizer: str = _option("adam", "lbfgs is used where a level fits one tile.", WORK, choices=("adam", "lbfgs"))
+    learning_rate: float = _option(
+        0.03, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
+    )
+    pooling: str = _option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
+    content_layers: tuple[str, ...] = _option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
+    style_layers: tuple[str, ...] = _option(
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        "Layers whose statistics are compared with the style's.",
+        WORK,
+        metavar="L,...",
+    )
+    weights: str = _option("bundled", "The backbone's weights.", WORK, metavar="bundled|torchvision|FILE")
+    precision: str = _option(
+        "auto", "Number type inside the backbone.", WORK, choices=("auto", "fp32", "bf16", "fp16", "fp64")
+    )
+    mode: str = _option(
+        "fast",
+        "exact equals the untiled optimiser; fast shares statistics once a round.",
+        WORK,
+        choices=("fast", "exact"),
+    )
+    steps_per_round: int | None = _option(
+        None, "Steps between two exchanges of statistics (fast mode).", WORK, 1, 10**6
+    )
+    tile: int | None = _option(None, "Largest tile core; default: from the memory.", WORK, 16, 65536, metavar="PX")
+    feather: int | None = _option(None, "Overlap with neighbours, each side.", WORK, 0, 4096, metavar="PX")
+    halo: int | None = _option(None, "Context read around a tile.", WORK, 0, 4096, metavar="PX")
+
+    store: str | None = _option(
+        None, "Where the job's state lives; default: beside the poster.", RUN, metavar="DIR|URL"
+    )
+    workers: int | None = _option(None, "Worker processes; default: one per GPU, or one.", RUN, 1, 1024)
+    threads: int | None = _option(None, "CPU threads per worker; default: cores / workers.", RUN, 1, 1024)
+    device: str = _option("auto", "Where tiles are computed.", RUN, choices=("auto", "cpu", "cuda"))
+    scheduler: str | None = _option(None, "Address of a running Dask cluster.", RUN, metavar="tcp://HOST:PORT")
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for item in fields(self):
+            value = _checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
+            object.__setattr__(self, item.name, value)
+        if not self.styles:
+            raise ConfigError("styles: at least one style picture is needed")
+        if self.style_weight == self.content_weight == self.tv_weight == 0:
+            raise ConfigError("style_weight, content_weight and tv_weight are all 0; at least one must be above 0")
+        if not self.style_layers:
+            raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
+        if self.content_weight > 0 and not self.content_layers:
+            raise ConfigError("content_layers is empty but content_weight is above 0")
+        blend = self.style_blend_weights
+        if blend is not None and (len(blend) != len(self.styles) or sum(blend) == 0):
+            raise ConfigError(
+                f"style_blend_weights = {list(blend)}; allowed: one per style ({len(self.styles)}), not all 0"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; tuples become lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str = "job") -> RenderConfig:
+        """Build from plain values. Raises ConfigError for unknown keys (with the nearest known) and missing ones."""
+        names = [item.name for item in fields(cls)]
+        for key in values:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, 1)
+                raise ConfigError(f"{source}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        for item in fields(cls):
+            if item.default is MISSING and item.name not in values:
+                raise ConfigError(f"{source}: '{item.name}' is missing")
+        return cls(**values)
+
+
+def read_job_file(path: str | Path) -> dict[str, Any]:
+    """The keys of a TOML job file. Raises ConfigError when it cannot be read or is not TOML."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"--job {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"--job {path}: not a TOML file: {error}") from None
+
+
+def _checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
+    """`value` as the hinted type and within its range, or ConfigError."""
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if typing.get_origin(hint) is tuple:
+        items = [value] if isinstance(value, str | int | float) else value
+        if not isinstance(items, list | tuple):
+            raise ConfigError(f"{name} = {value!r}; allowed: a list")
+        return tuple(_checked(name, item, typing.get_args(hint)[0], meta) for item in items)
+    return _checked_one(name, value, hint, meta)
+
+
+def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> Any:
+    if isinstance(value, Path) and kind is str:
+        value = str(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        words = {int: "a whole number", float: "a number", str: "a text"}
+        raise ConfigError(f"{name} = {value!r}; allowed: {words[kind]}")
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ConfigError(f"{name} = {value!r}; allowed: a text that is not empty")
+    if meta.get("choices") and value not in meta["choices"]:
+        near = difflib.get_close_matches(str(value), meta["choices"], 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{name} = {value!r}; allowed: {', '.join(meta['choices'])}{hint}")
+    low, high = meta.get("low"), meta.get("high")
+    if isinstance(value, int | float) and not (
+        math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+    ):
+        allowed = f"{low} or more" if high is None else f"{low} to {high}"
+        raise ConfigError(f"{name} = {value}; allowed: {allowed}")
+    return value

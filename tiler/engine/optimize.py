@@ -1,0 +1,155 @@
+"""Measure and relax one tile: tensors in, tensors out. No store, no scheduler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tiler.geometry import Rect
+from tiler.style.backbone import Backbone, deepest
+from tiler.style.grams import GramSums, measure
+from tiler.style.losses import Objective
+
+BETAS = (0.9, 0.99)
+EPSILON = 1e-8
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class TileState:
+    """The pixels a tile may change and Adam's moments for them: [3, h, w] each, over the tile's blend area."""
+
+    pixels: torch.Tensor
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TileLosses:
+    """A tile's part of the level's loss at its last step. style: the layers' relative errors as this tile foresees
+    them for the whole level; content and tv: sums over the core, which add up over tiles."""
+
+    style: dict[str, float]
+    content: float
+    tv: float
+
+
+def step_rate(step: int, steps: int, peak: float) -> float:
+    """Learning rate of update `step` (0-based) of a level: linear warm-up, then a cosine down to nearly 0.
+
+    Adam's first updates move every pixel by the full rate, whatever the gradient; the warm-up keeps that shock small.
+    """
+    warm_up = min(WARM_UP, steps // 4)
+    if step < warm_up:
+        return peak * (step + 1) / (warm_up + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+
+
+def content_features(backbone: Backbone, content: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Features of the content over the read area, [C, h, w] per layer."""
+    if not layers:
+        return {}
+    activations = backbone.forward(content, to=deepest(layers))
+    return {layer: activations[layer] for layer in layers}
+
+
+class TileProblem:
+    """One tile's view of the level's objective while the other tiles stand still.
+
+    pixels: [3, h, w], the read area; changed in place over `blend` only. core, blend: in the read area's pixels.
+    total: the level's normalised Grams at the start of the round; reported: this tile's own, as they entered `total`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        objective: Objective,
+        pixels: torch.Tensor,
+        content: dict[str, torch.Tensor],
+        core: Rect,
+        blend: Rect,
+        total: dict[str, torch.Tensor],
+        reported: dict[str, torch.Tensor],
+    ) -> None:
+        self._backbone, self._objective = backbone, objective
+        self._content, self._core, self._blend = content, core, blend
+        self._total, self._reported = total, reported
+        self.pixels = pixels
+
+    @property
+    def state_pixels(self) -> torch.Tensor:
+        """View of the pixels this tile may change."""
+        return self.pixels[(slice(None), *self._blend.slices)]
+
+    def loss(self, losses: TileLosses) -> float:
+        """The objective's value, for a tile that is the whole level."""
+        style = sum(losses.style.values()) / len(losses.style)
+        return self._objective.style_weight * style + losses.content + losses.tv
+
+    def evaluate(self) -> tuple[torch.Tensor, GramSums, TileLosses]:
+        """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels."""
+        objective = self._objective
+        activations = self._backbone.forward(self.pixels)
+        sums = measure(activations, objective.style_layers, self._core)
+        # Per pixel, as if every tile moved as this one does. Counting the tile's own share only makes every tile
+        # correct the whole error alone: the sum overshoots by the number of tiles.
+        expected = {
+            layer: self._total[layer] + (own - self._reported[layer]) for layer, own in sums.normalised().items()
+        }
+        errors, slopes = objective.style_terms(expected)
+        gradient, content_loss = objective.features_gradient(activations, slopes, self._content, self._core)
+        tv_gradient, tv_loss = objective.smoothness(self.pixels, self._core)
+        gradient = tv_gradient.add_(gradient.to(tv_gradient.dtype))[(slice(None), *self._blend.slices)]
+        return gradient, sums, TileLosses(errors, content_loss, tv_loss)
+
+
+def relax(
+    problem: TileProblem,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    start: int,
+    rates: Sequence[float],
+    on_step: Callable[[int, TileLosses], None] = lambda step, losses: None,
+) -> tuple[TileState, GramSums, TileLosses]:
+    """One round of Adam (Kingma & Ba 2015) on one tile, pixels kept in 0..1.
+
+    first, second: moments [3, h, w] over the blend area, changed in place. start: updates already done on this level.
+    rates: one learning rate per update. The returned sums and losses are those before the last update.
+    """
+    (beta1, beta2), pixels = BETAS, problem.state_pixels
+    for step, rate in enumerate(rates, start + 1):
+        gradient, sums, losses = problem.evaluate()
+        first.lerp_(gradient, 1 - beta1)
+        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        scale = second.div(1 - beta2**step).sqrt_().add_(EPSILON)
+        pixels.addcdiv_(first, scale, value=-rate / (1 - beta1**step)).clamp_(0, 1)
+        on_step(step, losses)
+    return TileState(pixels, first, second), sums, losses
+
+
+def relax_lbfgs(
+    problem: TileProblem, steps: int, on_step: Callable[[int, TileLosses], None] = lambda step, losses: None
+) -> tuple[TileState, GramSums, TileLosses]:
+    """The whole level by L-BFGS (Liu & Nocedal 1989), for a tile that is the whole level. Moments come back as 0."""
+    pixels = problem.state_pixels
+    latest: list[tuple[GramSums, TileLosses]] = []
+    free = torch.nn.Parameter(pixels.clone())
+    optimizer = torch.optim.LBFGS([free], lr=1, max_iter=1, history_size=20)
+
+    def closure() -> float:
+        pixels.copy_(free.detach())
+        gradient, sums, losses = problem.evaluate()
+        free.grad = gradient.contiguous()
+        latest[:] = [(sums, losses)]
+        return problem.loss(losses) * pixels[0].numel()
+
+    for step in range(1, steps + 1):
+        optimizer.step(closure)
+        on_step(step, latest[0][1])
+        with torch.no_grad():
+            free.clamp_(0, 1)
+    pixels.copy_(free.detach())
+    return TileState(pixels, torch.zeros_like(pixels), torch.zeros_like(pixels)), *latest[0]

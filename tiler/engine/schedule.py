@@ -1,0 +1,107 @@
+"""Run functions on workers. The only file that imports dask; it knows functions and arguments, not tiles."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed, get_worker
+
+from tiler.errors import ConfigError, RenderError, TilerError
+
+TOPIC = "tiler"
+_IN_FLIGHT = 2
+_RETRIES = 2
+_SETTINGS = {"distributed.logging.distributed": "critical", "distributed.comm.timeouts.connect": "15s"}
+
+
+def report(event: dict[str, Any]) -> None:
+    """Send a small dict from a running task to the pool's `on_report` handler."""
+    get_worker().log_event(TOPIC, event)
+
+
+class Pool:
+    """Workers of one render: our own processes on this machine, or a running cluster.
+
+    Raises ConfigError when the cluster cannot be reached and RenderError when a task fails for good.
+    """
+
+    def __init__(self, scheduler: str | None, workers: int, threads: int, gpus: list[str]) -> None:
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(dask.config.set(_SETTINGS))
+        try:
+            self._client = self._connect(scheduler) if scheduler else self._start(workers, threads, gpus)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _connect(self, scheduler: str) -> Client:
+        try:
+            return self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ConfigError(f"--scheduler {scheduler}: no cluster answers: {error}") from None
+
+    def _start(self, workers: int, threads: int, gpus: list[str]) -> Client:
+        specs = {}
+        for i in range(workers):
+            env: dict[str, str] = {}
+            if gpus:
+                env["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+            # No memory limit of dask's: tiles are sized to fit, and its guess of what is free would pause them.
+            options = {"nthreads": 1, "env": env, "memory_limit": 0, "dashboard": False, "silence_logs": 50}
+            specs[i] = {"cls": Nanny, "options": {**options, "host": "127.0.0.1"}}
+        # What a worker inherits at birth. Dask's own choice, one thread and memory handed back after every free, would
+        # slow torch down: its large buffers come and go each step and should stay mapped.
+        birth = {"OMP_NUM_THREADS": threads, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_MMAP_THRESHOLD_": 2**34}
+        self._stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": birth}))
+        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+        cluster = self._stack.enter_context(SpecCluster(specs, scheduler, silence_logs=50))
+        return self._stack.enter_context(Client(cluster, set_as_default=False))
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._stack.close()
+
+    @property
+    def workers(self) -> int:
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Have `handler` called, on another thread, with what running tasks report."""
+        self._client.subscribe_topic(TOPIC, lambda event: handler(event[1]))
+
+    def run(
+        self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]
+    ) -> Iterator[dict[str, Any]]:
+        """Call `function` once for each tuple, a bounded number at a time; results come as they are ready."""
+        waiting = iter(arguments)
+        running = as_completed(loop=self._client.loop)
+        for one in itertools.islice(waiting, _IN_FLIGHT * self.workers):
+            running.add(self._submit(function, one))
+        for future in running:
+            yield self._result(future)
+            for one in itertools.islice(waiting, 1):
+                running.add(self._submit(function, one))
+
+    def _submit(self, function: Callable[..., dict[str, Any]], one: tuple[Any, ...]) -> Any:
+        return self._client.submit(function, *one, pure=False, retries=_RETRIES)
+
+    def _result(self, future: Any) -> dict[str, Any]:
+        try:
+            return future.result()
+        except TilerError:
+            raise
+        except Exception as error:
+            where = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+            raise RenderError(f"a task failed {_RETRIES + 1} times; the store keeps finished work. {where}") from error
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

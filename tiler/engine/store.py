@@ -1,0 +1,239 @@
+"""The store: one zarr 3 group is one job, and all that resuming it needs. The only file that imports zarr.
+
+    /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
+    /levels/K/content        the content at this level's size, uint16
+    /levels/K/image          the finished level (c, y, x), one chunk per core
+    /levels/K/patches        [2 slots, tiles, 9, h, w]: pixels and Adam's two moments of each tile's blend area
+    /levels/K/grams/LAYER    [2, tiles, C, C] Gram sums of the cores; totals/LAYER [2, C, C] normalised over the level
+    /levels/K/marks          [2 phases, 2, tiles]: which state a slot holds, written after the data
+    /styles/K/S/...          picture, grams and totals of style S at level K's scale
+
+State k of a level (after k rounds) lives in slot k % 2, so a round never overwrites what it reads. Every chunk has one
+writer: a tile's own task, or the client. Chunks end in a CRC32C, which zarr checks when it reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from tiler.errors import StoreError
+from tiler.geometry import Rect, Tile, TileGrid
+
+PATCHED, MEASURED = 0, 1
+_PICTURE_CHUNK = 512
+_PATCH_CHUNK = 288
+_UINT16 = np.float32(65535)
+
+
+def _plain() -> tuple[Any, ...]:
+    return (Crc32cCodec(),)
+
+
+def _packed() -> tuple[Any, ...]:
+    return (BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec())
+
+
+class RenderStore:
+    """Named reads and writes of a job's state. Instances are cheap; tasks open their own."""
+
+    def __init__(self, url: str, root: zarr.Group) -> None:
+        self.url, self._root = url, root
+        self._arrays: dict[str, zarr.Array] = {}
+
+    @classmethod
+    def create(cls, url: str, attributes: Mapping[str, Any], overwrite: bool = False) -> RenderStore:
+        """Start a store. Raises StoreError when something is there already or the place cannot be written."""
+        folder = Path(url)
+        if not overwrite and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+            raise StoreError(f"store {url}: exists and is not a job; choose an empty or new folder")
+        try:
+            root = zarr.create_group(store=url, overwrite=overwrite, attributes={"tiler": dict(attributes)})
+        except (OSError, ValueError, zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
+            raise StoreError(f"store {url}: cannot be created: {_line(error)}") from None
+        return cls(url, root)
+
+    @classmethod
+    def open(cls, url: str, writable: bool = True) -> RenderStore:
+        """Open a job's store. Raises StoreError when there is none, or something else."""
+        try:
+            root = zarr.open_group(store=url, mode="r+" if writable else "r", zarr_format=3)
+        except (OSError, ValueError, KeyError, zarr.errors.GroupNotFoundError) as error:
+            raise StoreError(f"store {url}: no readable job there: {_line(error)}") from None
+        if "tiler" not in root.attrs:
+            raise StoreError(f"store {url}: a zarr group, but not one of tiler's")
+        return cls(url, root)
+
+    @staticmethod
+    def exists(url: str) -> bool:
+        try:
+            zarr.open_group(store=url, mode="r", zarr_format=3)
+        except (OSError, ValueError, KeyError, zarr.errors.GroupNotFoundError):
+            return False
+        return True
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return json.loads(json.dumps(self._root.attrs["tiler"]))
+
+    def update(self, **values: Any) -> None:
+        """Merge values into the job's attributes (client only)."""
+        self._root.attrs["tiler"] = {**self.attributes, **values}
+
+    def publish(self, ome: Mapping[str, Any]) -> None:
+        """Write OME-Zarr metadata beside the job's own."""
+        self._root.attrs["ome"] = dict(ome)
+
+    def has(self, path: str) -> bool:
+        return path in self._root
+
+    def _array(self, path: str) -> zarr.Array:
+        if path not in self._arrays:
+            try:
+                array = self._root[path]
+            except KeyError:
+                raise StoreError(f"store {self.url}: {path} is missing") from None
+            assert isinstance(array, zarr.Array)
+            self._arrays[path] = array
+        return self._arrays[path]
+
+    def _create(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, **kwargs: Any) -> None:
+        if path not in self._root:
+            self._root.create_array(path, shape=shape, chunks=chunks, dtype=dtype, **kwargs)
+
+    # Pictures -----------------------------------------------------------------------------------------------------
+
+    def write_picture(self, path: str, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
+        """Stream bands [3, rows, width] in 0..1 into a 16-bit array; a picture that was completed before is kept."""
+        if self.has_picture(path):
+            return
+        chunks = (3, min(_PICTURE_CHUNK, height), min(_PICTURE_CHUNK, width))
+        self._create(path, (3, height, width), chunks, "uint16", compressors=_packed())
+        array, y = self._array(path), 0
+        for band in bands:
+            array[:, y : y + band.shape[1]] = np.rint(np.clip(band, 0, 1) * _UINT16).astype(np.uint16)
+            y += band.shape[1]
+        array.attrs["complete"] = True
+
+    def has_picture(self, path: str) -> bool:
+        return path in self._root and bool(self._root[path].attrs.get("complete"))
+
+    def read_picture(self, path: str, rect: Rect) -> np.ndarray:
+        """[3, h, w] float32 in 0..1."""
+        return np.asarray(self._array(path)[(slice(None), *rect.slices)], np.float32) / _UINT16
+
+    def picture_bands(self, path: str) -> Iterator[np.ndarray]:
+        """The whole picture, top to bottom: [3, rows, width] float32."""
+        _, height, width = self._array(path).shape
+        for y in range(0, height, _PICTURE_CHUNK):
+            yield self.read_picture(path, Rect(y, 0, min(y + _PICTURE_CHUNK, height), width))
+
+    picture_rows = _PICTURE_CHUNK
+
+    # State of a level ---------------------------------------------------------------------------------------------
+
+    def create_level(self, level: int, grid: TileGrid, dtype: str) -> None:
+        path, (height, width), tiles = f"levels/{level}", grid.patch_shape, len(grid)
+        chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
+        self._create(
+            f"{path}/patches",
+            (2, tiles, 9, height, width),
+            (1, 1, 3, *chunk),
+            dtype,
+            compressors=_plain(),
+            fill_value=0,
+        )
+        self._create(f"{path}/losses", (2, tiles, 2), (1, 1, 2), "float64", compressors=_plain(), fill_value=0)
+        core = (3, min(grid.core_height, grid.height), min(grid.core_width, grid.width))
+        self._create(
+            f"{path}/image",
+            (3, grid.height, grid.width),
+            core,
+            dtype,
+            compressors=_packed(),
+            dimension_names=("c", "y", "x"),
+        )
+
+    def create_statistics(self, path: str, tiles: int, channels: Mapping[str, int], dtype: str) -> None:
+        """Room for Gram sums of `tiles` tiles under `path`, two slots; channels: per layer."""
+        for layer, c in channels.items():
+            self._create(f"{path}/grams/{layer}", (2, tiles, c, c), (1, 1, c, c), dtype, compressors=_plain())
+            self._create(f"{path}/totals/{layer}", (2, c, c), (1, c, c), dtype, compressors=_plain())
+        self._create(f"{path}/marks", (2, 2, tiles), (1, 1, 1), "int32", compressors=_plain(), fill_value=-1)
+
+    def write_patch(self, level: int, slot: int, tile: Tile, patch: np.ndarray) -> None:
+        """patch: [9 or 3, h, w] over the tile's blend area: pixels, first moment, second moment."""
+        kinds, height, width = patch.shape
+        self._array(f"levels/{level}/patches")[slot, tile.index, :kinds, :height, :width] = patch
+
+    def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kinds: slice) -> np.ndarray:
+        """[kinds, h, w] of a part of the tile's blend area, in level pixels."""
+        inner = part.relative_to(tile.blend)
+        return np.asarray(self._array(f"levels/{level}/patches")[(slot, tile.index, kinds, *inner.slices)])
+
+    def write_image(self, level: int, core: Rect, pixels: np.ndarray) -> None:
+        self._array(f"levels/{level}/image")[(slice(None), *core.slices)] = pixels
+
+    def read_image(self, level: int, rect: Rect) -> np.ndarray:
+        """[3, h, w] of a finished level."""
+        return np.asarray(self._array(f"levels/{level}/image")[(slice(None), *rect.slices)])
+
+    # Statistics and marks -----------------------------------------------------------------------------------------
+
+    def write_grams(self, path: str, slot: int, tile: int, sums: Mapping[str, np.ndarray]) -> None:
+        for layer, value in sums.items():
+            self._array(f"{path}/grams/{layer}")[slot, tile] = value
+
+    def read_grams(self, path: str, slot: int, tile: int, layer: str) -> np.ndarray:
+        return np.asarray(self._array(f"{path}/grams/{layer}")[slot, tile])
+
+    def write_total(self, path: str, slot: int, layer: str, total: np.ndarray) -> None:
+        self._array(f"{path}/totals/{layer}")[slot] = total
+
+    def read_total(self, path: str, slot: int, layer: str) -> np.ndarray:
+        return np.asarray(self._array(f"{path}/totals/{layer}")[slot])
+
+    def mark(self, path: str, phase: int, state: int, tile: int) -> None:
+        """Say that a tile's part of `state` is complete; call it after the data is written."""
+        self._array(f"{path}/marks")[phase, state % 2, tile] = state
+
+    def marked(self, path: str, phase: int, state: int) -> np.ndarray:
+        """[tiles] bool: which tiles' parts of `state` are complete. A later state in the same slot was begun only when
+        this one was complete, so it counts too."""
+        return np.asarray(self._array(f"{path}/marks")[phase, state % 2]) >= state
+
+    def write_losses(self, level: int, state: int, tile: int, content: float, tv: float) -> None:
+        self._array(f"levels/{level}/losses")[state % 2, tile] = (content, tv)
+
+    def read_losses(self, level: int, state: int) -> tuple[float, float]:
+        """(content, tv) of the whole level, summed in tile order."""
+        content, tv = np.asarray(self._array(f"levels/{level}/losses")[state % 2]).sum(axis=0)
+        return float(content), float(tv)
+
+    def finish_level(self, level: int, report: Mapping[str, Any]) -> None:
+        """Record a level's summary and drop its working arrays; `image` stays."""
+        group = self._root[f"levels/{level}"]
+        group.attrs["report"] = dict(report)
+        for name in ("patches", "grams", "totals", "losses", "marks", "content"):
+            self._drop(f"levels/{level}/{name}")
+
+    def level_report(self, level: int) -> dict[str, Any] | None:
+        """The summary of a finished level, or None."""
+        path = f"levels/{level}"
+        report = self._root[path].attrs.get("report") if path in self._root else None
+        return json.loads(json.dumps(report))
+
+    def _drop(self, path: str) -> None:
+        self._arrays = {known: array for known, array in self._arrays.items() if not known.startswith(path)}
+        if path in self._root:
+            del self._root[path]
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

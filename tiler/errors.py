@@ -1,0 +1,33 @@
+"""Every exception a user can meet. The CLI prints the message as one line and exits with `exit_code`."""
+
+
+class TilerError(Exception):
+    """Base class: the message names the file or option, the value found and what is allowed."""
+
+    exit_code = 2
+
+
+class ConfigError(TilerError):
+    """An option, a job file or a combination of options is wrong."""
+
+
+class PictureError(TilerError):
+    """An input picture is missing, unreadable or of a kind that cannot be used."""
+
+
+class OutputError(TilerError):
+    """The poster cannot be written where or as what the user asked."""
+
+
+class StoreError(TilerError):
+    """The store is missing, damaged, busy, or belongs to another job."""
+
+
+class WeightsError(TilerError):
+    """The backbone's weights are missing, fail their checksum or do not fit VGG-19."""
+
+
+class RenderError(TilerError):
+    """The render started and could not go on; finished work is in the store."""
+
+    exit_code = 1

@@ -1,0 +1,55 @@
+"""What a store says about its job. Reads only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tiler.engine.job import Job
+from tiler.engine.store import PATCHED, RenderStore
+
+
+def describe(url: str) -> dict[str, Any]:
+    """Plain facts of a job, JSON-ready. Raises StoreError when there is no job at `url`."""
+    store = RenderStore.open(url, writable=False)
+    stored = store.attributes
+    job, config = Job.from_dict(stored["job"]), stored["config"]
+    size, grid = job.levels[-1], job.grid(len(job.levels) - 1)
+    return {
+        **{key: config[key] for key in ("content", "styles", "output")},
+        "height": size.height,
+        "width": size.width,
+        "mode": job.mode,
+        "precision": job.precision,
+        "device": job.device,
+        "tile_pitch": [grid.core_height, grid.core_width],
+        "levels": [_describe_level(store, job, level) for level in range(len(job.levels))],
+        "seconds": stored.get("seconds", 0.0),
+        "version": stored.get("version"),
+        "config": config,
+    }
+
+
+def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
+    size, report = job.levels[level], store.level_report(level)
+    facts: dict[str, Any] = {
+        "level": level,
+        "height": size.height,
+        "width": size.width,
+        "tiles": len(job.grid(level)),
+        "steps": size.steps,
+    }
+    if report:
+        return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}
+    done = _steps_done(store, job, level)
+    return {**facts, "state": "unfinished" if done else "not begun", "steps_done": done}
+
+
+def _steps_done(store: RenderStore, job: Job, level: int) -> int:
+    """Steps of the last round that every tile has finished."""
+    if not store.has(f"levels/{level}/marks"):
+        return 0
+    done = 0
+    for state, (start, steps) in enumerate(job.rounds(level), 1):
+        if store.marked(f"levels/{level}", PATCHED, state).all():
+            done = start + steps
+    return done

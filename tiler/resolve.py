@@ -1,0 +1,149 @@
+"""From what the user said to what will be done: every derived value is decided here, once, before the first task."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import replace
+
+import psutil
+import torch
+
+from tiler.config import RenderConfig
+from tiler.engine.job import Job, exact_halo
+from tiler.engine.schedule import cores
+from tiler.errors import ConfigError
+from tiler.geometry import Level, level_sizes
+from tiler.pictures import Picture
+from tiler.style.backbone import check_layers, deepest, stride_of
+from tiler.style.weights import load_weights
+
+# Steps by the level's long edge, coarse to fine: coarse levels are cheap and decide the composition, fine levels
+# only add the texture that the upscaled start lacks. See benchmarks/results/defaults.md.
+DEFAULT_STEPS = ((128, 150), (256, 100), (512, 60), (1024, 30), (1 << 30, 15))
+RATE_PER_LEVEL = 2**-0.5
+FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 5
+LARGEST_TILE = 1024
+# Activations kept for the backward pass, plus the working memory of the widest convolution, measured per pixel of
+# the read area in fp32; see benchmarks/.
+BYTES_PER_PIXEL = {"fp64": 4200, "fp32": 2100, "bf16": 1050, "fp16": 1050}
+MEMORY_SHARE = 0.6
+
+
+def poster_size(config: RenderConfig, content: Picture) -> tuple[int, int]:
+    """(height, width) with the content's aspect ratio and the wanted long edge."""
+    scale = config.long_edge / max(content.height, content.width)
+    return max(1, round(content.height * scale)), max(1, round(content.width * scale))
+
+
+def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]) -> tuple[RenderConfig, Job]:
+    """The configuration with every None replaced, and the job that it means on this machine.
+
+    Raises ConfigError when values do not fit each other or the pictures.
+    """
+    check_layers(config.style_layers, "style_layers")
+    check_layers(config.content_layers, "content_layers")
+    convs = load_weights(config.weights)
+    device = _device(config.device)
+    gpus = torch.cuda.device_count() if device == "cuda" else 0
+    workers = config.workers or max(1, gpus)
+    threads = config.threads or max(1, cores() // workers)
+    precision = _precision(config.precision, device)
+    levels = _levels(config, poster_size(config, content))
+    layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers)))
+    align = stride_of(deepest(layers))
+    exact = config.mode == "exact"
+    halo = config.halo if config.halo is not None else exact_halo(layers) if exact else FAST_HALO
+    feather = config.feather if config.feather is not None else 0 if exact else FEATHER
+    tile = _tile(config, align, device, precision, workers, halo + feather)
+    job = Job(
+        id=uuid.uuid4().hex,
+        levels=tuple(levels),
+        style_sizes=tuple(tuple(_style_size(config, level, style) for style in styles) for level in levels),
+        style_shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
+        style_layers=config.style_layers,
+        content_layers=config.content_layers,
+        style_weight=config.style_weight,
+        content_weight=config.content_weight,
+        tv_weight=config.tv_weight,
+        init=config.init if config.init in ("content", "noise") else "picture",
+        seed=config.seed,
+        optimizer=config.optimizer,
+        weights=config.weights,
+        channels=tuple((f"relu{conv.name}", len(conv.bias)) for conv in convs if f"relu{conv.name}" in layers),
+        pooling=config.pooling,
+        precision=precision,
+        device=device,
+        threads=threads,
+        mode=config.mode,
+        steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
+        tile=tile,
+        feather=feather,
+        halo=halo,
+    )
+    resolved = replace(
+        config,
+        steps=tuple(level.steps for level in levels),
+        levels=len(levels),
+        style_blend_weights=job.style_shares,
+        precision=precision,
+        device=device,
+        workers=workers,
+        threads=threads,
+        steps_per_round=job.steps_per_round,
+        tile=tile,
+        feather=feather,
+        halo=halo,
+    )
+    return resolved, job
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = cuda, but torch finds no CUDA GPU here; allowed: auto, cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+def _precision(wanted: str, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def _levels(config: RenderConfig, size: tuple[int, int]) -> list[Level]:
+    sizes = level_sizes(*size, min(config.min_edge, max(size)), config.levels)
+    if config.steps is None:
+        steps = [next(n for edge, n in DEFAULT_STEPS if max(hw) <= edge * 1.25) for hw in sizes]
+    elif len(config.steps) == 1:
+        steps = list(config.steps) * len(sizes)
+    elif len(config.steps) == len(sizes):
+        steps = list(config.steps)
+    else:
+        edges = ", ".join(str(max(hw)) for hw in sizes)
+        raise ConfigError(
+            f"steps has {len(config.steps)} numbers; allowed: 1, or {len(sizes)} (levels of {edges} pixels)"
+        )
+    return [
+        Level(i, *hw, steps[i], max(config.learning_rate * RATE_PER_LEVEL**i, config.learning_rate / 4))
+        for i, hw in enumerate(sizes)
+    ]
+
+
+def _style_size(config: RenderConfig, level: Level, style: Picture) -> tuple[int, int]:
+    """The style keeps its size relative to the poster until its own pixels run out: enlarging it would teach the
+    poster the blur of interpolation."""
+    edge = max(level.height, level.width) * config.style_scale
+    scale = min(1.0, edge / max(style.height, style.width))
+    return max(1, round(style.height * scale)), max(1, round(style.width * scale))
+
+
+def _tile(config: RenderConfig, align: int, device: str, precision: str, workers: int, margin: int) -> int:
+    if config.tile is not None:
+        return max(align, config.tile // align * align)
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available / workers
+    side = math.isqrt(int(free * MEMORY_SHARE / BYTES_PER_PIXEL[precision])) - 2 * margin
+    # Powers of two only, so that a little more or less free memory does not change how a poster is cut.
+    fitting = 2 ** int(math.log2(max(side, 64)))
+    return max(align, min(LARGEST_TILE, fitting))

@@ -1,0 +1,67 @@
+"""Whole-image colour statistics that add over bands and tiles, and the map between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_VARIANCE_FLOOR = 1e-4
+
+
+@dataclass(frozen=True)
+class ColourMoments:
+    """Sums over pixels of 1, x and x x^T for RGB x in 0..1; they add up over disjoint areas."""
+
+    count: float
+    first: np.ndarray
+    second: np.ndarray
+
+    @classmethod
+    def of(cls, bands: Iterable[np.ndarray]) -> ColourMoments:
+        """Sum over bands [3, rows, width]."""
+        count, first, second = 0.0, np.zeros(3), np.zeros((3, 3))
+        for band in bands:
+            x = band.reshape(3, -1).astype(np.float64)
+            count, first, second = count + x.shape[1], first + x.sum(1), second + x @ x.T
+        return cls(count, first, second)
+
+    @classmethod
+    def blended(cls, moments: Sequence[ColourMoments], shares: Sequence[float]) -> ColourMoments:
+        """The moments of a mixture: each part counts by its share, whatever its number of pixels."""
+        parts = [(share / m.count, m) for share, m in zip(shares, moments, strict=True)]
+        first = np.sum([k * m.first for k, m in parts], axis=0)
+        return cls(sum(shares), first, np.sum([k * m.second for k, m in parts], axis=0))
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.first / self.count
+
+    @property
+    def covariance(self) -> np.ndarray:
+        return self.second / self.count - np.outer(self.mean, self.mean)
+
+
+def colour_match(source: ColourMoments, target: ColourMoments) -> np.ndarray:
+    """[3, 4] affine map that gives pixels with `source`'s moments the mean and covariance of `target`.
+
+    Of all such maps this is the one that moves colours least (Monge-Kantorovich; Pitié & Kokaram 2007), so blue stays
+    the bluest. A floor on the variances keeps grey and flat pictures from being blown up into noise.
+    """
+    floor = _VARIANCE_FLOOR * np.eye(3)
+    ours, theirs = source.covariance + floor, target.covariance + floor
+    root, inverse = _power(ours, 0.5), _power(ours, -0.5)
+    matrix = inverse @ _power(root @ theirs @ root, 0.5) @ inverse
+    return np.column_stack([matrix, target.mean - matrix @ source.mean])
+
+
+def recolour(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply a [3, 4] map to pixels [3, h, w]; the result is clipped to 0..1 and keeps their float type."""
+    moved = np.tensordot(matrix[:, :3], pixels, 1) + matrix[:, 3, None, None]
+    return np.clip(moved, 0, 1).astype(pixels.dtype)
+
+
+def _power(symmetric: np.ndarray, exponent: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh(symmetric)
+    return (vectors * np.maximum(values, 1e-12) ** exponent) @ vectors.T

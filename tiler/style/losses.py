@@ -1,0 +1,89 @@
+"""The objective, the same at every resolution: relative, per-pixel terms over the whole level.
+
+    L = style_weight * mean_l ||G_l - A_l||^2 / ||A_l||^2
+      + content_weight * mean_l MSE(F_l, C_l) / energy_l
+      + tv_weight * mean over pixels of |forward differences|^2
+
+G is taken over the whole level, A and the energies from the style. Since each term is a relative error or a mean per
+pixel, no term's balance changes with the size, and a small preview minimises what the poster minimises.
+Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
+precision out of trouble.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+import kernels
+from tiler.geometry import Rect
+from tiler.style.backbone import Activations, stride_of
+from tiler.style.grams import StyleTarget, level_cells
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What one level minimises. target: on the backbone's device. height, width: the level's pixels."""
+
+    target: StyleTarget
+    style_layers: tuple[str, ...]
+    content_layers: tuple[str, ...]
+    style_weight: float
+    content_weight: float
+    tv_weight: float
+    height: int
+    width: int
+
+    def style_terms(self, grams: dict[str, torch.Tensor]) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        """(relative error, S = dL/dG) of each layer, for the whole level's normalised Grams."""
+        errors, slopes = {}, {}
+        weight = self.style_weight / len(self.style_layers)
+        for layer in self.style_layers:
+            loss, slopes[layer] = kernels.style_term(grams[layer], self.target.grams[layer], weight)
+            errors[layer] = float(loss) / weight if weight else 0.0
+        return errors, slopes
+
+    def style_scale(self, layer: str) -> float:
+        return self.height * self.width / level_cells(layer, self.height, self.width)
+
+    def content_scale(self, layer: str, channels: int) -> float:
+        """Factor of ||F - C||^2 summed over cells; dark styles have an energy near 0, hence the floor."""
+        energy = max(self.target.energies[layer], 1e-12)
+        return self.content_weight / len(self.content_layers) / (channels * energy) * self.style_scale(layer)
+
+    def features_gradient(
+        self, activations: Activations, slopes: dict[str, torch.Tensor], content: dict[str, torch.Tensor], core: Rect
+    ) -> tuple[torch.Tensor, float]:
+        """Back-propagate the style and content terms; consumes `activations`.
+
+        core: the tile's core in the read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content
+        loss of the core, which adds over tiles).
+        """
+        content_loss = 0.0
+
+        def inject(layer: str, features: torch.Tensor, grad: torch.Tensor | None) -> torch.Tensor | None:
+            nonlocal content_loss
+            if layer in content:
+                scale = self.content_scale(layer, len(features))
+                difference = features - content[layer]
+                inner = difference[(slice(None), *core.strided(stride_of(layer)).slices)]
+                content_loss += scale * float(inner.float().pow(2).sum()) / (self.height * self.width)
+                difference *= 2 * scale
+                grad = difference if grad is None else grad.add_(difference)
+            if layer in slopes:
+                return kernels.gram_backward_(grad, features, slopes[layer], self.style_scale(layer))
+            return None if grad is None else torch.ops.aten.threshold_backward(grad, features, 0)
+
+        return activations.backward(inject), content_loss
+
+    def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, float]:
+        """Total variation (squared forward differences) of pixels [3, h, w] -> (gradient, loss of the core)."""
+        gradient = torch.zeros_like(pixels)
+        loss = 0.0
+        for axis, here, last in ((1, core.slices, pixels.shape[1]), (2, core.slices, pixels.shape[2])):
+            steps = pixels.diff(dim=axis)
+            gradient.narrow(axis, 1, last - 1).add_(steps, alpha=2 * self.tv_weight)
+            gradient.narrow(axis, 0, last - 1).sub_(steps, alpha=2 * self.tv_weight)
+            loss += float(steps[(slice(None), *here)].pow(2).sum())
+        return gradient, self.tv_weight * loss / (self.height * self.width)

