@@ -20,8 +20,9 @@ _SETTINGS = {"distributed.logging.distributed": "critical", "distributed.comm.ti
 
 
 def report(event: dict[str, Any]) -> None:
-    """Send a small dict from a running task to the pool's `on_report` handler."""
-    get_worker().log_event(TOPIC, event)
+    """Send a small dict from a running task to the pool's `on_report` handler; outside a worker nobody listens."""
+    with contextlib.suppress(ValueError):
+        get_worker().log_event(TOPIC, event)
 
 
 class Pool:

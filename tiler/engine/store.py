@@ -30,6 +30,8 @@ PATCHED, MEASURED = 0, 1
 _PICTURE_CHUNK = 512
 _PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
+# What zarr raises for a group that is missing, or whose metadata is damaged or not zarr's at all.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, zarr.errors.GroupNotFoundError)
 
 
 def _plain() -> tuple[Any, ...]:
@@ -49,9 +51,13 @@ class RenderStore:
 
     @classmethod
     def create(cls, url: str, attributes: Mapping[str, Any], overwrite: bool = False) -> RenderStore:
-        """Start a store. Raises StoreError when something is there already or the place cannot be written."""
+        """Start a store. Raises StoreError when something is there already or the place cannot be written.
+
+        overwrite: delete a job that is there; never anything else, such as a folder of pictures named by mistake.
+        """
         folder = Path(url)
-        if not overwrite and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+        occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+        if occupied and not (overwrite and cls._is_job(url)):
             raise StoreError(f"store {url}: exists and is not a job; choose an empty or new folder")
         try:
             root = zarr.create_group(store=url, overwrite=overwrite, attributes={"tiler": dict(attributes)})
@@ -64,7 +70,7 @@ class RenderStore:
         """Open a job's store. Raises StoreError when there is none, or something else."""
         try:
             root = zarr.open_group(store=url, mode="r+" if writable else "r", zarr_format=3)
-        except (OSError, ValueError, KeyError, zarr.errors.GroupNotFoundError) as error:
+        except _UNREADABLE as error:
             raise StoreError(f"store {url}: no readable job there: {_line(error)}") from None
         if "tiler" not in root.attrs:
             raise StoreError(f"store {url}: a zarr group, but not one of tiler's")
@@ -74,7 +80,15 @@ class RenderStore:
     def exists(url: str) -> bool:
         try:
             zarr.open_group(store=url, mode="r", zarr_format=3)
-        except (OSError, ValueError, KeyError, zarr.errors.GroupNotFoundError):
+        except _UNREADABLE:
+            return False
+        return True
+
+    @classmethod
+    def _is_job(cls, url: str) -> bool:
+        try:
+            cls.open(url, writable=False)
+        except StoreError:
             return False
         return True
 
@@ -103,6 +117,13 @@ class RenderStore:
             self._arrays[path] = array
         return self._arrays[path]
 
+    def _values(self, path: str, selection: tuple[Any, ...]) -> np.ndarray:
+        array = self._array(path)
+        try:
+            return np.asarray(array[selection])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StoreError(f"store {self.url}: {path} cannot be read: {_line(error)}") from None
+
     def _create(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, **kwargs: Any) -> None:
         if path not in self._root:
             self._root.create_array(path, shape=shape, chunks=chunks, dtype=dtype, **kwargs)
@@ -126,7 +147,7 @@ class RenderStore:
 
     def read_picture(self, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] float32 in 0..1."""
-        return np.asarray(self._array(path)[(slice(None), *rect.slices)], np.float32) / _UINT16
+        return self._values(path, (slice(None), *rect.slices)).astype(np.float32) / _UINT16
 
     def picture_bands(self, path: str) -> Iterator[np.ndarray]:
         """The whole picture, top to bottom: [3, rows, width] float32."""
@@ -175,14 +196,14 @@ class RenderStore:
     def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kinds: slice) -> np.ndarray:
         """[kinds, h, w] of a part of the tile's blend area, in level pixels."""
         inner = part.relative_to(tile.blend)
-        return np.asarray(self._array(f"levels/{level}/patches")[(slot, tile.index, kinds, *inner.slices)])
+        return self._values(f"levels/{level}/patches", (slot, tile.index, kinds, *inner.slices))
 
     def write_image(self, level: int, core: Rect, pixels: np.ndarray) -> None:
         self._array(f"levels/{level}/image")[(slice(None), *core.slices)] = pixels
 
     def read_image(self, level: int, rect: Rect) -> np.ndarray:
         """[3, h, w] of a finished level."""
-        return np.asarray(self._array(f"levels/{level}/image")[(slice(None), *rect.slices)])
+        return self._values(f"levels/{level}/image", (slice(None), *rect.slices))
 
     # Statistics and marks -----------------------------------------------------------------------------------------
 
@@ -191,13 +212,13 @@ class RenderStore:
             self._array(f"{path}/grams/{layer}")[slot, tile] = value
 
     def read_grams(self, path: str, slot: int, tile: int, layer: str) -> np.ndarray:
-        return np.asarray(self._array(f"{path}/grams/{layer}")[slot, tile])
+        return self._values(f"{path}/grams/{layer}", (slot, tile))
 
     def write_total(self, path: str, slot: int, layer: str, total: np.ndarray) -> None:
         self._array(f"{path}/totals/{layer}")[slot] = total
 
     def read_total(self, path: str, slot: int, layer: str) -> np.ndarray:
-        return np.asarray(self._array(f"{path}/totals/{layer}")[slot])
+        return self._values(f"{path}/totals/{layer}", (slot,))
 
     def mark(self, path: str, phase: int, state: int, tile: int) -> None:
         """Say that a tile's part of `state` is complete; call it after the data is written."""
@@ -206,14 +227,14 @@ class RenderStore:
     def marked(self, path: str, phase: int, state: int) -> np.ndarray:
         """[tiles] bool: which tiles' parts of `state` are complete. A later state in the same slot was begun only when
         this one was complete, so it counts too."""
-        return np.asarray(self._array(f"{path}/marks")[phase, state % 2]) >= state
+        return self._values(f"{path}/marks", (phase, state % 2)) >= state
 
     def write_losses(self, level: int, state: int, tile: int, content: float, tv: float) -> None:
         self._array(f"levels/{level}/losses")[state % 2, tile] = (content, tv)
 
     def read_losses(self, level: int, state: int) -> tuple[float, float]:
         """(content, tv) of the whole level, summed in tile order."""
-        content, tv = np.asarray(self._array(f"levels/{level}/losses")[state % 2]).sum(axis=0)
+        content, tv = self._values(f"levels/{level}/losses", (state % 2,)).sum(axis=0)
         return float(content), float(tv)
 
     def finish_level(self, level: int, report: Mapping[str, Any]) -> None:

@@ -38,6 +38,9 @@ def level_sizes(
     Without `levels`, sizes are divided by `factor` as long as the long edge stays at `min_edge` pixels or more.
     Every size is rounded from the poster's, so rounding does not add up over levels; no edge falls below 1.
     """
+    if min(height, width, min_edge) < 1 or (levels is not None and levels < 1) or factor <= 1:
+        found = f"{height} x {width}, min_edge = {min_edge}, levels = {levels}, factor = {factor}"
+        raise ValueError(f"{found}; allowed: 1 or more each, and a factor above 1")
     sizes = [(height, width)]
     while True:
         scale = factor ** -len(sizes)

@@ -23,7 +23,7 @@ def _axis_window(start: int, stop: int, core: tuple[int, int], size: int, feathe
 
 
 def feather_window(grid: TileGrid, tile: Tile, part: Rect | None = None) -> np.ndarray:
-    """Weights [h, w] float32 of a tile's patch over `part` of its blend area (default: all of it).
+    """Weights [h, w] in 0..1 of a tile's patch over `part` of its blend area (default: all of it).
 
     The windows of all tiles sum to 1 at every pixel: neighbours' linear ramps over the 2 * feather pixels around a
     shared core line are complements of each other, and at the poster's border there is nobody to share with.
@@ -31,7 +31,7 @@ def feather_window(grid: TileGrid, tile: Tile, part: Rect | None = None) -> np.n
     part = part or tile.blend
     rows = _axis_window(part.y0, part.y1, (tile.core.y0, tile.core.y1), grid.height, grid.feather)
     cols = _axis_window(part.x0, part.x1, (tile.core.x0, tile.core.x1), grid.width, grid.feather)
-    return (rows[:, None] * cols[None, :]).astype(np.float32)
+    return rows[:, None] * cols[None, :]
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """VGG-19's trunk, run forward and backward by hand, and how far its layers see.
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks", 2015. Only the gradient of the pixels is ever wanted, so the
-backward pass is written out: no graph, no gradient of weights, activations released as soon as they were used. The
-first convolution pads by repeating the border (as in Crowson's style-transfer-pytorch); zeros would draw a dark frame.
+backward pass is written out: no graph, no gradient of weights, activations released as soon as they were used. Every
+convolution pads by repeating the border; with zeros the optimiser darkens the poster's edge to soften the false edge
+that it sees there, and each poster gets a dark frame.
 """
 
 from __future__ import annotations
@@ -114,12 +115,9 @@ class Backbone:
         for i in range(self.names.index(to) + 1 if to else len(self.names)):
             if self._pools_before(i):
                 x, indices[i] = self._pool(x)
-            if i == 0:
-                x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weights[0], self.biases[0])
-            else:
-                x = F.conv2d(x, self.weights[i], self.biases[i], padding=1)
+            x = self._convolve(x, i)
             kept.append(x.relu_())
-        return Activations(self, kept, indices, tuple(pixels.shape))
+        return Activations(self, kept, indices)
 
     def _pool(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # ceil_mode: the last rows and columns of an odd size count like all others instead of being dropped.
@@ -134,19 +132,23 @@ class Backbone:
             )
         return torch.ops.aten.avg_pool2d_backward(grad, inputs, [2, 2], [2, 2], [0, 0], True, False, None)
 
-    def _first_backward(self, grad: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        padded = F.conv2d(grad, self.flipped[0], padding=2)
-        pixels = padded.new_empty((1, *shape))
-        return torch.ops.aten.replication_pad2d_backward(padded.contiguous(), pixels, [1, 1, 1, 1])[0]
+    def _convolve(self, x: torch.Tensor, i: int) -> torch.Tensor:
+        """3x3 convolution of [1, C, H, W] whose border pixels repeat outwards."""
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weights[i], self.biases[i])
+
+    def _convolve_backward(self, grad: torch.Tensor, i: int) -> torch.Tensor:
+        padded = F.conv2d(grad, self.flipped[i], padding=2)
+        for axis in (2, 3):
+            padded.select(axis, 1).add_(padded.select(axis, 0))
+            padded.select(axis, -2).add_(padded.select(axis, -1))
+        return padded[:, :, 1:-1, 1:-1].contiguous(memory_format=torch.channels_last)
 
 
 class Activations:
     """ReLU outputs of one forward pass. `backward` consumes them."""
 
-    def __init__(
-        self, backbone: Backbone, kept: list[torch.Tensor], indices: dict[int, torch.Tensor], shape: tuple[int, ...]
-    ) -> None:
-        self._backbone, self._kept, self._indices, self._shape = backbone, kept, indices, shape
+    def __init__(self, backbone: Backbone, kept: list[torch.Tensor], indices: dict[int, torch.Tensor]) -> None:
+        self._backbone, self._kept, self._indices = backbone, kept, indices
 
     def __getitem__(self, layer: str) -> torch.Tensor:
         """[C, ceil(H / stride), ceil(W / stride)], channels_last strides."""
@@ -167,10 +169,9 @@ class Activations:
             del features
             if here is None:
                 continue
-            grad = here[None]
+            grad = net._convolve_backward(here[None], i)
             if i == 0:
-                return net._first_backward(grad, self._shape)
-            grad = F.conv2d(grad, net.flipped[i], padding=1)
+                return grad[0]
             if i in self._indices:
                 grad = net._pool_backward(grad, self._kept[-1], self._indices.pop(i))
         raise ValueError("no layer contributed a gradient")

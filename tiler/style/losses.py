@@ -68,7 +68,11 @@ class Objective:
                 scale = self.content_scale(layer, len(features))
                 difference = features - content[layer]
                 inner = difference[(slice(None), *core.strided(stride_of(layer)).slices)]
-                content_loss += scale * float(inner.float().pow(2).sum()) / (self.height * self.width)
+                content_loss += (
+                    scale
+                    * float(inner.to(torch.promote_types(inner.dtype, torch.float32)).pow(2).sum())
+                    / (self.height * self.width)
+                )
                 difference *= 2 * scale
                 grad = difference if grad is None else grad.add_(difference)
             if layer in slopes:

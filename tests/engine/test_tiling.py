@@ -1,0 +1,63 @@
+"""The engine's promise: how a poster is cut, and in which order tiles run, does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+Render = Callable[..., np.ndarray]
+SLOW_FIXTURE = settings(
+    phases=(Phase.explicit, Phase.generate),  # a failing render takes too long to shrink
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+
+
+@SLOW_FIXTURE
+@given(
+    edge=st.integers(33, 190),
+    tile=st.sampled_from([16, 32, 48, 80]),
+    feather=st.integers(0, 8),
+    pooling=st.sampled_from(["avg", "max"]),
+)
+def test_exact_steps_equal_the_untiled_optimiser(
+    render_serially: Render, edge: int, tile: int, feather: int, pooling: str
+) -> None:
+    options = {"mode": "exact", "long_edge": edge, "levels": 1, "steps": (1,), "pooling": pooling, "init": "noise"}
+    whole = render_serially(tile=1024, **options)
+    tiled = render_serially(tile=tile, feather=feather, **options)
+    assert np.abs(whole - tiled).max() < 1e-9
+
+
+def test_exact_mode_stays_exact_over_levels_and_steps(render_serially: Render) -> None:
+    options = {"mode": "exact", "long_edge": 120, "levels": 2, "steps": (4, 3), "min_edge": 32}
+    whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)
+    assert np.abs(whole - tiled).max() < 1e-7
+    assert np.abs(whole - render_serially(tile=1024, **{**options, "steps": (4, 2)})).max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_order_of_tiles_does_not_change_a_byte(render_serially: Render, mode: str) -> None:
+    options = {"mode": mode, "long_edge": 96, "levels": 2, "steps": (4, 4), "tile": 32, "steps_per_round": 2}
+    forward, backward = render_serially(**options), render_serially(backwards=True, **options)
+    assert forward.tobytes() == backward.tobytes()
+
+
+def test_fast_mode_on_one_tile_is_the_untiled_optimiser(render_serially: Render) -> None:
+    options = {"long_edge": 90, "levels": 1, "steps": (6,), "tile": 1024}
+    assert np.abs(render_serially(mode="fast", **options) - render_serially(mode="exact", **options)).max() < 1e-12
+
+
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (7, 9), (3, 200)])
+def test_tiny_and_extreme_sizes_render(
+    render_serially: Render, size: tuple[int, int], tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tiler.resolve
+
+    monkeypatch.setattr(tiler.resolve, "poster_size", lambda config, content: size)
+    image = render_serially(long_edge=max(size), steps=(2,), tile=32)
+    assert image.shape == (3, *size)
+    assert np.isfinite(image).all()
