@@ -141,7 +141,7 @@ def read_job_file(path: str | Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"--job {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
         raise ConfigError(f"--job {path}: not a TOML file: {error}") from None
 
 
@@ -152,7 +152,7 @@ def _checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
             return None
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is tuple:
-        items = [value] if isinstance(value, str | int | float) else value
+        items = [value] if isinstance(value, str | int | float | Path) else value
         if not isinstance(items, list | tuple):
             raise ConfigError(f"{name} = {value!r}; allowed: a list")
         return tuple(_checked(name, item, typing.get_args(hint)[0], meta) for item in items)
@@ -164,7 +164,10 @@ def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> 
         value = str(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
     if not isinstance(value, kind) or isinstance(value, bool):
         words = {int: "a whole number", float: "a number", str: "a text"}
         raise ConfigError(f"{name} = {value!r}; allowed: {words[kind]}")
@@ -176,7 +179,9 @@ def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> 
         raise ConfigError(f"{name} = {value!r}; allowed: {', '.join(meta['choices'])}{hint}")
     low, high = meta.get("low"), meta.get("high")
     if isinstance(value, int | float) and not (
-        math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+        (isinstance(value, int) or math.isfinite(value))
+        and (low is None or value >= low)
+        and (high is None or value <= high)
     ):
         allowed = f"{low} or more" if high is None else f"{low} to {high}"
         raise ConfigError(f"{name} = {value}; allowed: {allowed}")

@@ -50,8 +50,16 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
     pictures.check_output(config.output, size.height, size.width)
-    store, job = _open_store(config, resolved, job, force_new)
+    url = config.store or str(Path(config.output).with_suffix(".zarr"))
+    inputs = identity.inputs(config)
+    exists = RenderStore.exists(url)
+    store = _same_store(url, config, inputs) if exists and not force_new else None
+    if store is not None:
+        job = Job.from_dict(store.attributes["job"])
     with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool:
+        if store is None:
+            attributes = {"job": job.to_dict(), "config": resolved.to_dict(), "inputs": inputs, "version": __version__}
+            store = RenderStore.create(url, attributes, overwrite=force_new)
         run = _Render(resolved, job, store, pool, progress or (lambda event: None))
         run.run(content, styles)
         loss = run.write_poster()
@@ -71,16 +79,10 @@ def _gpus(job: Job) -> list[str]:
     return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _open_store(config: RenderConfig, resolved: RenderConfig, job: Job, force_new: bool) -> tuple[RenderStore, Job]:
-    """A new store for this job, or the one that holds it already."""
-    url = config.store or str(Path(config.output).with_suffix(".zarr"))
-    inputs = identity.inputs(config)
-    if not RenderStore.exists(url) or force_new:
-        attributes = {"job": job.to_dict(), "config": resolved.to_dict(), "inputs": inputs, "version": __version__}
-        return RenderStore.create(url, attributes, overwrite=force_new), job
+def _same_store(url: str, config: RenderConfig, inputs: dict[str, str]) -> RenderStore:
     store = RenderStore.open(url)
     identity.check_same(url, store.attributes, config, inputs)
-    return store, Job.from_dict(store.attributes["job"])
+    return store
 
 
 class _Render:

@@ -91,7 +91,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         workers=workers,
         threads=threads,
         steps_per_round=job.steps_per_round,
-        tile=tile,
+        tile=config.tile or tile,
         feather=feather,
         halo=halo,
     )

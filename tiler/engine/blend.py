@@ -24,7 +24,9 @@ def composite(grid: TileGrid, rect: Rect, read_patch: Callable[[Tile, Rect], np.
         patch = read_patch(tile, part)
         if blended is None:
             blended = np.zeros((len(patch), rect.height, rect.width), patch.dtype)
-        blended[(slice(None), *part.relative_to(rect).slices)] += patch * feather_window(grid, tile, part).astype(patch.dtype)
+        blended[(slice(None), *part.relative_to(rect).slices)] += patch * feather_window(grid, tile, part).astype(
+            patch.dtype
+        )
     assert blended is not None, f"{rect} lies outside {grid}"
     return blended
 

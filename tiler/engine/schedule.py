@@ -59,7 +59,10 @@ class Pool:
         # slow torch down: its large buffers come and go each step and should stay mapped.
         birth = {"OMP_NUM_THREADS": threads, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_MMAP_THRESHOLD_": 2**34}
         self._stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": birth}))
-        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+        scheduler = {
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        }
         cluster = self._stack.enter_context(SpecCluster(specs, scheduler, silence_logs=50))
         return self._stack.enter_context(Client(cluster, set_as_default=False))
 

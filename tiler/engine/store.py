@@ -55,10 +55,8 @@ class RenderStore:
 
         overwrite: delete a job that is there; never anything else, such as a folder of pictures named by mistake.
         """
-        folder = Path(url)
-        occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
-        if occupied and not (overwrite and cls._is_job(url)):
-            raise StoreError(f"store {url}: exists and is not a job; choose an empty or new folder")
+        if cls.exists(url) and not overwrite:
+            raise StoreError(f"store {url}: exists already; choose an empty or new folder")
         try:
             root = zarr.create_group(store=url, overwrite=overwrite, attributes={"tiler": dict(attributes)})
         except (OSError, ValueError, zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
@@ -76,19 +74,15 @@ class RenderStore:
             raise StoreError(f"store {url}: a zarr group, but not one of tiler's")
         return cls(url, root)
 
-    @staticmethod
-    def exists(url: str) -> bool:
-        try:
-            zarr.open_group(store=url, mode="r", zarr_format=3)
-        except _UNREADABLE:
-            return False
-        return True
-
     @classmethod
-    def _is_job(cls, url: str) -> bool:
+    def exists(cls, url: str) -> bool:
+        """Whether a job is at `url`. Raises StoreError where something else is, which must not be written into."""
         try:
             cls.open(url, writable=False)
         except StoreError:
+            folder = Path(url)
+            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+                raise StoreError(f"store {url}: exists and is not a job; choose an empty or new folder") from None
             return False
         return True
 

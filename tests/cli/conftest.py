@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Tiler = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder with content.png (a coast) and style.png (coloured grain), the current folder of `tiler`."""
+    y, x = np.mgrid[0:90, 0:120]
+    sea = (x + 9 * np.sin(y / 8)) > 60
+    content = np.where(sea[..., None], (120, 160, 210), (150, 190, 150)).astype(np.uint8)
+    Image.fromarray(content).save(tmp_path / "content.png")
+    grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
+    Image.fromarray(grain).resize((104, 80), Image.Resampling.BICUBIC).save(tmp_path / "style.png")
+    return tmp_path
+
+
+@pytest.fixture
+def tiler(inputs: Path) -> Tiler:
+    """Run the command line in a process of its own, in the inputs' folder."""
+
+    def run(*arguments: str, timeout: float = 200, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tiler", *arguments],
+            cwd=inputs,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+@pytest.fixture
+def events() -> Callable[[str], list[dict[str, Any]]]:
+    """The JSON lines that --log-json printed."""
+    return lambda text: [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,71 @@
+"""`tiler render` end to end with the real backbone: the written files are reopened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import zarr
+from PIL import Image
+
+SMALL = ("--long-edge", "100", "--steps", "6,3", "--tile", "48", "--min-edge", "50")
+
+
+def test_renders_a_poster_and_goes_on_where_it_was(tiler, inputs: Path, events) -> None:
+    first = tiler("render", "content.png", "style.png", "-o", "poster.png", *SMALL, "--log-json")
+    assert first.returncode == 0, first.stderr
+    log = events(first.stdout)
+    poster = Image.open(inputs / "poster.png")
+    assert poster.size == (100, 75)
+    assert poster.mode == "RGB"
+    kinds = [event["event"] for event in log]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "done"
+    levels = [event for event in log if event["event"] == "level done"]
+    assert [level["level"] for level in levels] == [0, 1]
+    steps = [event["style"] for event in log if event["event"] == "step" and event["level"] == 0]
+    assert levels[0]["style"] < 0.5 * max(steps), "the style loss did not fall"
+
+    stored = zarr.open_group(inputs / "poster.zarr", mode="r")
+    config = stored.attrs["tiler"]["config"]
+    assert config["threads"] >= 1
+    assert config["tile"] == 48
+    assert config["steps"] == [6, 3]
+    image = np.asarray(stored["levels/1/image"])
+    assert np.abs(image - np.asarray(poster).transpose(2, 0, 1) / 255).max() <= 0.5 / 255 + 1e-6
+
+    (inputs / "poster.png").unlink()
+    again = tiler("render", "content.png", "style.png", "-o", "poster.png", *SMALL, "--log-json")
+    assert again.returncode == 0, again.stderr
+    assert not [event for event in events(again.stdout) if event["event"] in ("step", "tile")]
+    assert np.array_equal(np.asarray(Image.open(inputs / "poster.png")), np.asarray(poster))
+
+    facts = json.loads(tiler("info", "poster.zarr", "--json").stdout)
+    assert [level["state"] for level in facts["levels"]] == ["done", "done"]
+    assert (facts["height"], facts["width"]) == (75, 100)
+    assert "done in" in tiler("info", "poster.zarr").stdout
+
+
+def test_plain_progress_job_file_and_precedence(tiler, inputs: Path) -> None:
+    job = (
+        'content = "content.png"\nstyles = ["style.png", "content.png"]\noutput = "a.png"\nlong_edge = 64\nsteps = 2\n'
+    )
+    (inputs / "job.toml").write_text(job + "style_blend_weights = [3, 1]\nlevels = 2\n")
+    done = tiler("render", "--job", "job.toml", "--long-edge", "40", "--init", "noise", "-o", "b.jpg")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(inputs / "b.jpg").size == (40, 30)
+    assert not (inputs / "a.png").exists()
+    lines = done.stderr.splitlines()
+    assert any(line.startswith("level 2 of 2: 40 x 30 px") for line in lines)
+    assert lines[-1].endswith("b.jpg")
+    assert done.stdout == ""
+
+
+def test_quiet_lbfgs_max_pooling_and_start_from_a_file(tiler, inputs: Path) -> None:
+    options = ("--optimizer", "lbfgs", "--pooling", "max", "--init", "style.png", "--precision", "fp32")
+    done = tiler(
+        "render", "content.png", "style.png", "-o", "p.tif", "--quiet", "--long-edge", "48", "--steps", "4", *options
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert Image.open(inputs / "p.tif").size == (48, 36)

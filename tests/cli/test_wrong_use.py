@@ -1,0 +1,103 @@
+"""Wrong use ends in one clear line and exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tiler.cli import main
+
+RENDER = ["render", "content.png", "style.png", "-o", "poster.png"]
+
+
+@pytest.fixture
+def prepared(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(inputs)
+    (inputs / "text.png").write_text("not a picture")
+    (inputs / "bad.toml").write_text("content = ")
+    (inputs / "unknown.toml").write_text('contents = "content.png"\n')
+    (inputs / "wrong.toml").write_text('long_edge = "big"\n')
+    (inputs / "folder").mkdir()
+    (inputs / "folder" / "file").write_text("mine")
+    return inputs
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["tiler", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0), capsys.readouterr().err
+
+
+CASES = {
+    "missing content": (["render", "none.png", "style.png", "-o", "p.png"], ["none.png"]),
+    "missing style": (["render", "content.png", "none.png", "-o", "p.png"], ["none.png"]),
+    "no style": (["render", "content.png", "-o", "p.png"], ["STYLE"]),
+    "no output": (["render", "content.png", "style.png"], ["POSTER"]),
+    "not an image": (["render", "text.png", "style.png", "-o", "p.png"], ["text.png"]),
+    "a folder as content": (["render", "folder", "style.png", "-o", "p.png"], ["folder"]),
+    "output folder missing": ([*RENDER[:3], "-o", "nowhere/p.png"], ["nowhere"]),
+    "output extension": ([*RENDER[:3], "-o", "p.gif"], ["p.gif", ".png"]),
+    "output is a folder": ([*RENDER[:3], "-o", "folder"], ["folder"]),
+    "unknown layer": ([*RENDER, "--style-layers", "relu9_1"], ["relu9_1", "relu4_1"]),
+    "size zero": ([*RENDER, "--long-edge", "0"], ["long_edge = 0", "1 to"]),
+    "size not a number": ([*RENDER, "--long-edge", "big"], ["long_edge = big", "whole number"]),
+    "size too large": ([*RENDER, "--long-edge", "99999999"], ["long_edge = 99999999"]),
+    "negative weight": ([*RENDER, "--tv-weight", "-1"], ["tv_weight = -1", "0 or more"]),
+    "weight nan": ([*RENDER, "--content-weight", "nan"], ["content_weight = nan"]),
+    "all weights zero": ([*RENDER, "--style-weight", "0", "--content-weight", "0", "--tv-weight", "0"], ["all 0"]),
+    "blend weights": ([*RENDER, "--style-blend-weights", "1,2"], ["style_blend_weights", "one per style"]),
+    "tile too small": ([*RENDER, "--tile", "8"], ["tile = 8", "16 to"]),
+    "steps per level": ([*RENDER, "--steps", "1,2,3"], ["steps has 3", "levels of"]),
+    "choice": ([*RENDER, "--mode", "fats"], ["mode = 'fats'", "did you mean fast"]),
+    "weights file": ([*RENDER, "--weights", "none.pth"], ["none.pth", "bundled"]),
+    "weights not weights": ([*RENDER, "--weights", "text.png"], ["text.png"]),
+    "init file": ([*RENDER, "--init", "none.png"], ["none.png"]),
+    "job file missing": ([*RENDER, "--job", "none.toml"], ["none.toml"]),
+    "job file not toml": ([*RENDER, "--job", "bad.toml"], ["bad.toml", "TOML"]),
+    "job file key": ([*RENDER, "--job", "unknown.toml"], ["contents", "did you mean 'content'"]),
+    "job file type": (["render", "--job", "wrong.toml", *RENDER[1:]], ["long_edge = 'big'"]),
+    "store is a file": ([*RENDER, "--store", "text.png"], ["text.png"]),
+    "store is a folder of mine": ([*RENDER, "--store", "folder"], ["folder"]),
+    "no cluster": ([*RENDER, "--scheduler", "nonsense://127.0.0.1:1"], ["nonsense"]),
+    "info without a store": (["info", "nowhere.zarr"], ["nowhere.zarr"]),
+    "info on a picture": (["info", "content.png"], ["content.png"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_and_exit_code_2(case: str, prepared: Path, monkeypatch, capsys) -> None:
+    arguments, words = CASES[case]
+    before = {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()}
+    code, text = run(arguments, monkeypatch, capsys)
+    assert code == 2, text
+    assert len(text.strip().splitlines()) == 1, text
+    assert "Traceback" not in text
+    for word in words:
+        assert word in text
+    assert {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("arguments", [["render", "--no-such-option"], ["paint"], ["info"]])
+def test_unknown_words_are_exit_code_2(arguments: list[str], monkeypatch, capsys) -> None:
+    code, text = run(arguments, monkeypatch, capsys)
+    assert code == 2
+    assert "Traceback" not in text
+
+
+def test_a_store_of_another_job_is_refused_until_forced(tiler, inputs: Path) -> None:
+    small = ("--long-edge", "32", "--steps", "1", "--quiet")
+    assert tiler(*RENDER, *small).returncode == 0
+    before = (inputs / "poster.png").read_bytes()
+    other = tiler(*RENDER, *small, "--content-weight", "3")
+    assert other.returncode == 2
+    assert len(other.stderr.strip().splitlines()) == 1
+    assert "content_weight was" in other.stderr
+    assert "--force-new" in other.stderr
+    swapped = tiler("render", "style.png", "style.png", "-o", "poster.png", *small)
+    assert swapped.returncode == 2
+    assert "content file differs" in swapped.stderr
+    assert (inputs / "poster.png").read_bytes() == before
+    assert tiler(*RENDER, *small, "--content-weight", "3", "--force-new").returncode == 0
+    assert (inputs / "poster.png").read_bytes() != before

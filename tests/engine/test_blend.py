@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiler.engine.blend import composite, noise, upscale
+from tiler.geometry import Rect, TileGrid
+
+RNG = np.random.default_rng(2)
+GRIDS = [
+    TileGrid(64, 48, 32, 16, feather=8),
+    TileGrid(65, 33, 32, 16, feather=7),
+    TileGrid(50, 50, 16, 16, feather=0),
+    TileGrid(1, 100, 16, 16, feather=8),
+    TileGrid(40, 30, 64, 64, feather=16),
+]
+
+
+def rects(height, width):
+    def box(corners):
+        (y0, y1), (x0, x1) = (sorted(pair) for pair in corners)
+        return Rect(y0, x0, y1 + 1, x1 + 1)
+
+    edges = [st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)) for size in (height, width)]
+    return st.tuples(*edges).map(box)
+
+
+def cut_from(image):
+    return lambda tile, part: image[:, *part.slices].copy()
+
+
+def whole(grid):
+    return Rect(0, 0, grid.height, grid.width)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 3e-7), (np.float64, 1e-15)])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_tiles_of_one_image_give_it_back(grid, dtype, bound):
+    image = RNG.random((9, grid.height, grid.width)).astype(dtype)
+    found = composite(grid, whole(grid), cut_from(image))
+    assert found.dtype == dtype
+    assert found.shape == image.shape
+    assert np.abs(found - image).max() < bound
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@given(st.data())
+def test_bytes_do_not_depend_on_the_rect_asked_for(grid, data):
+    patches = [RNG.random((3, tile.blend.height, tile.blend.width), np.float32) for tile in grid]
+
+    def read(tile, part):
+        return patches[tile.index][:, *part.relative_to(tile.blend).slices]
+
+    rect = data.draw(rects(grid.height, grid.width))
+    np.testing.assert_array_equal(composite(grid, rect, read), composite(grid, whole(grid), read)[:, *rect.slices])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_constant_patches_stay_constant_over_seams(grid, value):
+    found = composite(grid, whole(grid), lambda tile, part: np.full((3, part.height, part.width), value, np.float32))
+    assert np.abs(found - value).max() <= 2e-7
+
+
+def test_unlike_patches_cross_over_gradually():
+    grid = TileGrid(1, 64, 32, 32, feather=8)
+    found = composite(grid, whole(grid), lambda tile, part: np.full((1, 1, part.width), float(tile.index)))
+    steps = np.diff(found[0, 0])
+    assert (found[0, 0, :24] == 0).all()
+    assert (found[0, 0, 40:] == 1).all()
+    assert steps.min() >= 0
+    assert steps.max() <= 1 / 16 + 1e-7
+
+
+def test_pixels_of_one_tile_alone_come_through_unchanged():
+    grid = TileGrid(64, 64, 32, 32, feather=8)
+    image = RNG.random((3, 64, 64), np.float32)
+    rect = Rect(0, 0, 24, 24)
+    np.testing.assert_array_equal(composite(grid, rect, cut_from(image)), image[:, *rect.slices])
+
+
+def test_every_tile_that_meets_the_rect_is_read_once_and_no_other():
+    grid, asked = TileGrid(64, 64, 16, 16, feather=4), []
+
+    def read(tile, part):
+        asked.append(tile.index)
+        return np.zeros((3, part.height, part.width))
+
+    composite(grid, Rect(17, 18, 27, 30), read)
+    # Cores begin every 16 pixels and blend areas reach 4 farther: rows 0 and 1, columns 0, 1 and 2.
+    assert asked == [0, 1, 2, 4, 5, 6]
+
+
+def enlarged(source, size, rect=None):
+    read_rects = []
+
+    def read(box):
+        read_rects.append(box)
+        return source[:, *box.slices]
+
+    found = upscale(rect or Rect(0, 0, *size), size, source.shape[1:], read)
+    assert all(min(box.y0, box.x0) >= 0 for box in read_rects)
+    assert all(box.y1 <= source.shape[1] and box.x1 <= source.shape[2] for box in read_rects)
+    return found
+
+
+@pytest.mark.parametrize(("source_size", "size"), [((20, 30), (40, 60)), ((13, 7), (27, 13)), ((1, 9), (1, 17))])
+@given(st.data())
+def test_upscale_does_not_depend_on_the_cut(source_size, size, data):
+    source = RNG.random((3, *source_size))
+    rect = data.draw(rects(*size))
+    found = enlarged(source, size, rect)
+    assert found.shape == (3, rect.height, rect.width)
+    np.testing.assert_allclose(found, enlarged(source, size)[:, *rect.slices], rtol=0, atol=1e-14)
+
+
+def test_upscale_reads_no_more_than_it_needs():
+    asked = []
+
+    def read(box):
+        asked.append(box)
+        return np.zeros((3, box.height, box.width), np.float32)
+
+    upscale(Rect(100, 200, 116, 232), (400, 400), (200, 200), read)
+    assert asked == [Rect(48, 98, 60, 118)]
+
+
+def test_upscale_keeps_smooth_pictures_and_their_type():
+    y, x = np.mgrid[0:20, 0:30]
+    fine_y, fine_x = (np.mgrid[0:40, 0:60] + 0.5) / 2 - 0.5
+    source = np.stack([0.2 + 0.02 * y, 0.1 + 0.02 * x, 0.5 + 0 * x]).astype(np.float32)
+    expected = np.stack([0.2 + 0.02 * fine_y, 0.1 + 0.02 * fine_x, 0.5 + 0 * fine_x])
+    found = enlarged(source, (40, 60))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:, 4:-4, 4:-4], expected[:, 4:-4, 4:-4], atol=2e-7)
+
+
+def test_upscale_stays_in_range():
+    source = np.zeros((3, 8, 8), np.float32)
+    source[:, 4:] = 1
+    found = enlarged(source, (32, 32))
+    assert (found.min(), found.max()) == (0, 1)
+
+
+@given(rects(40, 50), st.sampled_from([0, 1, 2**63 - 1]))
+def test_noise_does_not_depend_on_the_cut(rect, seed):
+    field = noise(Rect(0, 0, 40, 50), 50, seed)
+    np.testing.assert_array_equal(noise(rect, 50, seed), field[:, *rect.slices])
+
+
+def test_noise_is_reproducible_and_seeds_differ():
+    rect = Rect(0, 0, 100, 80)
+    field = noise(rect, 80, 7)
+    np.testing.assert_array_equal(field, noise(rect, 80, 7))
+    assert (field != noise(rect, 80, 8)).mean() > 0.99
+    assert field.dtype == np.float32
+    assert field.shape == (3, 100, 80)
+
+
+def test_noise_is_uniform_grey_and_without_stripes():
+    field = noise(Rect(0, 0, 100, 80), 80, 7).astype(np.float64)
+    assert 0.4 <= field.min() < 0.401
+    assert 0.599 < field.max() <= 0.6
+    deviation = 0.2 / 12**0.5
+    assert field.mean() == pytest.approx(0.5, abs=5 * deviation / field.size**0.5)
+    assert field.std() == pytest.approx(deviation, rel=0.02)
+    for axis in (0, 1, 2):
+        pairs = np.corrcoef(field.take(range(field.shape[axis] - 1), axis).ravel(),
+                            field.take(range(1, field.shape[axis]), axis).ravel())  # fmt: skip
+        assert abs(pairs[0, 1]) < 5 / field.size**0.5

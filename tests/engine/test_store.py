@@ -1,0 +1,383 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from tiler.engine.store import MEASURED, PATCHED, RenderStore
+from tiler.errors import StoreError
+from tiler.geometry import Rect, TileGrid
+
+GRID = TileGrid(50, 70, 32, 32, feather=8, halo=16)
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return str(tmp_path / "job.zarr")
+
+
+@pytest.fixture
+def store(url):
+    """With one level and its statistics."""
+    made = RenderStore.create(url, {"job": {"id": "x"}})
+    made.create_level(0, GRID, "float32")
+    made.create_statistics("levels/0", len(GRID), {"relu1_1": 4, "relu4_1": 6}, "float32")
+    return made
+
+
+def message_of(call, *arguments, **options):
+    with pytest.raises(StoreError) as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Creating and opening ---------------------------------------------------------------------------------------------
+
+
+def test_attributes_are_found_again(url):
+    created = RenderStore.create(url, {"job": {"id": "x", "levels": [1, 2]}, "seconds": 1.5})
+    created.update(seconds=2, extra=[1])
+    expected = {"job": {"id": "x", "levels": [1, 2]}, "seconds": 2, "extra": [1]}
+    assert created.attributes == RenderStore.open(url).attributes == expected
+    created.publish({"version": "0.5"})
+    assert json.loads((Path(url) / "zarr.json").read_text())["attributes"] == {
+        "tiler": expected,
+        "ome": {"version": "0.5"},
+    }
+
+
+def test_attributes_are_copies(url):
+    store = RenderStore.create(url, {"job": {"id": "x"}})
+    store.attributes["job"]["id"] = "y"
+    assert store.attributes == {"job": {"id": "x"}}
+
+
+def test_an_empty_folder_may_become_a_store(url):
+    Path(url).mkdir()
+    assert not RenderStore.exists(url)
+    RenderStore.create(url, {})
+    assert RenderStore.exists(url)
+
+
+def test_nothing_there_cannot_be_opened(url):
+    assert not RenderStore.exists(url)
+    assert "no readable job" in message_of(RenderStore.open, url)
+    assert not Path(url).exists()
+
+
+def foreign_folder(path):
+    (path / "album").mkdir(parents=True)
+    (path / "photo.jpg").write_bytes(b"precious")
+    (path / "album" / "photo.jpg").write_bytes(b"precious")
+
+
+def foreign_file(path):
+    path.write_bytes(b"precious")
+
+
+def foreign_group(path):
+    zarr.create_group(str(path), attributes={"mine": 1}).create_array("a", shape=(3,), dtype="u1")[:] = 1
+
+
+def foreign_array(path):
+    zarr.create_array(str(path), shape=(3,), dtype="u1")[:] = 1
+
+
+FOREIGN = [foreign_folder, foreign_file, foreign_group, foreign_array]
+
+
+def contents(path):
+    return {each: each.read_bytes() for each in [path, *path.rglob("*")] if each.is_file()}
+
+
+@pytest.mark.parametrize("make", FOREIGN)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_not_a_job_is_never_replaced(url, make, overwrite):
+    path = Path(url)
+    make(path)
+    before = contents(path)
+    assert "is not a job" in message_of(RenderStore.create, url, {}, overwrite=overwrite)
+    assert before
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("make", FOREIGN)
+def test_what_is_not_a_job_is_not_opened(url, make):
+    make(Path(url))
+    for call in (RenderStore.open, RenderStore.exists):
+        assert url in message_of(call, url)
+
+
+def test_a_job_is_replaced_only_when_asked(url, store):
+    assert "exists already" in message_of(RenderStore.create, url, {})
+    assert RenderStore.open(url).has("levels/0/image")
+    RenderStore.create(url, {"job": {"id": "new"}}, overwrite=True)
+    assert RenderStore.open(url).attributes == {"job": {"id": "new"}}
+    assert not RenderStore.open(url).has("levels/0/image")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot be created" in message_of(RenderStore.create, str(tmp_path / "file" / "job.zarr"), {})
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"zarr_format":3,"node_type":"group","attributes":5}']
+)
+def test_damaged_metadata_is_refused(url, store, damaged):
+    (Path(url) / "zarr.json").write_bytes(damaged)
+    for call in (RenderStore.open, RenderStore.exists):
+        assert url in message_of(call, url)
+
+
+def test_a_read_only_store_is_left_alone(url, store):
+    reader = RenderStore.open(url, writable=False)
+    with pytest.raises(ValueError, match="read-only"):
+        reader.mark("levels/0", PATCHED, 0, 0)
+    assert not store.marked("levels/0", PATCHED, 0).any()
+
+
+# Pictures ---------------------------------------------------------------------------------------------------------
+
+
+def bands_of(picture, rows):
+    return [picture[:, y : y + rows] for y in range(0, picture.shape[1], rows)]
+
+
+@pytest.mark.parametrize(("height", "width", "rows"), [(600, 30, 512), (50, 700, 7), (1, 1, 1)])
+def test_sixteen_bit_pictures_round_trip(url, height, width, rows):
+    store = RenderStore.create(url, {})
+    picture = RNG.integers(0, 65536, (3, height, width)).astype(np.float32) / np.float32(65535)
+    store.write_picture("a/picture", height, width, bands_of(picture, rows))
+    again = RenderStore.open(url)
+    np.testing.assert_array_equal(again.read_picture("a/picture", Rect(0, 0, height, width)), picture)
+    np.testing.assert_array_equal(np.concatenate(list(again.picture_bands("a/picture")), axis=1), picture)
+    rect = Rect(height // 3, width // 2, height, width)
+    np.testing.assert_array_equal(again.read_picture("a/picture", rect), picture[:, *rect.slices])
+    assert again.read_picture("a/picture", rect).dtype == np.float32
+
+
+def test_pictures_are_rounded_and_clipped(url):
+    store = RenderStore.create(url, {})
+    band = np.array([-0.5, 0.2, 0.4 / 65535, 0.6 / 65535, 1.5], np.float32).reshape(1, 1, 5).repeat(3, axis=0)
+    store.write_picture("p", 1, 5, [band])
+    found = store.read_picture("p", Rect(0, 0, 1, 5))[0, 0].astype(np.float64) * 65535
+    np.testing.assert_allclose(found, [0, 13107, 0, 1, 65535], atol=0.01)
+
+
+def test_a_picture_counts_only_when_it_is_complete(url):
+    store = RenderStore.create(url, {})
+
+    def interrupted():
+        yield np.zeros((3, 4, 5), np.float32)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.write_picture("p", 8, 5, interrupted())
+    assert not store.has_picture("p")
+    store.write_picture("p", 8, 5, [np.ones((3, 8, 5), np.float32)])
+    assert store.has_picture("p")
+    store.write_picture("p", 8, 5, [np.zeros((3, 8, 5))])
+    assert (store.read_picture("p", Rect(0, 0, 8, 5)) == 1).all()
+
+
+# State of a level -------------------------------------------------------------------------------------------------
+
+
+def patches(kinds):
+    return [RNG.random((kinds, tile.blend.height, tile.blend.width), np.float32) for tile in GRID]
+
+
+def test_patches_round_trip_by_slot_tile_and_part(url, store):
+    states = [patches(9), patches(9)]
+    for slot, state in enumerate(states):
+        for tile in GRID:
+            store.write_patch(0, slot, tile, state[tile.index])
+    again = RenderStore.open(url)
+    for slot, state in enumerate(states):
+        for tile in GRID:
+            found = again.read_patch(0, slot, tile, tile.blend, slice(0, 9))
+            np.testing.assert_array_equal(found, state[tile.index])
+            part = tile.core
+            inner = part.relative_to(tile.blend).slices
+            found = again.read_patch(0, slot, tile, part, slice(3, 9))
+            np.testing.assert_array_equal(found, state[tile.index][3:, *inner])
+
+
+def test_a_patch_without_moments_starts_them_at_zero(store):
+    tile = GRID.tile(1)
+    pixels = patches(3)[1]
+    store.write_patch(0, 0, tile, pixels)
+    np.testing.assert_array_equal(store.read_patch(0, 0, tile, tile.blend, slice(0, 3)), pixels)
+    assert (store.read_patch(0, 0, tile, tile.blend, slice(3, 9)) == 0).all()
+
+
+def test_double_precision_is_kept(url):
+    store = RenderStore.create(url, {})
+    store.create_level(2, GRID, "float64")
+    patch = RNG.random((9, 40, 40))
+    store.write_patch(2, 1, GRID.tile(0), patch)
+    np.testing.assert_array_equal(store.read_patch(2, 1, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)), patch)
+
+
+def test_the_image_is_written_core_by_core_each_in_a_chunk_of_its_own(url, store):
+    image = RNG.random((3, 50, 70), np.float32)
+    for tile in GRID:
+        store.write_image(0, tile.core, image[:, *tile.core.slices])
+    again = RenderStore.open(url)
+    np.testing.assert_array_equal(again.read_image(0, Rect(0, 0, 50, 70)), image)
+    np.testing.assert_array_equal(again.read_image(0, Rect(30, 30, 40, 66)), image[:, 30:40, 30:66])
+    chunks = [path for path in (Path(url) / "levels/0/image/c").rglob("*") if path.is_file()]
+    assert len(chunks) == len(GRID)
+
+
+def test_tiles_never_share_a_chunk(url, store):
+    """Two writers of one chunk would lose each other's work."""
+    chunks: dict[Path, tuple[int, int]] = {}
+    for tile in GRID:
+        store.write_patch(0, 1, tile, patches(9)[tile.index])
+        store.write_image(0, tile.core, np.ones((3, tile.core.height, tile.core.width)))
+        store.write_grams("levels/0", 1, tile.index, {"relu1_1": np.ones((4, 4))})
+        store.write_losses(0, 1, tile.index, 1, 1)
+        store.mark("levels/0", PATCHED, 1, tile.index)
+        found = [path for path in (Path(url) / "levels/0").rglob("*") if path.is_file() and path.name != "zarr.json"]
+        now = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+        assert [path for path, stamp in chunks.items() if now[path] != stamp] == []
+        assert len(now) >= len(chunks) + 5
+        chunks = now
+
+
+def test_grams_and_totals_round_trip(url, store):
+    grams = {layer: RNG.random((2, len(GRID), c, c), np.float32) for layer, c in (("relu1_1", 4), ("relu4_1", 6))}
+    for slot in (0, 1):
+        for index in range(len(GRID)):
+            store.write_grams("levels/0", slot, index, {layer: gram[slot, index] for layer, gram in grams.items()})
+        for layer, gram in grams.items():
+            store.write_total("levels/0", slot, layer, gram[slot].sum(0))
+    again = RenderStore.open(url)
+    for layer, gram in grams.items():
+        for slot in (0, 1):
+            np.testing.assert_array_equal(again.read_total("levels/0", slot, layer), gram[slot].sum(0))
+            for index in range(len(GRID)):
+                np.testing.assert_array_equal(again.read_grams("levels/0", slot, index, layer), gram[slot, index])
+
+
+def test_losses_add_up_over_tiles(store):
+    for state in (3, 4):
+        for index in range(len(GRID)):
+            store.write_losses(0, state, index, state * 0.5 ** (index + 1), index)
+    count = len(GRID)
+    assert store.read_losses(0, 3) == pytest.approx((3 * (1 - 0.5**count), count * (count - 1) / 2), rel=1e-15)
+    assert store.read_losses(0, 4)[0] == pytest.approx(4 * (1 - 0.5**count), rel=1e-15)
+
+
+# Marks ------------------------------------------------------------------------------------------------------------
+
+
+def marked(store, phase, state):
+    return np.flatnonzero(store.marked("levels/0", phase, state)).tolist()
+
+
+def test_marks_start_empty(store):
+    for phase in (PATCHED, MEASURED):
+        for state in (0, 1, 2):
+            assert marked(store, phase, state) == []
+
+
+def test_marks_are_kept_by_phase_state_and_tile(url, store):
+    store.mark("levels/0", PATCHED, 0, 2)
+    store.mark("levels/0", PATCHED, 1, 1)
+    again = RenderStore.open(url)
+    assert marked(again, PATCHED, 0) == [2]
+    assert marked(again, PATCHED, 1) == [1]
+    assert marked(again, PATCHED, 2) == []
+    assert marked(again, MEASURED, 0) == []
+
+
+def test_a_later_state_in_the_same_slot_counts_for_the_earlier_one(store):
+    store.mark("levels/0", PATCHED, 4, 3)
+    assert [marked(store, PATCHED, state) for state in range(7)] == [[3], [], [3], [], [3], [], []]
+
+
+# Finishing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_level_keeps_its_image_and_report_only(url, store):
+    store.write_picture("levels/0/content", 50, 70, [np.ones((3, 50, 70))])
+    image = RNG.random((3, 50, 70), np.float32)
+    store.write_image(0, Rect(0, 0, 50, 70), image)
+    store.create_level(10, GRID, "float32")
+    assert store.level_report(0) is None
+    store.read_grams("levels/0", 0, 0, "relu1_1")
+    store.finish_level(0, {"loss": 0.5, "rounds": 3})
+    for each in (store, RenderStore.open(url)):
+        assert each.level_report(0) == {"loss": 0.5, "rounds": 3}
+        np.testing.assert_array_equal(each.read_image(0, Rect(0, 0, 50, 70)), image)
+        for name in ("patches", "grams", "totals", "losses", "marks", "content"):
+            assert not each.has(f"levels/0/{name}")
+        assert "levels/0/grams/relu1_1 is missing" in message_of(each.read_grams, "levels/0", 0, 0, "relu1_1")
+        assert each.has("levels/10/patches")
+        assert each.level_report(1) is each.level_report(10) is None
+    assert sorted(path.name for path in (Path(url) / "levels/0").iterdir()) == ["image", "zarr.json"]
+
+
+def test_creating_again_keeps_what_is_there(store):
+    patch = patches(9)[0]
+    store.write_patch(0, 0, GRID.tile(0), patch)
+    store.mark("levels/0", PATCHED, 0, 0)
+    store.create_level(0, GRID, "float32")
+    store.create_statistics("levels/0", len(GRID), {"relu1_1": 4}, "float32")
+    np.testing.assert_array_equal(store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)), patch)
+    assert marked(store, PATCHED, 0) == [0]
+
+
+# Damage -----------------------------------------------------------------------------------------------------------
+
+
+def write_everything(store):
+    store.write_picture("content", 50, 70, [RNG.random((3, 50, 70))])
+    store.write_patch(0, 0, GRID.tile(0), patches(9)[0])
+    store.write_image(0, GRID.tile(0).core, RNG.random((3, 32, 32)))
+    store.write_grams("levels/0", 0, 0, {"relu1_1": RNG.random((4, 4))})
+    store.write_total("levels/0", 0, "relu1_1", RNG.random((4, 4)))
+    store.write_losses(0, 0, 0, 1.0, 2.0)
+    store.mark("levels/0", PATCHED, 0, 0)
+
+
+READS = {
+    "content": lambda store: store.read_picture("content", Rect(0, 0, 50, 70)),
+    "levels/0/patches": lambda store: store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)),
+    "levels/0/image": lambda store: store.read_image(0, Rect(0, 0, 32, 32)),
+    "levels/0/grams/relu1_1": lambda store: store.read_grams("levels/0", 0, 0, "relu1_1"),
+    "levels/0/totals/relu1_1": lambda store: store.read_total("levels/0", 0, "relu1_1"),
+    "levels/0/losses": lambda store: store.read_losses(0, 0),
+    "levels/0/marks": lambda store: store.marked("levels/0", PATCHED, 0),
+}
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_a_flipped_bit_in_a_chunk_is_noticed(url, store, path, place):
+    write_everything(store)
+    READS[path](RenderStore.open(url))
+    chunk = next(each for each in sorted((Path(url) / path / "c").rglob("*")) if each.is_file())
+    data = bytearray(chunk.read_bytes())
+    data[round(place * (len(data) - 1))] ^= 1
+    chunk.write_bytes(data)
+    message = message_of(READS[path], RenderStore.open(url))
+    assert f"store {url}: {path} cannot be read: " in message
+
+
+@pytest.mark.parametrize("path", READS)
+def test_a_chunk_cut_short_is_noticed(url, store, path):
+    write_everything(store)
+    chunk = next(each for each in sorted((Path(url) / path / "c").rglob("*")) if each.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+    assert path in message_of(READS[path], RenderStore.open(url))
+
+
+def test_a_missing_array_is_named(store):
+    assert "levels/3/image is missing" in message_of(store.read_image, 3, Rect(0, 0, 1, 1))

@@ -1,0 +1,22 @@
+"""Reading, resizing, colour and writing of pictures of any size, in bands.
+
+Order is always (y, x) and (height, width). Pixels are float32 `[channels, rows, width]` in 0..1, sRGB.
+Nothing here holds a whole picture unless the file format leaves no choice (see `Picture.bands`).
+"""
+
+from tiler.pictures.deepzoom import check_xyz, write_xyz
+from tiler.pictures.georef import Georef
+from tiler.pictures.outputs import check_output
+from tiler.pictures.read import Picture, open_picture, read_picture
+from tiler.pictures.write import write_picture
+
+__all__ = [
+    "Georef",
+    "Picture",
+    "check_output",
+    "check_xyz",
+    "open_picture",
+    "read_picture",
+    "write_picture",
+    "write_xyz",
+]

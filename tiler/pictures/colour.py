@@ -1,0 +1,131 @@
+"""From whatever a file holds to sRGB: one or three channels of 16-bit integers or of floats in 0..1.
+
+8-bit pixels are widened to 16 bits (times 257, exact both ways), so that no later step rounds to 8.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+PEAK = 65535
+_UNSIGNED = {"uchar": 257, "ushort": 1}
+
+
+class PixelsError(Exception):
+    """The pixels are of a type or a number of channels that has no meaning as a colour."""
+
+
+def check_pixels(image: Any) -> None:
+    """PixelsError unless `image` (libvips, from a header) can be turned to sRGB."""
+    if image.format not in ("uchar", "ushort", "uint", "float", "double"):
+        kind = "complex" if "complex" in image.format else "signed integer"
+        raise PixelsError(f"holds {kind} values; unsigned 8, 16 or 32-bit or float 0..1 are allowed")
+    colours = image.bands - has_alpha(image)
+    if colours not in ((4,) if image.interpretation == "cmyk" else (1, 3)):
+        raise PixelsError(f"has {image.bands} channels; grey, RGB or CMYK, with or without alpha, are allowed")
+
+
+def has_alpha(image: Any) -> bool:
+    if image.interpretation == "cmyk":
+        return image.bands == 5
+    return image.bands in (2, 4)
+
+
+def split_alpha(image: Any) -> tuple[Any, Any | None]:
+    """(colour channels, alpha channel or None), still in the file's own type."""
+    if not has_alpha(image):
+        return image, None
+    count = image.bands - 1
+    return image.extract_band(0, n=count), image.extract_band(count)
+
+
+def is_float(image: Any) -> bool:
+    return image.format in ("float", "double")
+
+
+def widen(image: Any) -> Any:
+    """The same values as 16-bit integers, or as float where the file holds floats."""
+    if is_float(image):
+        return image.cast("float")
+    if image.format == "uint":
+        return (image / (2**32 - 1) * PEAK).rint().cast("ushort")
+    factor = _UNSIGNED[image.format]
+    return image if factor == 1 else (image.cast("ushort") * factor).cast("ushort")
+
+
+def unit(image: Any) -> Any:
+    """As float in 0..1, from either type that `widen` gives."""
+    return image if is_float(image) else (image / PEAK).cast("float")
+
+
+def to_srgb(image: Any) -> Any:
+    """Colour channels as sRGB (three channels) or sRGB-coded grey (one).
+
+    An embedded ICC profile is obeyed (relative colorimetric with black point compensation); without one
+    integers and floats are taken as sRGB already, CMYK as a common coated paper.
+    """
+    profile = _usable_profile(image)
+    if image.interpretation == "cmyk":
+        image = widen(image).copy(interpretation="cmyk") if image.format == "uint" else image
+        return _transform(image, embedded=profile is not None, input_profile="cmyk")
+    if image.interpretation in ("lab", "labs", "xyz", "yxy", "lch", "cmc", "oklab", "oklch", "hsv"):
+        return image.colourspace("rgb16")
+    if profile is None or _is_srgb(profile):
+        return widen(image)
+    grey = image.bands == 1
+    if is_float(image):
+        image = (image * PEAK).rint().cast("ushort")
+    elif image.format == "uint":
+        image = widen(image)
+    narrow = image.format == "uchar"
+    image = image.copy(interpretation=("b-w" if narrow else "grey16") if grey else ("srgb" if narrow else "rgb16"))
+    converted = _transform(image, embedded=True)
+    return converted.extract_band(1) if grey else converted
+
+
+def _transform(image: Any, **options: Any) -> Any:
+    return image.icc_transform("srgb", depth=16, intent="relative", black_point_compensation=True, **options)
+
+
+def _usable_profile(image: Any) -> Any | None:
+    """The embedded profile, or None where it is absent, damaged or made for another number of channels."""
+    if not image.get_typeof("icc-profile-data"):
+        return None
+    from PIL import ImageCms
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.get("icc-profile-data")))
+        space = profile.profile.xcolor_space.strip()
+    except (OSError, ValueError, ImageCms.PyCMSError):
+        return None
+    return profile if {"GRAY": 1, "RGB": 3, "CMYK": 4}.get(space) == image.bands else None
+
+
+def _is_srgb(profile: Any) -> bool:
+    """Whether the profile changes no 8-bit colour by more than one step.
+
+    Most files say "sRGB"; converting those would only add rounding, and pixels would not come back equal.
+    """
+    from PIL import Image, ImageCms
+
+    steps = np.linspace(0, 255, 16).round().astype(np.uint8)
+    if profile.profile.xcolor_space.strip() == "GRAY":
+        before = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    else:
+        before = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), -1).reshape(64, 64, 3))
+    try:
+        after = ImageCms.profileToProfile(
+            before,
+            profile,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except ImageCms.PyCMSError:
+        return False
+    difference = np.asarray(after, np.int16) - np.asarray(before.convert("RGB"), np.int16)
+    return bool(np.abs(difference).max() <= 1)

@@ -1,0 +1,131 @@
+"""What each output format can hold, checked before hours of work rather than after them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+from tiler.errors import OutputError
+from tiler.pictures.cog import available
+
+TIFF_COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One output format: its limits, in pixels a side and bits a channel, and what it can hold."""
+
+    name: str
+    longest_side: int
+    bits: tuple[int, ...]
+    alpha: bool
+    compressions: tuple[str, ...] = ()
+
+
+_PNG = Format("PNG", 1_000_000, (8, 16), True)
+_TIFF = Format("TIFF", 1_000_000, (8, 16), True, TIFF_COMPRESSIONS)
+_JPEG = Format("JPEG", 65_500, (8,), False)
+_WEBP = Format("WebP", 16_383, (8,), True, ("lossy", "lossless"))
+_DZI = Format("DeepZoom", 1_000_000, (8,), True)
+FORMATS: dict[str, Format] = {
+    ".png": _PNG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": _WEBP,
+    ".dzi": _DZI,
+}
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    height: int | None = None,
+    width: int | None = None,
+    channels: int = 3,
+    bits: int = 8,
+    compression: str | None = None,
+    cog: bool = False,
+) -> Format:
+    """Raises OutputError if `write_picture` could not write such a poster to `path`; writes nothing.
+
+    Checks the extension, the folder, and, where given, size, channels (3 or 4), bits (8 or 16), compression
+    and cog against the format's limits. The message says what is allowed.
+    """
+    path = Path(path)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise OutputError(f"{path}: {path.suffix or 'no extension'} is unknown; {', '.join(FORMATS)} are allowed")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; the name of a file is needed")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is not a regular file and would not be replaced; choose another name")
+    check_folder(path)
+    longest = max(height or 1, width or 1)
+    if min(1 if height is None else height, 1 if width is None else width) < 1:
+        raise OutputError(f"{path}: {height} x {width} is no size; at least 1 x 1 is needed")
+    if longest > form.longest_side:
+        larger = "" if form.longest_side >= _TIFF.longest_side else "; .tif, .png and .dzi hold larger ones"
+        raise OutputError(
+            f"{path}: {height} x {width} is too large: {form.name} holds {form.longest_side} pixels a side{larger}"
+        )
+    if channels not in (3, 4):
+        raise OutputError(f"{path}: {channels} channels; 3 (RGB) or 4 (RGBA) are allowed")
+    if channels == 4 and not form.alpha:
+        raise OutputError(f"{path}: {form.name} holds no transparency; .png, .tif, .webp and .dzi do")
+    if bits not in form.bits:
+        allowed = " or ".join(str(b) for b in form.bits)
+        raise OutputError(f"{path}: {bits} bits; {form.name} holds {allowed} (16 bits: .png or .tif)")
+    if compression is not None and compression not in form.compressions:
+        allowed = ", ".join(form.compressions) or "none to choose"
+        raise OutputError(f"{path}: compression {compression!r}; for {form.name}: {allowed}")
+    if cog and form is not _TIFF:
+        raise OutputError(f"{path}: a Cloud Optimized GeoTIFF is a .tif file")
+    if cog and not available():
+        raise OutputError(f"{path}: a Cloud Optimized GeoTIFF needs the package rasterio (the extra 'geo')")
+    return form
+
+
+def check_folder(path: Path) -> None:
+    """OutputError unless a file or folder can be made at `path`."""
+    parent = path.parent
+    if not parent.is_dir():
+        found = "is not a folder" if parent.exists() else "does not exist"
+        raise OutputError(f"{path}: the folder {parent} {found}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {parent} is not writable")
+
+
+@contextmanager
+def scratch(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A fresh name beside `path`, hence on its file system; whatever begins with it is removed afterwards."""
+    temporary = path.parent / f".tiler-{token_hex(6)}.part{suffix}"
+    try:
+        yield temporary
+    finally:
+        for leftover in path.parent.glob(f"{temporary.name}*"):
+            remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder with all it holds, if it is there."""
+    import shutil
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Moves a finished file to its name, after its bytes: a power cut leaves the old file or the new one."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, final)

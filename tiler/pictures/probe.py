@@ -1,0 +1,107 @@
+"""What a file is, from its first bytes: which loader may read it, and what its header says."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import PictureError
+from tiler.pictures.stream import VipsError, first_line, load_vips
+
+KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP or PPM"
+# libvips itself goes on to 100 million; nothing printed or mapped comes near this, only forged headers do.
+LONGEST_SIDE = 1_000_000
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+    *((b"P%d%c" % (kind, space), "ppm") for kind in range(1, 7) for space in b" \t\r\n"),
+)
+_HEIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim", b"heis")
+
+
+def kind_of(path: Path) -> str:
+    """The kind of the regular file at `path`; PictureError, in one line, for everything else."""
+    try:
+        mode = os.stat(path).st_mode
+        # Opening a FIFO would wait for a writer for ever.
+        if not stat.S_ISREG(mode):
+            found = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise PictureError(f"{path}: is {found}; a picture file is needed ({KINDS})")
+        with open(path, "rb") as file:
+            head = file.read(32)
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"{path}: cannot be opened ({reason})") from None
+    if not head:
+        raise PictureError(f"{path}: is empty; a picture file is needed ({KINDS})")
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "heif"
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    raise PictureError(f"{path}: is not a picture of a known kind; {KINDS} are allowed")
+
+
+def load(path: Path, kind: str, access: str = "sequential", source: Path | None = None) -> Any:
+    """The libvips image of the file, not decoded yet, not turned upright. PictureError when the header is bad.
+
+    source: the file to read in place of `path` (see `readable`).
+    """
+    if kind in ("bmp", "ppm"):
+        return _load_with_pillow(path)
+    vips = load_vips()
+    # Named loaders: new_from_file would read "[...]" in a file name as options, and try loaders we do not want.
+    loader = getattr(vips.Image, f"{kind}load")
+    try:
+        image = loader(os.fspath(source or path), access=access, fail_on="error")
+    except vips.Error as error:
+        raise unreadable(path, kind, VipsError(first_line(error))) from None
+    except ValueError as error:
+        raise PictureError(f"{path}: the name cannot be used ({error})") from None
+    return image
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> PictureError:
+    """The one-line error for a file whose pixels or header cannot be read."""
+    return PictureError(f"{path}: damaged or unsupported {kind.upper()} ({first_line(error)})")
+
+
+def _load_with_pillow(path: Path) -> Any:
+    """Old uncompressed kinds that libvips' wheels leave out: held whole, so Pillow's limit of 179 Mpx stands."""
+    import warnings
+
+    import numpy as np
+    from PIL import Image
+
+    vips = load_vips()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["BMP", "PPM"]) as picture:
+                if picture.mode.startswith("I"):
+                    pixels = np.asarray(picture).clip(0, 65535).astype(np.uint16)
+                elif picture.mode in ("L", "RGB", "RGBA"):
+                    pixels = np.asarray(picture)
+                else:
+                    pixels = np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on damaged input, from SyntaxError to struct.error.
+        found = first_line(error)
+        raise PictureError(f"{path}: damaged, unsupported or too large to be read whole ({found})") from None
+    wide = pixels.dtype == np.uint16
+    colour = ("grey16" if wide else "b-w") if pixels.ndim == 2 else ("rgb16" if wide else "srgb")
+    return vips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(interpretation=colour)

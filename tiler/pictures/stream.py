@@ -1,0 +1,180 @@
+"""The two ways pixels cross between numpy and libvips: through a pipe, a few rows at a time.
+
+One libvips pipeline serves a whole picture (no row is decoded twice, all cores work on it), and the pipe's
+small buffer is what bounds memory: whichever side is faster waits for the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import select
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+# How long a blocked side waits before it looks whether the other side is still there.
+_POLL_SECONDS = 0.5
+
+
+class VipsError(Exception):
+    """libvips failed; the message is its first line. Callers turn it into a PictureError or an OutputError."""
+
+
+@functools.cache
+def load_vips() -> Any:
+    """The pyvips module, configured. Imported here only: it costs 0.1 s and starts threads."""
+    import pyvips
+
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
+    # The cache is keyed by file name: a file rewritten between two reads would give its old pixels.
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    # GLib would complain on stderr about a width that a forged header claims; the error says it anyway.
+    quiet = getattr(pyvips, "_log_handler_cb", None)
+    if quiet:
+        pyvips.glib_lib.g_log_set_handler(b"GLib-GObject", 1 << 3 | 1 << 4, quiet, pyvips.ffi.NULL)
+    # Rows in flight grow with the threads (2.5 GB for a picture 20000 wide with 32); decoding has one anyway.
+    pyvips.concurrency_set(min(4, pyvips.concurrency_get()))
+    return pyvips
+
+
+def first_line(error: BaseException) -> str:
+    """The most telling line of a libvips error, which may hold many."""
+    lines = [line.strip() for line in str(getattr(error, "detail", "") or error).splitlines()]
+    return next((line for line in lines if line), type(error).__name__)
+
+
+class _Job(threading.Thread):
+    """Runs one blocking libvips call beside the caller and keeps the first line of its error.
+
+    Only the line: the exception would keep libvips objects alive, and with them their end of the pipe.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__(daemon=True, name="tiler-pictures")
+        self._call = call
+        self.error: str | None = None
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:
+            self.error = first_line(error)
+
+
+def bands_of(image: Any, rows: int) -> Iterator[np.ndarray]:
+    """Rows of a libvips image from top to bottom: arrays `[rows, width, channels]` of the image's own type.
+
+    Raises VipsError when libvips cannot compute the next rows. Closing the iterator stops the pipeline.
+    """
+    vips = load_vips()
+    dtype = np.dtype({"uchar": "u1", "ushort": "u2", "float": "f4"}[image.format])
+    height, width, channels = image.height, image.width, image.bands
+    read_end, write_end = os.pipe()
+
+    def save() -> None:
+        try:
+            image.rawsave_target(vips.Target.new_to_descriptor(write_end))
+        finally:
+            os.close(write_end)
+
+    job = _Job(save)
+    job.start()
+    try:
+        with open(read_end, "rb", buffering=0) as pipe:
+            for top in range(0, height, rows):
+                band = np.empty((min(rows, height - top), width, channels), dtype)
+                _fill(pipe, band, job)
+                yield band
+    finally:
+        job.join()
+    if job.error:
+        raise VipsError(job.error)
+
+
+def _fill(pipe: Any, band: np.ndarray, job: _Job) -> None:
+    view = band.reshape(-1).view(np.uint8).data
+    while len(view):
+        alive = job.is_alive()
+        if not select.select([pipe], [], [], _POLL_SECONDS)[0] and alive:
+            continue
+        count = pipe.readinto(view) if select.select([pipe], [], [], 0)[0] else 0
+        if not count:
+            job.join()
+            raise VipsError(job.error or "the pixels ended early")
+        view = view[count:]
+
+
+def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable[[Any], None]) -> None:
+    """Calls `save(image)` with a sequential libvips image made of `bands`.
+
+    bands: uint8 or uint16 `[rows, width, 3 or 4]`, `height` rows in all. `save` runs in another thread while
+    `bands` is iterated in this one. Whatever `bands` raises comes out unchanged; VipsError if `save` failed.
+    """
+    vips = load_vips()
+    read_end, write_end = os.pipe()
+
+    def load_and_save() -> None:
+        try:
+            source = vips.Source.new_from_descriptor(read_end)
+            save(vips.Image.pngload_source(source, access="sequential", fail_on="truncated", unlimited=True))
+        finally:
+            os.close(read_end)
+
+    job = _Job(load_and_save)
+    job.start()
+    os.set_blocking(write_end, False)
+    try:
+        with open(write_end, "wb", buffering=0) as pipe:
+            for piece in _stored_png(bands, height, width):
+                if not _write_all(pipe, piece, job):
+                    break
+    finally:
+        job.join()
+    if job.error:
+        raise VipsError(job.error)
+
+
+def _write_all(pipe: Any, piece: bytes, job: _Job) -> bool:
+    """False when nobody reads any more: the job has ended or closed its side."""
+    view = memoryview(piece)
+    while len(view):
+        if not job.is_alive():
+            return False
+        if select.select([], [pipe], [], _POLL_SECONDS)[1]:
+            try:
+                view = view[pipe.write(view) or 0 :]
+            except BrokenPipeError:
+                return False
+    return True
+
+
+def _stored_png(bands: Iterable[np.ndarray], height: int, width: int) -> Iterator[bytes]:
+    """An uncompressed PNG: the one format that libvips reads from a pipe with no seek and no codec's cost."""
+    compressor = zlib.compressobj(0)
+    started = False
+    for band in bands:
+        rows, _, channels = band.shape
+        if not started:
+            started = True
+            colour_type = {3: 2, 4: 6}[channels]
+            header = struct.pack(">IIBBBBB", width, height, band.itemsize * 8, colour_type, 0, 0, 0)
+            yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+        lines = np.zeros((rows, 1 + width * channels * band.itemsize), np.uint8)
+        big_endian = band.astype(band.dtype.newbyteorder(">"), copy=False)
+        lines[:, 1:] = np.ascontiguousarray(big_endian).view(np.uint8).reshape(rows, -1)
+        data = compressor.compress(lines.reshape(-1).data)
+        if data:
+            yield _chunk(b"IDAT", data)
+    yield _chunk(b"IDAT", compressor.flush())
+    yield _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))])

@@ -1,0 +1,179 @@
+"""TIFF: tiled, with the levels of a pyramid, Big where it must be; and what libvips cannot write into it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tiler.errors import PictureError
+from tiler.pictures.georef import ExtraTag
+from tiler.pictures.stream import first_line
+
+# Classic TIFF counts its bytes in 32 bits, and is what every program opens. A pyramid adds a third, and
+# compression of noise a few percent.
+_BIG_BYTES = int(2**32 / 1.4)
+_TILE = 256
+
+
+def save_tiff(image: Any, path: Path, compression: str, tags: Sequence[ExtraTag], scratch_path: Path) -> None:
+    """Writes a sequential libvips image to `path`; `scratch_path` may be used on the way.
+
+    libvips writes neither foreign tags nor, in its wheels, Zstandard: then its file is copied tile by tile.
+    """
+    zstd = compression == "zstd"
+    copied = zstd or bool(tags)
+    options: dict[str, Any] = {} if compression == "none" else {"predictor": "horizontal"}
+    if zstd:
+        options["level"] = 1
+    image.tiffsave(
+        os.fspath(scratch_path if copied else path),
+        tile=True,
+        tile_width=_TILE,
+        tile_height=_TILE,
+        pyramid=True,
+        compression="deflate" if zstd else compression,
+        resunit="inch",
+        bigtiff=needs_big(image.height, image.width, image.bands, 2 if image.format == "ushort" else 1),
+        **options,
+    )
+    if copied:
+        copy_tiff(scratch_path, path, tags, _unzip_and_zstd() if zstd else None)
+        scratch_path.unlink()
+
+
+def needs_big(height: int, width: int, channels: int, bytes_each: int) -> bool:
+    """Whether the file could pass classic TIFF's limit."""
+    return height * width * channels * bytes_each > _BIG_BYTES
+
+
+def copy_tiff(source: Path, target: Path, tags: Sequence[ExtraTag], recode: Callable[[bytes], bytes] | None) -> None:
+    """Copies a tiled TIFF with its pyramid, adding `tags` to the first page.
+
+    Tiles are copied as they are, or through `recode`, from zlib's bytes to Zstandard's: the predictor is
+    applied before the codec, so it need not be undone.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(source) as tif, tifffile.TiffWriter(target, bigtiff=tif.is_bigtiff) as writer:
+        for number, page in enumerate(tif.pages):
+            assert isinstance(page, tifffile.TiffPage)
+            first = number == 0
+            lzw = page.compression == tifffile.COMPRESSION.LZW
+            writer.write(
+                _segments(tif, page, recode),
+                shape=page.shape,
+                dtype=page.dtype,
+                photometric="rgb",
+                extrasamples=page.extrasamples,
+                tile=(page.tilelength, page.tilewidth),
+                compression="zstd" if recode else "zlib" if lzw else page.compression,
+                predictor=page.predictor if page.predictor != 1 else None,
+                subfiletype=page.subfiletype,
+                description=page.description if first and page.description else None,
+                resolution=page.resolution,
+                resolutionunit="inch",
+                iccprofile=page.iccprofile,
+                extratags=tags if first else (),
+                metadata=None,
+                software=False,
+            )
+    if lzw:
+        _call_it_lzw(target)
+
+
+def _call_it_lzw(path: Path) -> None:
+    """tifffile refuses to pass on bytes of a codec that it does not have, so they came in under another name."""
+    import tifffile
+
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for page in tif.pages:
+            assert isinstance(page, tifffile.TiffPage)
+            page.tags["Compression"].overwrite(int(tifffile.COMPRESSION.LZW))
+
+
+def _segments(tif: Any, page: Any, recode: Callable[[bytes], bytes] | None) -> Iterator[bytes]:
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tif.filehandle.seek(offset)
+        data = tif.filehandle.read(count)
+        yield recode(data) if recode else data
+
+
+def _unzip_and_zstd() -> Callable[[bytes], bytes]:
+    encode = _zstd().encode
+    return lambda data: bytes(encode(zlib.decompress(data)))
+
+
+@contextmanager
+def readable(path: Path, kind: str, header_only: bool = False) -> Iterator[Path]:
+    """`path`, or a temporary copy that libvips can read where its wheels cannot: TIFF with Zstandard.
+
+    header_only: the copy need hold no pixels.
+    """
+    if kind != "tiff" or not _has_zstd(path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="tiler-") as folder:
+        copy = Path(folder) / "copy.tif"
+        try:
+            _without_zstd(path, copy, header_only)
+        except Exception as error:
+            # Damage shows in tifffile and in the codec as errors of many types.
+            raise PictureError(f"{path}: damaged or unsupported TIFF ({first_line(error)})") from None
+        yield copy
+
+
+def _has_zstd(path: Path) -> bool:
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return bool(tif.pages.first.compression == tifffile.COMPRESSION.ZSTD)
+    except Exception:
+        # Whatever is wrong with it, libvips shall say.
+        return False
+
+
+def _without_zstd(source: Path, target: Path, header_only: bool) -> None:
+    """The first page with its tiles or strips packed by zlib: the predictor lies before either codec, and stays."""
+    import tifffile
+
+    decode = _zstd().decode
+
+    def recode(data: bytes) -> bytes:
+        return zlib.compress(b"" if header_only else bytes(decode(data)), 1)
+
+    with tifffile.TiffFile(source) as tif, tifffile.TiffWriter(target, bigtiff=True) as writer:
+        page = tif.pages.first
+        tiled = page.is_tiled
+        writer.write(
+            _segments(tif, page, recode),
+            shape=page.shape,
+            dtype=page.dtype,
+            photometric=page.photometric,
+            planarconfig=page.planarconfig if page.samplesperpixel > 1 else None,
+            extrasamples=page.extrasamples,
+            tile=(page.tilelength, page.tilewidth) if tiled else None,
+            rowsperstrip=None if tiled else page.rowsperstrip,
+            compression="zlib",
+            predictor=page.predictor if page.predictor != 1 else None,
+            resolution=page.resolution,
+            resolutionunit=page.resolutionunit,
+            iccprofile=page.iccprofile,
+            extratags=[(274, "H", 1, page.tags.valueof(274, default=1), True)],
+            metadata=None,
+            software=False,
+        )
+
+
+def _zstd() -> Any:
+    # Zarr, which the store needs, brings this package: no dependency of its own.
+    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+
+    return Zstd(level=9)
