@@ -1,0 +1,265 @@
+import json
+import math
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiler.config import RenderConfig, read_job_file
+from tiler.errors import ConfigError
+
+NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
+
+
+def refusal(**values):
+    """The one-line message that these values get."""
+    with pytest.raises(ConfigError) as error:
+        RenderConfig(**{**NEEDED, **values})
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# name: (too low, lowest, highest, too high), None where there is no bound.
+RANGES = {
+    "long_edge": (0, 1, 2**20, 2**20 + 1),
+    "style_weight": (-0.1, 0, None, None),
+    "content_weight": (-0.1, 0, None, None),
+    "tv_weight": (-1e-9, 0, None, None),
+    "style_scale": (0.009, 0.01, 100, 100.1),
+    "style_blend_weights": (-1.0, 0.5, None, None),
+    "seed": (-1, 0, 2**63 - 1, 2**63),
+    "steps": (-1, 0, 10**6, 10**6 + 1),
+    "levels": (0, 1, 24, 25),
+    "min_edge": (0, 1, None, None),
+    "learning_rate": (0, 1e-6, 1, 1.01),
+    "steps_per_round": (0, 1, 10**6, 10**6 + 1),
+    "tile": (15, 16, 65536, 65537),
+    "feather": (-1, 0, 4096, 4097),
+    "halo": (-1, 0, 4096, 4097),
+    "workers": (0, 1, 1024, 1025),
+    "threads": (0, 1, 1024, 1025),
+}
+CHOICES = {
+    "optimizer": ("adam", "lbfgs"),
+    "pooling": ("avg", "max"),
+    "precision": ("auto", "fp32", "bf16", "fp16", "fp64"),
+    "mode": ("fast", "exact"),
+    "device": ("auto", "cpu", "cuda"),
+}
+TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler")
+WHOLE = ("long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile", "feather", "halo", "workers",
+         "threads")  # fmt: skip
+OPTIONAL = ("style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
+            "threads", "scheduler")  # fmt: skip
+LISTS = ("styles", "style_blend_weights", "steps", "content_layers", "style_layers")
+
+
+def test_every_field_is_in_exactly_one_table():
+    names = [item.name for item in fields(RenderConfig)]
+    assert sorted([*RANGES, *CHOICES, *TEXTS]) == sorted(names)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_ranges(name):
+    too_low, lowest, highest, too_high = RANGES[name]
+    allowed = f"allowed: {lowest if name != 'style_blend_weights' else 0}"
+    assert refusal(**{name: too_low}).startswith(f"{name} = ")
+    assert allowed in refusal(**{name: too_low})
+    assert str(too_low) in refusal(**{name: too_low})
+    for value in (lowest, *([highest] if highest is not None else [])):
+        found = getattr(RenderConfig(**{**NEEDED, name: value}), name)
+        assert found == ((value,) if name in LISTS else value)
+    if too_high is not None:
+        message = refusal(**{name: too_high})
+        assert f"{name} = {too_high}" in message
+        assert f"to {highest}" in message
+    else:
+        assert "or more" in refusal(**{name: too_low})
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400, -(10**400)])
+def test_numbers_that_are_none_are_refused(name, value):
+    if name == "min_edge" and value == 10**400:
+        assert RenderConfig(**{**NEEDED, name: value}).min_edge == value
+    else:
+        assert refusal(**{name: value}).startswith(f"{name} = ")
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", ["5", True, b"5", [[5]], {"a": 5}, object()])
+def test_ranged_fields_take_numbers_only(name, value):
+    message = refusal(**{name: value})
+    assert message.startswith(f"{name} = ")
+    assert "allowed: a whole number" in message or "allowed: a number" in message or "allowed: a list" in message
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", [20.0, 20.5])
+def test_whole_numbers_take_no_fractions(name, value):
+    assert refusal(**{name: value}) == f"{name} = {value}; allowed: a whole number"
+
+
+@pytest.mark.parametrize("name", [*TEXTS, *CHOICES])
+@pytest.mark.parametrize("value", ["", "a\0b", 5, 1.5, True, b"text"])
+def test_texts(name, value):
+    message = refusal(**{name: value})
+    assert message.startswith(f"{name} = {value!r}; allowed: ")
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices(name):
+    for choice in CHOICES[name]:
+        assert getattr(RenderConfig(**{**NEEDED, name: choice}), name) == choice
+    assert refusal(**{name: "zzzz"}) == f"{name} = 'zzzz'; allowed: {', '.join(CHOICES[name])}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("optimizer", "adm", "adam"),
+        ("mode", "exakt", "exact"),
+        ("precision", "bf-16", "bf16"),
+        ("device", "cud", "cuda"),
+    ],
+)
+def test_a_choice_nearby_is_suggested(name, value, meant):
+    assert refusal(**{name: value}).endswith(f"(did you mean {meant}?)")
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(RenderConfig)])
+def test_only_what_can_be_derived_may_be_left_open(name):
+    if name in OPTIONAL:
+        assert getattr(RenderConfig(**{**NEEDED, name: None}), name) is None
+    else:
+        assert refusal(**{name: None}).startswith(f"{name} = None; allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("styles", "x.png", ("x.png",)),
+        ("styles", Path("x.png"), ("x.png",)),
+        ("styles", [Path("x.png"), "y.png"], ("x.png", "y.png")),
+        ("content", Path("x.png"), "x.png"),
+        ("steps", 7, (7,)),
+        ("steps", [7, 8], (7, 8)),
+        ("style_blend_weights", 2, (2.0,)),
+        ("style_layers", "relu2_1", ("relu2_1",)),
+        ("style_weight", 2, 2.0),
+    ],
+)
+def test_one_value_stands_for_a_list_and_types_are_settled(name, value, found):
+    config = RenderConfig(**{**NEEDED, name: value})
+    assert getattr(config, name) == found
+    assert type(getattr(config, name)) is type(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (dict(styles=[]), "styles: at least one"),
+        (dict(style_weight=0, content_weight=0, tv_weight=0), "all 0"),
+        (dict(style_layers=[]), "style_layers is empty"),
+        (dict(content_layers=[]), "content_layers is empty"),
+        (dict(style_blend_weights=[1, 2]), "style_blend_weights = [1.0, 2.0]; allowed: one per style (1)"),
+        (dict(style_blend_weights=[0]), "not all 0"),
+        (dict(styles=["a", "b"], style_blend_weights=[1]), "one per style (2)"),
+    ],
+)
+def test_values_that_do_not_fit_each_other(values, named):
+    assert named in refusal(**values)
+
+
+def test_content_layers_may_be_empty_without_content():
+    assert RenderConfig(**NEEDED, content_layers=[], content_weight=0).content_layers == ()
+
+
+def test_configs_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        RenderConfig(**NEEDED).long_edge = 5
+
+
+def from_dict_refusal(values, source="job.toml"):
+    with pytest.raises(ConfigError) as error:
+        RenderConfig.from_dict(values, source)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("long_egde", "long_edge"), ("contents", "content"), ("style-weight", "style_weight")]
+)
+def test_a_key_nearby_is_suggested(key, meant):
+    assert from_dict_refusal({**NEEDED, key: 1}) == f"job.toml: unknown key '{key}'; did you mean '{meant}'?"
+
+
+def test_unknown_and_missing_keys_are_named():
+    assert from_dict_refusal({**NEEDED, "zzzz": 1}) == "job.toml: unknown key 'zzzz'"
+    for name in NEEDED:
+        values = {key: value for key, value in NEEDED.items() if key != name}
+        assert from_dict_refusal(values) == f"job.toml: '{name}' is missing"
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=8)
+
+
+def value_of(name):
+    if name in CHOICES:
+        return st.sampled_from(CHOICES[name])
+    if name in TEXTS:
+        return TEXT
+    _, lowest, highest, _ = RANGES[name]
+    if name in WHOLE:
+        return st.integers(lowest, highest if highest is not None else 10**9)
+    return st.floats(max(lowest, 1e-6), highest if highest is not None else 1e9)
+
+
+@st.composite
+def configs(draw):
+    values = {"styles": draw(st.lists(TEXT, min_size=1, max_size=3))}
+    for name in [*TEXTS, *CHOICES, *RANGES]:
+        if name == "styles" or (name not in NEEDED and draw(st.booleans())):
+            continue
+        one = value_of(name)
+        if name == "style_blend_weights":
+            one = st.lists(one, min_size=len(values["styles"]), max_size=len(values["styles"]))
+        elif name in LISTS:
+            one = st.lists(one, min_size=1, max_size=4)
+        values[name] = draw(one)
+    return RenderConfig(**values)
+
+
+@given(configs())
+def test_dicts_and_json_round_trip(config):
+    assert RenderConfig.from_dict(config.to_dict()) == config
+    assert RenderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_job_file_is_a_config(tmp_path):
+    path = tmp_path / "job.toml"
+    path.write_text('content = "a.png"\nstyles = ["b.png"]\noutput = "c.png"\nsteps = 5\nmode = "exact"\n')
+    assert RenderConfig.from_dict(read_job_file(path)) == RenderConfig(**NEEDED, steps=5, mode="exact")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"content = ", b"a = 1\na = 2", b"\xff\xfe", b"[" * 5000, b"n = " + b"9" * 5000, b"<xml/>"],
+    ids=["cut off", "twice", "not text", "nested", "endless number", "xml"],
+)
+def test_files_that_are_not_toml_are_refused(tmp_path, content):
+    path = tmp_path / "job.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="not a TOML file") as error:
+        read_job_file(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_job_files_that_cannot_be_read_are_refused(tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError, match="--job") as error:
+            read_job_file(path)
+        assert str(path) in str(error.value)

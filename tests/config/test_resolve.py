@@ -1,0 +1,173 @@
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tiler import identity, resolve
+from tiler.config import RenderConfig
+from tiler.errors import ConfigError
+from tiler.resolve import resolve_config
+from tiler.style.weights import NAMES, Conv
+
+BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1)
+
+
+@pytest.fixture(autouse=True)
+def tiny_weights(monkeypatch):
+    convs = [Conv(name, torch.zeros(2, 2, 3, 3), torch.zeros(2 + int(name[0]))) for name in NAMES]
+    monkeypatch.setattr(resolve, "load_weights", lambda source: convs)
+
+
+def picture(height, width):
+    return SimpleNamespace(height=height, width=width)
+
+
+def resolved(content=(600, 800), styles=((300, 200),), **values):
+    config = replace(BASE, **{"styles": ("s",) * len(styles), **values})
+    return resolve_config(config, picture(*content), [picture(*style) for style in styles])
+
+
+def refusal(**values):
+    with pytest.raises(ConfigError) as error:
+        resolved(**values)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_nothing_is_left_open():
+    config, job = resolved()
+    left = [item.name for item in fields(config) if getattr(config, item.name) is None]
+    assert left == ["store", "scheduler"]
+    assert "auto" not in (config.precision, config.device, job.precision, job.device)
+    assert job.threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "long_edge", "poster"),
+    [
+        ((600, 800), 1024, (768, 1024)),
+        ((800, 600), 400, (400, 300)),
+        ((1, 5000), 1000, (1, 1000)),
+        ((7, 7), 50, (50, 50)),
+    ],
+)
+def test_the_poster_has_the_contents_shape(content, long_edge, poster):
+    _, job = resolved(content, long_edge=long_edge)
+    assert (job.levels[-1].height, job.levels[-1].width) == poster
+
+
+def test_levels_steps_and_rates():
+    _, job = resolved((500, 1000), long_edge=1024, learning_rate=0.04)
+    assert [(level.height, level.width) for level in job.levels] == [(64, 128), (128, 256), (256, 512), (512, 1024)]
+    steps = [level.steps for level in job.levels]
+    assert steps == sorted(steps, reverse=True)
+    assert min(steps) >= 1
+    rates = [level.peak_rate for level in job.levels]
+    assert rates[0] == 0.04
+    assert rates == sorted(rates, reverse=True)
+    assert min(rates) >= 0.01
+
+
+@pytest.mark.parametrize("long_edge", [1, 100, 128, 5000, 2**20])
+def test_every_level_has_default_steps(long_edge):
+    config, job = resolved(long_edge=long_edge)
+    assert config.steps == tuple(level.steps for level in job.levels)
+    assert min(config.steps) >= 1
+
+
+def test_steps_are_one_number_or_one_per_level():
+    assert [level.steps for level in resolved(long_edge=512, steps=7)[1].levels] == [7, 7, 7]
+    assert [level.steps for level in resolved(long_edge=512, steps=(7, 0, 3))[1].levels] == [7, 0, 3]
+    message = refusal(long_edge=512, steps=(7, 8))
+    assert message == "steps has 2 numbers; allowed: 1, or 3 (levels of 128, 256, 512 pixels)"
+    assert "steps has 0 numbers" in refusal(long_edge=512, steps=())
+
+
+def test_a_small_poster_has_one_level():
+    assert len(resolved(long_edge=50)[1].levels) == 1
+    assert len(resolved(long_edge=50, levels=3)[1].levels) == 3
+
+
+def test_styles_follow_the_poster_until_their_own_pixels_run_out():
+    _, job = resolved((500, 1000), styles=[(300, 200), (2000, 4000)], long_edge=1024)
+    assert job.style_sizes == (
+        ((128, 85), (64, 128)),
+        ((256, 171), (128, 256)),
+        ((300, 200), (256, 512)),
+        ((300, 200), (512, 1024)),
+    )
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.5, 3, 100])
+def test_style_scale_never_enlarges_a_style_beyond_its_own_pixels(scale):
+    _, job = resolved((500, 1000), styles=[(300, 200), (3, 4000)], long_edge=1024, style_scale=scale)
+    for level, sizes in zip(job.levels, job.style_sizes, strict=True):
+        for (height, width), own in zip(sizes, [(300, 200), (3, 4000)], strict=True):
+            assert 1 <= height <= own[0]
+            assert 1 <= width <= own[1]
+            assert max(height, width) == pytest.approx(min(max(own), 1024 / 2 ** (3 - level.index) * scale), abs=0.51)
+
+
+@pytest.mark.parametrize(
+    ("layers", "align"), [(("relu1_1",), 1), (("relu2_2", "relu1_1"), 2), (("relu4_1",), 8), (("relu5_4",), 16)]
+)
+@pytest.mark.parametrize("tile", [None, 16, 100, 130])
+def test_tiles_are_multiples_of_the_deepest_stride(layers, align, tile):
+    _, job = resolved(style_layers=layers, content_layers=("relu1_2",), tile=tile)
+    assert job.align == align
+    assert job.tile % align == 0
+    assert job.tile >= align
+    if tile is not None:
+        assert tile - align < job.tile <= tile
+    for level in range(len(job.levels)):
+        assert len(job.grid(level)) >= 1
+
+
+def test_tiles_fit_the_memory(monkeypatch):
+    sides = []
+    for free in (2**24, 2**30, 2**33, 2**45):
+        monkeypatch.setattr(resolve.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        side = resolved(precision="fp32")[1].tile
+        sides.append(side)
+        assert side & (side - 1) == 0
+    assert sides == sorted(sides)
+    assert sides[0] < sides[-1] == resolve.LARGEST_TILE
+
+
+def test_exact_mode_reads_as_far_as_gradients_reach():
+    config, job = resolved(mode="exact")
+    assert (config.halo, config.feather) == (job.halo, job.feather) == (150, 0)
+    assert resolved(mode="exact", style_layers=("relu1_1",), content_layers=("relu1_1",))[1].halo == 2
+    assert resolved(mode="exact", halo=7, feather=3)[0].halo == 7
+
+
+def test_channels_are_those_of_the_layers_in_use():
+    _, job = resolved(style_layers=("relu1_1", "relu3_1"), content_layers=("relu4_2",))
+    assert job.channels == (("relu1_1", 3), ("relu3_1", 5), ("relu4_2", 6))
+
+
+@pytest.mark.parametrize("name", ["style_layers", "content_layers"])
+def test_unknown_layers_are_refused(name):
+    assert refusal(**{name: ("relu9_1",)}).startswith(f"{name}: unknown layer 'relu9_1'")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_here_is_refused():
+    assert "no CUDA GPU" in refusal(device="cuda")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        dict(tile=100, feather=3, halo=7, threads=2),
+        dict(steps=4, levels=2, precision="fp32", style_blend_weights=2),
+        dict(mode="exact", steps_per_round=3, init="noise", seed=5),
+        dict(long_edge=100, min_edge=300),
+    ],
+)
+def test_the_same_command_finds_its_own_job_again(values):
+    config = replace(BASE, **values)
+    stored, _ = resolve_config(config, picture(600, 800), [picture(300, 200)])
+    identity.check_same("job.zarr", {"config": stored.to_dict()}, config, {})

