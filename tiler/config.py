@@ -46,7 +46,7 @@ class RenderConfig:
 
     long_edge: int = _option(1024, "Poster's longer side in pixels.", LOOK, 1, 2**20, metavar="PX")
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
-    content_weight: float = _option(0.1, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
+    content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
     tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     style_scale: float = _option(1.0, "Size of the style's features relative to the poster.", LOOK, 0.01, 100)
     style_blend_weights: tuple[float, ...] | None = _option(
@@ -62,7 +62,7 @@ class RenderConfig:
     min_edge: int = _option(128, "Longer side of the coarsest level, at least.", WORK, 1, metavar="PX")
     optimizer: str = _option("adam", "lbfgs is used where a level fits one tile.", WORK, choices=("adam", "lbfgs"))
     learning_rate: float = _option(
-        0.03, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
+        0.02, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
     )
     pooling: str = _option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
     content_layers: tuple[str, ...] = _option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
@@ -106,6 +106,10 @@ class RenderConfig:
             raise ConfigError("styles: at least one style picture is needed")
         if self.style_weight == self.content_weight == self.tv_weight == 0:
             raise ConfigError("style_weight, content_weight and tv_weight are all 0; at least one must be above 0")
+        for name in ("style_layers", "content_layers"):
+            layers = getattr(self, name)
+            if len(set(layers)) < len(layers):
+                raise ConfigError(f"{name} = {list(layers)}; allowed: each layer once")
         if not self.style_layers:
             raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
         if self.content_weight > 0 and not self.content_layers:

@@ -111,6 +111,7 @@ class _Render:
         size = self._job.levels[last]
         self._progress({"event": "write", "output": self._config.output})
         metadata = {"Software": f"tiler {__version__}", "Description": json.dumps(self._config.to_dict())}
+        self._store.publish(Path(self._config.output).stem, [(one.height, one.width) for one in self._job.levels])
         bands = self._image_bands(last)
         pictures.write_picture(self._config.output, size.height, size.width, bands, metadata=metadata)
         return float((self._store.level_report(last) or {}).get("loss", 0.0))

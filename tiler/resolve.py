@@ -20,7 +20,7 @@ from tiler.style.weights import load_weights
 
 # Steps by the level's long edge, coarse to fine: coarse levels are cheap and decide the composition, fine levels
 # only add the texture that the upscaled start lacks. See benchmarks/results/defaults.md.
-DEFAULT_STEPS = ((128, 150), (256, 100), (512, 60), (1024, 30), (1 << 30, 15))
+DEFAULT_STEPS = ((128, 150), (256, 100), (512, 60), (1024, 40), (1 << 30, 20))
 RATE_PER_LEVEL = 2**-0.5
 FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 5
 LARGEST_TILE = 1024

@@ -63,6 +63,20 @@ def pictures_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def last_report(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    """The report of the finest level of the last serial render of a test."""
+
+    def read() -> dict[str, Any]:
+        newest = max(tmp_path.glob("*.zarr"), key=lambda path: int(path.stem))
+        store = RenderStore.open(str(newest), writable=False)
+        report = store.level_report(len(store.attributes["job"]["levels"]) - 1)
+        assert report is not None
+        return report
+
+    return read
+
+
+@pytest.fixture
 def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> Callable[..., np.ndarray]:
     """Render with the small backbone, without workers, and return the finest level's image [3, H, W]."""
     count = 0

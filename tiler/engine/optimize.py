@@ -63,6 +63,11 @@ class TileProblem:
     total: the level's normalised Grams at the start of the round; reported: this tile's own, as they entered `total`.
     """
 
+    # Of the tile's own change per pixel, what is expected of the whole level: as if every tile moved as this one does.
+    # With only the tile's share (its pixels over the level's), every tile corrects the whole error alone, and together
+    # they overshoot by the number of tiles.
+    feedback = 1.0
+
     def __init__(
         self,
         backbone: Backbone,
@@ -94,10 +99,9 @@ class TileProblem:
         objective = self._objective
         activations = self._backbone.forward(self.pixels)
         sums = measure(activations, objective.style_layers, self._core)
-        # Per pixel, as if every tile moved as this one does. Counting the tile's own share only makes every tile
-        # correct the whole error alone: the sum overshoots by the number of tiles.
         expected = {
-            layer: self._total[layer] + (own - self._reported[layer]) for layer, own in sums.normalised().items()
+            layer: self._total[layer] + self.feedback * (own - self._reported[layer])
+            for layer, own in sums.normalised().items()
         }
         errors, slopes = objective.style_terms(expected)
         gradient, content_loss = objective.features_gradient(activations, slopes, self._content, self._core)

@@ -15,7 +15,7 @@ writer: a tile's own task, or the client. Chunks end in a CRC32C, which zarr che
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,22 @@ class RenderStore:
         """Merge values into the job's attributes (client only)."""
         self._root.attrs["tiler"] = {**self.attributes, **values}
 
-    def publish(self, ome: Mapping[str, Any]) -> None:
-        """Write OME-Zarr metadata beside the job's own."""
-        self._root.attrs["ome"] = dict(ome)
+    def publish(self, name: str, sizes: Sequence[tuple[int, int]]) -> None:
+        """Make the finished levels an OME-Zarr 0.5 multiscale image, which the field's viewers open.
+
+        sizes: (height, width) of every level, coarsest first. Scales are in pixels of the poster.
+        """
+        height, width = sizes[-1]
+        datasets = [
+            {
+                "path": f"levels/{level}/image",
+                "coordinateTransformations": [{"type": "scale", "scale": [1.0, height / h, width / w]}],
+            }
+            for level, (h, w) in enumerate(sizes)
+        ]
+        axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+        multiscale = {"name": name, "axes": axes, "datasets": datasets[::-1]}
+        self._root.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
 
     def has(self, path: str) -> bool:
         return path in self._root

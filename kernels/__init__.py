@@ -1,0 +1,10 @@
+"""Gram-matrix kernels for style transfer: torch custom ops with a reference, a torch and a Triton implementation.
+
+Importing this package imports torch but never Triton; that happens at the first operation on a CUDA device. The
+environment variable TILER_KERNELS=reference|torch|triton forces one implementation.
+"""
+
+from kernels.choice import implementation
+from kernels.gram import gram, gram_backward_, gram_style, gram_sums, style_loss, style_term
+
+__all__ = ["gram", "gram_backward_", "gram_style", "gram_sums", "implementation", "style_loss", "style_term"]

@@ -1,0 +1,101 @@
+"""What the Gram operations accept. Each check raises a one-line ValueError that quotes the value and what is allowed.
+
+Only shapes, types and devices are looked at, never values: that would wait for a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kernels.reference import accumulation_dtype
+
+FEATURE_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def _same_device(name: str, tensor: Tensor, other: Tensor) -> None:
+    if tensor.device != other.device:
+        raise ValueError(f"{name} is on {tensor.device}: must be on {other.device}")
+
+
+def _like(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}: must be {tuple(shape)}")
+    if tensor.dtype != dtype:
+        raise ValueError(f"{name} is {tensor.dtype}: must be {dtype}")
+
+
+def features(tensor: Tensor) -> None:
+    """[C, H, W], none of them zero, of a floating type that has kernels."""
+    if tensor.ndim != 3 or 0 in tensor.shape:
+        raise ValueError(f"features have shape {tuple(tensor.shape)}: must be [C, H, W], each at least 1")
+    if tensor.dtype not in FEATURE_DTYPES:
+        raise ValueError(f"features are {tensor.dtype}: must be one of {', '.join(map(str, FEATURE_DTYPES))}")
+
+
+def box(value: Sequence[int] | None, tensor: Tensor) -> None:
+    """(y0, x0, y1, x1) inside [H, W] and not empty."""
+    if value is None:
+        return
+    h, w = tensor.shape[1:]
+    if len(value) != 4 or not (0 <= value[0] < value[2] <= h and 0 <= value[1] < value[3] <= w):
+        raise ValueError(f"box {tuple(value)}: must be (y0, x0, y1, x1), not empty, inside [0, {h}) x [0, {w})")
+
+
+def guides(tensor: Tensor | None, of: Tensor) -> None:
+    """[R, H, W] with the features' H and W, floating, and no gradient asked of them."""
+    if tensor is None:
+        return
+    if tensor.ndim != 3 or tensor.shape[0] == 0 or tensor.shape[1:] != of.shape[1:]:
+        raise ValueError(f"guides have shape {tuple(tensor.shape)}: must be [R, {of.shape[1]}, {of.shape[2]}]")
+    if not tensor.is_floating_point():
+        raise ValueError(f"guides are {tensor.dtype}: must be floating, 0..1")
+    if tensor.requires_grad:
+        raise ValueError("guides require a gradient: there is none, detach them")
+    _same_device("guides", tensor, of)
+
+
+def sums(name: str, tensor: Tensor, of: Tensor, masks: Tensor | None) -> None:
+    """Shape and type of the Gram sums of these features under these guides."""
+    c = of.shape[0]
+    shape = (c, c) if masks is None else (masks.shape[0], c, c)
+    _like(name, tensor, shape, accumulation_dtype(of.dtype))
+    _same_device(name, tensor, of)
+
+
+def gradient(tensor: Tensor, of: Tensor) -> None:
+    """Shape, type and device of the features, and memory of its own for every element."""
+    _like("grad", tensor, of.shape, of.dtype)
+    _same_device("grad", tensor, of)
+    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        raise ValueError(f"grad has strides {tuple(tensor.stride())}: an expanded tensor can't be written in place")
+
+
+def grams(gram: Tensor, target: Tensor) -> None:
+    """[C, C] or [R, C, C], float32 or float64, both alike."""
+    if gram.ndim not in (2, 3) or gram.shape[-1] != gram.shape[-2] or 0 in gram.shape:
+        raise ValueError(f"gram has shape {tuple(gram.shape)}: must be [C, C] or [R, C, C]")
+    if gram.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"gram is {gram.dtype}: must be torch.float32 or torch.float64")
+    _like("target", target, gram.shape, gram.dtype)
+    _same_device("target", target, gram)
+
+
+def weights(value: float | Sequence[float] | Tensor, gram: Tensor) -> list[float]:
+    """One weight for each matrix of `gram` [C, C] or [R, C, C]."""
+    count = 1 if gram.ndim == 2 else gram.shape[0]
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    given = [float(value)] * count if isinstance(value, (int, float)) else [float(one) for one in value]
+    if len(given) != count:
+        raise ValueError(f"weight has {len(given)} values: must be one number or {count} of them")
+    return given
+
+
+def pixels(tensor: Tensor, inner: Sequence[int] | None) -> int:
+    """Pixels in the box, or in all of the features."""
+    if inner is None:
+        return tensor.shape[1] * tensor.shape[2]
+    return (inner[2] - inner[0]) * (inner[3] - inner[1])

@@ -1,0 +1,86 @@
+"""Which implementation runs an operation, and what happens where Triton can't."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from kernels import gram_torch, reference
+
+VARIABLE = "TILER_KERNELS"
+NAMES = ("reference", "torch", "triton")
+TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+_failed_devices: set[torch.device] = set()
+
+
+def _forced() -> str | None:
+    name = os.environ.get(VARIABLE)
+    if name is not None and name not in NAMES:
+        raise ValueError(f"{VARIABLE}={name!r}: allowed are {', '.join(NAMES)}")
+    return name
+
+
+@cache
+def _triton() -> ModuleType:
+    """Imported late: it takes a second, and Triton may be missing where no GPU is."""
+    return importlib.import_module("kernels.gram_launch")
+
+
+def _forced_triton(device: torch.device, dtype: torch.dtype) -> ModuleType:
+    if dtype not in TRITON_DTYPES:
+        raise ValueError(f"{VARIABLE}=triton with {dtype}: allowed are {', '.join(map(str, TRITON_DTYPES))}")
+    module = _triton()
+    if device.type != "cuda" and not module.INTERPRETED:
+        raise ValueError(f"{VARIABLE}=triton on {device}: allowed are CUDA devices, or any with TRITON_INTERPRET=1")
+    return module
+
+
+def _give_up(device: torch.device, reason: object) -> None:
+    _failed_devices.add(device)
+    text = str(reason).strip().partition("\n")[0] or type(reason).__name__
+    warnings.warn(f"Triton can't run on {device}, using plain torch there: {text}", RuntimeWarning, stacklevel=4)
+
+
+def _suits_triton(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cuda" and dtype in TRITON_DTYPES and device not in _failed_devices
+
+
+def implementation(device: torch.device, dtype: torch.dtype) -> str:
+    """Name of the implementation that operations on `device` and `dtype` would use: one of NAMES.
+
+    Raises ValueError where TILER_KERNELS names none, or one that can't run there.
+    """
+    name = _forced()
+    if name == "triton":
+        _forced_triton(device, dtype)
+    return name or ("triton" if _suits_triton(device, dtype) else "torch")
+
+
+def run(stem: str, device: torch.device, dtype: torch.dtype, *arguments: Any) -> Any:
+    """Call the operation `stem` of the implementation chosen for `device` and `dtype`.
+
+    A failure of Triton that TILER_KERNELS didn't ask for warns once a device and is repeated in torch: Triton fails
+    before it launches anything, so that arguments changed in place are still whole. Running out of memory is the
+    caller's to handle and is passed on.
+    """
+    name = implementation(device, dtype)
+    if name == "triton":
+        if _forced() is not None:
+            return getattr(_triton(), stem)(*arguments)
+        try:
+            module = _triton()
+            module.require(device)
+            return getattr(module, stem)(*arguments)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # drivers, compilers and launchers each raise their own kind
+            _give_up(device, error)
+    module = reference if name == "reference" else gram_torch
+    return getattr(module, stem)(*arguments)

@@ -1,0 +1,212 @@
+"""Launches the Triton kernels: how each is cut, workspaces, and the Gram operations made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.gram_triton import INTERPRETED, backward, partial_sums, reduce_sums
+from kernels.reference import Box, crop
+
+OLDEST = (8, 0)
+ROOMY = ((8, 0), (9, 0), (10, 0), (10, 3))
+# Pixel blocks that a program of the partial sums should have at least: below, the workspace outweighs the features.
+LEAST_BLOCKS = 4
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up, for positive integers."""
+    return -(-a // b)
+
+
+def power_of_2(n: int) -> int:
+    """The smallest power of two that is at least `n`."""
+    return 1 << (n - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a kernel is cut: channels and pixels a block, warps a program, stages of its load pipeline."""
+
+    channels: int
+    pixels: int
+    warps: int
+    stages: int
+
+
+def sums_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool) -> Config:
+    """Cut of the partial sums for `c` channels; 8.6, 8.9 and 12.x have 99 KiB of shared memory, the others more."""
+    if dtype == torch.float32:
+        return Config(32 if c <= 32 or guided else 64, 16, 4, 2)
+    stages = 3 if capability in ROOMY else 2
+    if c <= 64:
+        return Config(max(16, power_of_2(c)), 128, 4, stages)
+    return Config(128, 64, 8, stages)
+
+
+def backward_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool) -> Config:
+    """Cut of the backward for `c` channels; `channels` is both the rows of a block and the depth of a product."""
+    if dtype == torch.float32:
+        return Config(16 if c <= 16 or guided else 32, 64, 4, 2)
+    if c <= 64:
+        return Config(max(16, power_of_2(c)), 128, 4, 2)
+    return Config(64, 128, 4, 3 if capability in ROOMY else 2)
+
+
+def require(device: torch.device) -> None:
+    """Raise RuntimeError where the device is older than these kernels."""
+    capability = _capability(device)
+    if capability < OLDEST:
+        raise RuntimeError(f"compute capability {capability[0]}.{capability[1]}: must be at least 8.0")
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else OLDEST
+
+
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Triton launches on the current device, whatever device its tensors are on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _flat(*planes: Tensor | None) -> bool:
+    """Whether the rows of all [.., H, W] follow each other, so that H * W pixels can be walked as one row."""
+    given = [plane for plane in planes if plane is not None]
+    return all(plane.shape[-2] == 1 or plane.stride(-2) == plane.shape[-1] * plane.stride(-1) for plane in given)
+
+
+def _extent(planes: Tensor, flat: bool) -> tuple[int, int]:
+    h, w = planes.shape[-2:]
+    return (1, h * w) if flat else (h, w)
+
+
+def _float_guides(guides: Tensor | None) -> Tensor | None:
+    return None if guides is None else guides.float()
+
+
+def _partials(features: Tensor, box: Box | None, guides: Tensor | None) -> Tensor:
+    """Workspace [R, splits, C, C] of which only blocks on and above the diagonal are written."""
+    f = crop(features, box)
+    g = _float_guides(None if guides is None else crop(guides, box))
+    c, regions = f.shape[0], 1 if g is None else g.shape[0]
+    cut = sums_config(c, f.dtype, _capability(f.device), g is not None)
+    h, w = _extent(f, _flat(f, g))
+    side, row_blocks = ceil_div(c, cut.channels), ceil_div(w, cut.pixels)
+    blocks = h * row_blocks
+    wanted = ceil_div(2 * _processors(f.device), side * (side + 1) // 2 * regions)
+    each = max(LEAST_BLOCKS, ceil_div(blocks, wanted))
+    part = torch.empty(regions, ceil_div(blocks, each), c, c, dtype=torch.float32, device=f.device)
+    with _on(f.device):
+        partial_sums[(side * side, part.shape[1], regions)](
+            f, f if g is None else g, part, c, w, row_blocks, blocks, each,
+            *f.stride(), *((0, 0, 0) if g is None else g.stride()),
+            GUIDED=g is not None, ONE=side == 1, UPCAST=INTERPRETED, BC=cut.channels, BP=cut.pixels,
+            num_warps=cut.warps, num_stages=cut.stages,
+        )  # fmt: skip
+    return part
+
+
+def _reduce(
+    part: Tensor, sums: Tensor | None, mirror: bool, scale: float = 1.0, offset: Tensor | None = None,
+    target: Tensor | None = None, weight: Sequence[float] = (),
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Launch the reduction into `sums` and, with a target, give back (loss [R], S [R, C, C])."""
+    regions, splits, c = part.shape[:3]
+    width = min(512 if INTERPRETED else 128, max(16, power_of_2(c)))  # the interpreter pays by the program
+    columns = ceil_div(c, width)
+    s, losses, factor = part, part, part
+    if target is not None:
+        s = torch.empty(regions, c, c, dtype=part.dtype, device=part.device)
+        losses = torch.empty(regions, c * columns, dtype=part.dtype, device=part.device)
+        factor = _factors(target.reshape(regions, c, c), weight)
+    with _on(part.device):
+        reduce_sums[(c, columns, regions)](
+            part, part if sums is None else sums, part if offset is None else offset.contiguous(),
+            part if target is None else target.contiguous(), factor, s, losses, c, splits, scale,
+            SUMS=sums is not None, STYLE=target is not None, OFFSET=offset is not None, MIRROR=mirror,
+            BS=16 if splits > 1 else 1, BJ=width, num_warps=4,
+        )  # fmt: skip
+    return (factor * losses.sum(1) if target is not None else losses), s
+
+
+def _factors(target: Tensor, weight: Sequence[float]) -> Tensor:
+    power = target.square().sum((-2, -1))
+    power.masked_fill_(power <= 0, 1.0)
+    if len(set(weight)) == 1:
+        return weight[0] / power
+    return torch.tensor(weight, dtype=power.dtype, device=power.device) / power
+
+
+def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None) -> Tensor:
+    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]."""
+    part = _partials(features, box, guides)
+    sums = torch.empty_like(part[:, 0], memory_format=torch.contiguous_format)
+    _reduce(part, sums, mirror=True)
+    return sums[0] if guides is None else sums
+
+
+def style_term(gram: Tensor, target: Tensor, weight: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Loss weight * ||G - A||^2 / ||A||^2 of each [C, C] matrix, and S = dloss/dG; an all-zero A divides by 1."""
+    part = gram.contiguous().view(-1, 1, *gram.shape[-2:])
+    loss, s = _reduce(part, None, mirror=False, target=target, weight=weight)
+    return (loss[0], s[0]) if gram.ndim == 2 else (loss, s)
+
+
+def gram_style(
+    features: Tensor, target: Tensor, weight: Sequence[float], scale: float,
+    box: Box | None, guides: Tensor | None, offset: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gram sums and, from G = scale * (sums + offset), the style term: (sums, loss, S)."""
+    part = _partials(features, box, guides)
+    sums = torch.empty_like(part[:, 0], memory_format=torch.contiguous_format)
+    loss, s = _reduce(part, sums, True, scale, offset, target, weight)
+    return (sums[0], loss[0], s[0]) if guides is None else (sums, loss, s)
+
+
+def _operand(s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """S in the products' type, and the number it must be multiplied by: float16 would lose entries below 6e-8."""
+    if dtype != torch.float16:
+        return s.to(dtype).contiguous(), torch.ones(1, dtype=torch.float32, device=s.device)
+    peak = s.abs().amax()
+    peak = torch.where(peak > 0, peak, 1.0)
+    return (s / peak).to(dtype).contiguous(), peak
+
+
+def _backward_into(
+    out: Tensor, f: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool, upstream: bool
+) -> None:
+    g = _float_guides(guides)
+    c, regions = f.shape[0], 1 if g is None else g.shape[0]
+    cut = backward_config(c, f.dtype, _capability(f.device), g is not None)
+    h, w = _extent(f, _flat(f, g, out))
+    side, row_blocks = ceil_div(c, cut.channels), ceil_div(w, cut.pixels)
+    operand, gain = _operand(s, f.dtype)
+    with _on(f.device):
+        backward[(side * h * row_blocks,)](
+            out, f, operand, f if g is None else g, gain, c, w, row_blocks, side * regions, 2 * scale,
+            *out.stride(), *f.stride(), *((0, 0, 0) if g is None else g.stride()),
+            GUIDED=g is not None, UPSTREAM=upstream, RELU=relu, UPCAST=INTERPRETED,
+            BC=cut.channels, BP=cut.pixels, num_warps=cut.warps, num_stages=cut.stages,
+        )  # fmt: skip
+
+
+def gram_backward_(
+    grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
+) -> None:  # fmt: skip
+    """grad <- (grad + 2 * scale * sum_r g_r * (S_r @ F)), zero where relu and F <= 0."""
+    _backward_into(grad, features, s, scale, guides, relu, upstream=True)
+
+
+def gram_backward(features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool) -> Tensor:
+    """`gram_backward_` without an upstream gradient, into a new tensor laid out as the features."""
+    grad = torch.empty_like(features)
+    _backward_into(grad, features, s, scale, guides, relu, upstream=False)
+    return grad
