@@ -6,5 +6,15 @@ environment variable TILER_KERNELS=reference|torch|triton forces one implementat
 
 from kernels.choice import implementation
 from kernels.gram import gram, gram_backward_, gram_style, gram_sums, style_loss, style_term
+from kernels.gram_torch import fast_bfloat16
 
-__all__ = ["gram", "gram_backward_", "gram_style", "gram_sums", "implementation", "style_loss", "style_term"]
+__all__ = [
+    "fast_bfloat16",
+    "gram",
+    "gram_backward_",
+    "gram_style",
+    "gram_sums",
+    "implementation",
+    "style_loss",
+    "style_term",
+]

@@ -27,6 +27,12 @@ class WeightsError(TilerError):
     """The backbone's weights are missing, fail their checksum or do not fit VGG-19."""
 
 
+class TileTooLargeError(TilerError):
+    """A tile's activations did not fit into memory; a smaller tile may."""
+
+    exit_code = 1
+
+
 class RenderError(TilerError):
     """The render started and could not go on; finished work is in the store."""
 

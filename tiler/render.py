@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tiler.engine import tasks
 from tiler.engine.job import Job
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
+from tiler.errors import TileTooLargeError
 from tiler.geometry import Rect
 from tiler.resolve import resolve_config
 from tiler.style.grams import level_cells
@@ -99,11 +101,7 @@ class _Render:
                 began = time.monotonic()
                 self._prepare(level, content, styles)
                 self._measure_styles(level)
-                self._seed(level)
-                state = 0
-                for state, (start, steps) in enumerate(self._job.rounds(level), 1):
-                    self._round(level, state - 1, start, steps)
-                self._finish(level, state, time.monotonic() - began)
+                self._finish(level, self._rounds(level), time.monotonic() - began)
 
     def write_poster(self) -> float:
         """The finest level's image to the output file. Returns that level's loss."""
@@ -143,7 +141,6 @@ class _Render:
         """Pictures at this level's size, and room for the tiles' state."""
         job, store, size = self._job, self._store, self._job.levels[level]
         self._progress({"event": "level", "level": level})
-        dtype = "float64" if job.precision == "fp64" else "float32"
         self._ingest(f"levels/{level}/content", content, size.height, size.width)
         if level == 0 and job.init == "picture":
             self._ingest("init", pictures.open_picture(self._config.init), size.height, size.width)
@@ -151,10 +148,15 @@ class _Render:
         for s, style in enumerate(styles):
             path = f"styles/{level}/{s}"
             self._ingest(f"{path}/picture", style, *job.style_sizes[level][s])
-            store.create_statistics(path, len(job.style_grid(level, s)), channels, dtype)
-        store.create_level(level, job.grid(level), dtype)
+            store.create_statistics(path, len(job.style_grid(level, s)), channels, job.state_dtype)
+        self._make_room(level)
+
+    def _make_room(self, level: int) -> None:
+        """The arrays of the level's tiles."""
+        job, grid, channels = self._job, self._job.grid(level), dict(self._job.channels)
         wanted = {layer: channels[layer] for layer in job.style_layers}
-        store.create_statistics(f"levels/{level}", len(job.grid(level)), wanted, dtype)
+        self._store.create_level(level, grid, job.state_dtype)
+        self._store.create_statistics(f"levels/{level}", len(grid), wanted, job.state_dtype)
 
     def _ingest(self, path: str, picture: pictures.Picture, height: int, width: int) -> None:
         if not self._store.has_picture(path):
@@ -189,6 +191,31 @@ class _Render:
         arguments = ((self._address, level, state, start, steps, index) for index in pending)
         for report in self._pool.run(tasks.relax_tile, arguments):
             self._progress({"event": "tile", "level": level, "round": state, **report})
+
+    def _rounds(self, level: int) -> int:
+        """All rounds of a level; the number of its last state. When a tile does not fit into memory, the level starts
+        over with tiles of half the size, once."""
+        try:
+            return self._all_rounds(level)
+        except TileTooLargeError:
+            self._shrink(level)
+            return self._all_rounds(level)
+
+    def _all_rounds(self, level: int) -> int:
+        self._seed(level)
+        rounds = self._job.rounds(level)
+        for state, (start, steps) in enumerate(rounds):
+            self._round(level, state, start, steps)
+        return len(rounds)
+
+    def _shrink(self, level: int) -> None:
+        smaller = max(self._job.align, self._job.tile // 2 // self._job.align * self._job.align)
+        self._progress({"event": "shrink", "level": level, "tile": smaller})
+        self._job = replace(self._job, tile=smaller, id=uuid.uuid4().hex)
+        self._address = tasks.Address(self._store.url, self._job.id)
+        self._store.update(job=self._job.to_dict())
+        self._store.restart_level(level)
+        self._make_room(level)
 
     def _sum_statistics(self, level: int, state: int) -> None:
         """The whole level's Grams at `state`: measured in exact mode and at the start, else as the tiles reported."""

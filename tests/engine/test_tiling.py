@@ -64,3 +64,21 @@ def test_tiny_and_extreme_sizes_render(
     image = render_serially(long_edge=max(size), steps=(2,), tile=32)
     assert image.shape == (3, *size)
     assert np.isfinite(image).all()
+
+
+def test_a_tile_that_does_not_fit_is_halved_and_the_level_redone(
+    render_serially: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiler.engine import optimize
+
+    options = {"mode": "exact", "long_edge": 64, "levels": 2, "steps": (2, 2), "min_edge": 32}
+    expected = render_serially(tile=32, **options)
+    real = optimize.relax
+
+    def relax(problem, *arguments, **more):
+        if problem.pixels.shape[2] > 32 and problem.state_pixels.shape[2] > 32:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return real(problem, *arguments, **more)
+
+    monkeypatch.setattr(optimize, "relax", relax)
+    assert np.abs(render_serially(tile=64, **options) - expected).max() < 1e-9

@@ -6,9 +6,7 @@ import sys
 
 import click
 
-from tiler.cli.demo import demo
-from tiler.cli.info import info
-from tiler.cli.render import render
+from tiler.cli import demo, info, render
 from tiler.errors import TilerError
 from tiler.version import __version__
 
@@ -28,7 +26,7 @@ def cli() -> None:
     """
 
 
-for command in (render, info, demo):
+for command in (render.render, info.info, demo.demo):
     cli.add_command(command)
 
 
@@ -37,6 +35,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("tiler: stopped; the same command goes on where it was", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

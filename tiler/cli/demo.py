@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tiler.cli.options import GroupedCommand, build_config, config_options
-from tiler.cli.progress import make_progress
+from tiler.cli.render import run
 from tiler.errors import ConfigError
 
 # Windows of the earth: (west, north) in degrees; both pictures are plate carrée maps of the whole globe.
@@ -40,17 +40,14 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
     config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
     cut(CONTENT_FILE, CONTENT_CORNER, content, max(CONTENT_EDGE, config.long_edge))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
-    from tiler.render import render as run
-
-    with make_progress(quiet, log_json) as progress:
-        result = run(config, progress, force_new)
-        progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})
-        if not quiet and not log_json:
-            click.echo(f"its inputs: {content} (layout) and {style} (look)", err=True)
+    run(config, force_new, quiet, log_json)
+    if not quiet and not log_json:
+        click.echo(f"its inputs: {content} (layout) and {style} (look)", err=True)
 
 
-def cut(name: str, corner: tuple[float, float], to: Path, longest: int) -> None:
-    """Save the demo's window of a world map as a picture of at most `longest` pixels."""
+def cut(name: str, corner: tuple[float, float], to: Path, longest: int, degrees: tuple[float, float] = DEGREES) -> None:
+    """Save a window of a world map, `degrees` high and wide from its (west, north) corner, as a picture of at most
+    `longest` pixels."""
     from tiler.pictures import open_picture, write_picture
 
     try:
@@ -62,7 +59,7 @@ def cut(name: str, corner: tuple[float, float], to: Path, longest: int) -> None:
     folder = Path(next(iter(spec.submodule_search_locations)))
     world = open_picture(folder / name)
     per_degree = world.width / 360
-    (west, north), (high, wide) = corner, DEGREES
+    (west, north), (high, wide) = corner, degrees
     y0, x0 = round((90 - north) * per_degree), round((west + 180) * per_degree)
     window = (y0, x0, y0 + round(high * per_degree), x0 + round(wide * per_degree))
     scale = min(1.0, longest / (window[3] - window[1]))

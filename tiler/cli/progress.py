@@ -108,6 +108,11 @@ class _Printer:
             f"{level['tiles']} tile(s), {level['steps']} steps, {style}{duration(event['seconds'])}"
         )
 
+    def _on_shrink(self, event: dict[str, Any]) -> None:
+        self._line(
+            f"a tile did not fit into memory; level {event['level'] + 1} starts over, tiles up to {event['tile']} px"
+        )
+
     def _on_write(self, event: dict[str, Any]) -> None:
         self._show("writing " + event["output"])
 

@@ -8,6 +8,7 @@ import click
 
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
+from tiler.config import RenderConfig
 
 
 @click.command(cls=GroupedCommand)
@@ -25,9 +26,13 @@ def render(job_file: str | None, force_new: bool, quiet: bool, log_json: bool, *
     The same command again goes on where an earlier run stopped. State is kept in a folder beside the poster
     (POSTER.zarr), which is also an OME-Zarr image.
     """
-    config = build_config(given, job_file)
-    from tiler.render import render as run  # torch and dask are worth loading only once the options are right
+    run(build_config(given, job_file), force_new, quiet, log_json)
+
+
+def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool) -> None:
+    """Render with the progress that the flags ask for."""
+    from tiler.render import render as render_poster  # torch and dask are loaded only once the options are right
 
     with make_progress(quiet, log_json) as progress:
-        result = run(config, progress, force_new)
+        result = render_poster(config, progress, force_new)
         progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})

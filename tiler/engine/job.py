@@ -9,6 +9,8 @@ from typing import Any
 from tiler.geometry import Level, Rect, Tile, TileGrid
 from tiler.style.backbone import deepest, gradient_halo, statistics_halo, stride_of
 
+STYLE_TILE = 512
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,6 +52,11 @@ class Job:
         return cls(**{**plain, "levels": tuple(Level(**level) for level in values["levels"])})
 
     @property
+    def state_dtype(self) -> str:
+        """numpy name of the type of pixels, moments and statistics, which the backbone's precision does not lower."""
+        return "float64" if self.precision == "fp64" else "float32"
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Every layer in use."""
         used = dict.fromkeys((*self.style_layers, *(self.content_layers if self.content_weight else ())))
@@ -64,9 +71,10 @@ class Job:
         return TileGrid.balanced(size.height, size.width, self.tile, self.feather, self.halo, self.align)
 
     def style_grid(self, level: int, style: int) -> TileGrid:
-        """Cuts a style picture for measuring: nothing is blended, and every sum is exact."""
+        """Cuts a style picture for measuring: nothing is blended, every sum is exact, and the target's last bits do not
+        depend on how the poster is cut."""
         height, width = self.style_sizes[level][style]
-        return TileGrid.balanced(height, width, self.tile, 0, statistics_halo(self.layers), self.align)
+        return TileGrid.balanced(height, width, STYLE_TILE, 0, statistics_halo(self.layers), self.align)
 
     def measure_box(self, level: int, tile: Tile) -> Rect:
         """What measuring a tile has to read: no more than its statistics depend on."""

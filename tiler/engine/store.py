@@ -27,6 +27,7 @@ from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile, TileGrid
 
 PATCHED, MEASURED = 0, 1
+_STATE = ("patches", "grams", "totals", "losses", "marks")
 _PICTURE_CHUNK = 512
 _PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
@@ -108,7 +109,7 @@ class RenderStore:
             for level, (h, w) in enumerate(sizes)
         ]
         axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
-        multiscale = {"name": name, "axes": axes, "datasets": datasets[::-1]}
+        multiscale: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets[::-1]}
         self._root.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
 
     def has(self, path: str) -> bool:
@@ -248,7 +249,12 @@ class RenderStore:
         """Record a level's summary and drop its working arrays; `image` stays."""
         group = self._root[f"levels/{level}"]
         group.attrs["report"] = dict(report)
-        for name in ("patches", "grams", "totals", "losses", "marks", "content"):
+        for name in (*_STATE, "content"):
+            self._drop(f"levels/{level}/{name}")
+
+    def restart_level(self, level: int) -> None:
+        """Forget what a level's tiles have done, so that it can be cut anew."""
+        for name in (*_STATE, "image"):
             self._drop(f"levels/{level}/{name}")
 
     def level_report(self, level: int) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ Tasks take small arguments and return small dicts; pixels and statistics travel 
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -18,7 +20,7 @@ from tiler.engine.blend import composite, noise, upscale
 from tiler.engine.job import Job
 from tiler.engine.schedule import report
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
-from tiler.errors import StoreError
+from tiler.errors import StoreError, TileTooLargeError
 from tiler.geometry import Rect, Tile
 from tiler.style.backbone import Backbone
 from tiler.style.colour import ColourMoments, colour_match, recolour
@@ -49,7 +51,7 @@ class Workplace:
         torch.set_num_threads(self.job.threads)
         convs = load_weights(self.job.weights)
         self.backbone = Backbone(convs, self.job.layers, self.job.pooling, DTYPES[self.job.precision], self.job.device)
-        self.dtype = torch.float64 if self.job.precision == "fp64" else torch.float32
+        self.dtype = getattr(torch, self.job.state_dtype)
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """A writable copy on the device, in the state's dtype."""
@@ -163,18 +165,20 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
     began = time.perf_counter()
     here = workplace(address)
     tile = here.job.grid(level).tile(index)
-    problem = _problem(here, level, state, tile)
+    with _tile_must_fit(tile):
+        problem = _problem(here, level, state, tile)
 
     def on_step(step: int, losses: optimize.TileLosses) -> None:
         report({"event": "step", "level": level, "round": state, "tile": index, "step": step, **_losses(losses)})
 
-    if here.job.uses_lbfgs(level):
-        after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)
-    else:
-        moments = here.tensor(here.state(level, state, tile.blend, slice(3, 9)))
-        size = here.job.levels[level]
-        rates = [optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
-        after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
+    with _tile_must_fit(tile):
+        if here.job.uses_lbfgs(level):
+            after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)
+        else:
+            moments = here.tensor(here.state(level, state, tile.blend, slice(3, 9)))
+            size = here.job.levels[level]
+            rates = [optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
+            after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
     _write_state(here, level, state + 1, tile, after)
     if not here.job.measures_every_round(level):
         path, slot = f"levels/{level}", (state + 1) % 2
@@ -182,6 +186,18 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
     here.store.write_losses(level, state + 1, index, losses.content, losses.tv)
     here.store.mark(f"levels/{level}", PATCHED, state + 1, index)
     return {"tile": index, "steps": steps, "seconds": time.perf_counter() - began, **_losses(losses)}
+
+
+@contextlib.contextmanager
+def _tile_must_fit(tile: Tile) -> Iterator[None]:
+    """Tell an allocator's failure from other errors. torch has an exception of its own for it on CUDA only."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "alloc" in str(error)
+        if not out_of_memory:
+            raise
+        raise TileTooLargeError(f"a tile of {tile.read.height} x {tile.read.width} pixels does not fit") from None
 
 
 def _problem(here: Workplace, level: int, state: int, tile: Tile) -> optimize.TileProblem:

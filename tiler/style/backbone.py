@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+import kernels
 from tiler.errors import ConfigError
 from tiler.style.weights import NAMES, Conv
 
@@ -72,6 +73,12 @@ def gradient_halo(layers: Sequence[str]) -> int:
             cell -= 1
         reach = max(reach, -_receptive_reach(layer, cell))
     return reach
+
+
+def best_precision(device: str) -> str:
+    """`bf16` where the hardware multiplies it faster than fp32, else `fp32`."""
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else kernels.fast_bfloat16()
+    return "bf16" if fast else "fp32"
 
 
 class Backbone:
