@@ -1,15 +1,20 @@
-"""What every benchmark's output shares: where it ran, quantiles of repeated timings, a table, a JSON file."""
+"""What every benchmark's output shares: where it ran, quantiles of repeated timings, a table, a JSON file; and what
+those that compare programs share: one process for each, and its peak memory."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +50,16 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def environment(device: str | torch.device = "cpu", packages: Sequence[str] = ("torch", "triton")) -> Row:
-    """Columns that belong into every row: device, versions, load of the machine before the run, time of day."""
+    """Columns that belong into every row: device, processor, versions, load of the machine before the run, time of
+    day; on CUDA the settings of TF32 and cuDNN."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"device": device_name(device), "versions": versions(*packages), "load": load, "time": now}
+    found: Row = {"device": device_name(device), "cpu": device_name("cpu"), "versions": versions(*packages)}
+    if torch.device(device).type == "cuda":
+        found["tf32_matmul"] = torch.backends.cuda.matmul.allow_tf32
+        found["tf32_cudnn"] = torch.backends.cudnn.allow_tf32
+        found["cudnn_benchmark"] = torch.backends.cudnn.benchmark
+    return {**found, "load": load, "time": now}
 
 
 def quantiles(samples: Sequence[float]) -> tuple[float, float, float]:
@@ -93,6 +104,74 @@ def once(run: Callable[[], object], device: str | torch.device = "cpu") -> float
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def peak_bytes() -> int:
+    """Largest resident set of this process so far. The high-water mark of /proc equals ru_maxrss, except that the
+    latter starts at the size of the process that started this one."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    marks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return 1024 * (marks[0] if marks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def forget_peak() -> bool:
+    """Start `peak_bytes` anew from the present size; False where the system can't."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+class Worker:
+    """A fresh process that builds one object and answers calls of its methods, one at a time.
+
+    build: importable, called with `arguments` in that process.
+    """
+
+    def __init__(self, name: str, build: Callable[..., Any], *arguments: Any) -> None:
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, build, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def ask(self, method: str) -> Any:
+        """What the object's method returns; an exception there ends the program."""
+        self._connection.send(method)
+        return self._answer()
+
+    def stop(self) -> None:
+        self._connection.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            failure, value = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise SystemExit(f"{self.name}: ended with code {self._process.exitcode}; out of memory?") from None
+        if failure:
+            raise SystemExit(f"{self.name}: {failure}")
+        return value
+
+
+def _serve(connection: Connection, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        served = build(*arguments)
+        connection.send((None, None))
+        while True:
+            connection.send((None, getattr(served, connection.recv())()))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return
+    except BaseException:
+        connection.send((traceback.format_exc(), None))
 
 
 def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
