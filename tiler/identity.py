@@ -11,19 +11,25 @@ from typing import Any
 from tiler.config import RUN, RenderConfig
 from tiler.errors import PictureError, StoreError
 
-# Paths are compared by what the files hold; where things run does not change the job, but the number of threads
-# changes the order of floating-point sums and with it the last bits.
-_BY_CONTENT = ("content", "styles", "output")
+# Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
+# the order of floating-point sums, and with it the last bits.
+_FREE = ("content", "styles", "output", "weights", "init")
+_COUNTS = ("threads", "device")
 
 
 def inputs(config: RenderConfig) -> dict[str, str]:
-    """sha256 of every file that the render reads, by role."""
-    files = {"content": config.content, **{f"style {i}": path for i, path in enumerate(config.styles, 1)}}
-    if config.init not in ("content", "noise"):
-        files["init"] = config.init
-    if config.weights not in ("bundled", "torchvision"):
-        files["weights"] = config.weights
-    return {role: _digest(Path(path)) for role, path in files.items()}
+    """What the render reads, by role: a file's sha256, or the word that stands in its place."""
+    files = {"content file": config.content, **{f"style file {i}": path for i, path in enumerate(config.styles, 1)}}
+    found = {role: _digest(Path(path)) for role, path in files.items()}
+    found["init"] = config.init if config.init in ("content", "noise") else _digest(Path(config.init))
+    found["weights"] = config.weights if config.weights in ("bundled", "torchvision") else _digest(Path(config.weights))
+    return found
+
+
+def settings(config: RenderConfig) -> dict[str, Any]:
+    """What a poster's metadata says of how it was made: nothing of where, so that it is the same everywhere."""
+    names = [item.name for item in fields(config) if item.metadata["group"] not in (None, RUN)]
+    return {name: value for name, value in config.to_dict().items() if name in names and name not in _FREE}
 
 
 def _digest(path: Path) -> str:
@@ -37,18 +43,17 @@ def _digest(path: Path) -> str:
 def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found: Mapping[str, str]) -> None:
     """Raise StoreError naming the first difference between a stored job and the one asked for.
 
-    What the user left open (None) keeps the stored value.
+    The same words are the same job; so is a value that the stored job had derived.
     """
     advice = "choose another --store, or start over with --force-new"
-    then, now = stored.get("config", {}), config.to_dict()
+    asked, resolved, now = stored.get("asked", {}), stored.get("config", {}), config.to_dict()
     for item in fields(config):
-        free = item.name in _BY_CONTENT or (item.metadata["group"] == RUN and item.name != "threads")
-        value, before = now[item.name], then.get(item.name)
-        if item.name == "steps" and value and len(value) == 1:
-            value = value * len(before or [])
-        open_choice = value is None or (value == "auto" and item.name == "precision")
-        if not (free or open_choice or value == before):
-            raise StoreError(f"store {url}: holds another job: {item.name} was {before}, now {value}; {advice}")
+        name, value = item.name, now[item.name]
+        if name in _FREE or (item.metadata["group"] == RUN and name not in _COUNTS):
+            continue
+        if value != asked.get(name) and (value is None or value != resolved.get(name)):
+            before = asked.get(name, resolved.get(name))
+            raise StoreError(f"store {url}: holds another job: {name} was {before}, now {value}; {advice}")
     for role in sorted({*stored.get("inputs", {}), *found}):
         if stored.get("inputs", {}).get(role) != found.get(role):
-            raise StoreError(f"store {url}: holds another job: the {role} file differs; {advice}")
+            raise StoreError(f"store {url}: holds another job: the {role} differs; {advice}")

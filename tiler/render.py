@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +20,9 @@ from tiler.engine import tasks
 from tiler.engine.job import Job
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
-from tiler.errors import TileTooLargeError
+from tiler.errors import OutputError, StoreError, TileTooLargeError
 from tiler.geometry import Rect
 from tiler.resolve import resolve_config
-from tiler.style.grams import level_cells
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -47,27 +48,58 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
     """
     began = time.monotonic()
-    content = pictures.open_picture(config.content)
-    styles = [pictures.open_picture(path) for path in config.styles]
+    content, *others = [pictures.open_picture(path) for path in _pictures_of(config)]
+    styles = others[: len(config.styles)]
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
     pictures.check_output(config.output, size.height, size.width)
-    url = config.store or str(Path(config.output).with_suffix(".zarr"))
+    if any(Path(config.output).resolve() == Path(path).resolve() for path in _pictures_of(config)):
+        raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
+    url = _absolute(config.store or str(Path(config.output).with_suffix(".zarr")))
     inputs = identity.inputs(config)
-    exists = RenderStore.exists(url)
-    store = _same_store(url, config, inputs) if exists and not force_new else None
+    store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
     if store is not None:
-        job = Job.from_dict(store.attributes["job"])
-    with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool:
+        identity.check_same(url, store.attributes, config, inputs)
+        job = load_job(store)
+    with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool, _disk_errors(url):
         if store is None:
-            attributes = {"job": job.to_dict(), "config": resolved.to_dict(), "inputs": inputs, "version": __version__}
-            store = RenderStore.create(url, attributes, overwrite=force_new)
+            facts = {"config": resolved.to_dict(), "asked": config.to_dict(), "inputs": inputs, "version": __version__}
+            store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
         run = _Render(resolved, job, store, pool, progress or (lambda event: None))
-        run.run(content, styles)
-        loss = run.write_poster()
-    seconds = time.monotonic() - began
-    store.update(seconds=store.attributes.get("seconds", 0) + seconds)
-    return Result(config.output, store.url, size.height, size.width, loss, seconds)
+        try:
+            run.run(content, styles)
+            loss = run.write_poster()
+        finally:
+            seconds = time.monotonic() - began
+            store.update(seconds=store.attributes.get("seconds", 0) + seconds)
+    return Result(config.output, url, size.height, size.width, loss, seconds)
+
+
+def load_job(store: RenderStore) -> Job:
+    """The job of a store. Raises StoreError when another version wrote it in another form."""
+    try:
+        return Job.from_dict(store.attributes["job"])
+    except (KeyError, TypeError, ValueError):
+        version = store.attributes.get("version")
+        raise StoreError(f"store {store.url}: made by version {version}, which {__version__} cannot read") from None
+
+
+def _pictures_of(config: RenderConfig) -> list[str]:
+    return [config.content, *config.styles, *([] if config.init in ("content", "noise") else [config.init])]
+
+
+def _absolute(url: str) -> str:
+    """Workers may have another current folder."""
+    return url if "://" in url else str(Path(url).absolute())
+
+
+@contextlib.contextmanager
+def _disk_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or url
+        raise StoreError(f"{place}: {error.strerror or error}; what is finished is kept in {url}") from error
 
 
 def _gpus(job: Job) -> list[str]:
@@ -79,12 +111,6 @@ def _gpus(job: Job) -> list[str]:
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-
-
-def _same_store(url: str, config: RenderConfig, inputs: dict[str, str]) -> RenderStore:
-    store = RenderStore.open(url)
-    identity.check_same(url, store.attributes, config, inputs)
-    return store
 
 
 class _Render:
@@ -101,27 +127,33 @@ class _Render:
                 began = time.monotonic()
                 self._prepare(level, content, styles)
                 self._measure_styles(level)
-                self._finish(level, self._rounds(level), time.monotonic() - began)
+                self._finish(level, self._relax_level(level), time.monotonic() - began)
+            else:
+                self._store.tidy_level(level)
 
     def write_poster(self) -> float:
         """The finest level's image to the output file. Returns that level's loss."""
         last = len(self._job.levels) - 1
         size = self._job.levels[last]
         self._progress({"event": "write", "output": self._config.output})
-        metadata = {"Software": f"tiler {__version__}", "Description": json.dumps(self._config.to_dict())}
+        metadata = {"Software": f"tiler {__version__}", "Description": json.dumps(self._settings())}
         self._store.publish(Path(self._config.output).stem, [(one.height, one.width) for one in self._job.levels])
         bands = self._image_bands(last)
         pictures.write_picture(self._config.output, size.height, size.width, bands, metadata=metadata)
-        return float((self._store.level_report(last) or {}).get("loss", 0.0))
+        return float((self._store.level_report(last) or {}).get("loss", math.nan))
+
+    def _settings(self) -> dict[str, Any]:
+        return identity.settings(RenderConfig.from_dict(self._store.attributes["config"]))
 
     def _image_bands(self, level: int) -> Iterator[np.ndarray]:
         size, rows = self._job.levels[level], self._job.grid(level).core_height
         for y in range(0, size.height, rows):
             yield self._store.read_image(level, Rect(y, 0, min(y + rows, size.height), size.width))
 
-    def _announce(self) -> None:
+    def _levels(self) -> list[dict[str, Any]]:
+        """What the progress display must know of every level; work is in pixels times steps."""
         job = self._job
-        levels = [
+        return [
             {
                 "height": level.height,
                 "width": level.width,
@@ -132,9 +164,12 @@ class _Render:
             }
             for level in job.levels
         ]
+
+    def _announce(self) -> None:
+        job = self._job
         where = {"output": self._config.output, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
-        self._progress({"event": "start", "levels": levels, **where, **how})
+        self._progress({"event": "start", "levels": self._levels(), **where, **how})
         self._pool.on_report(self._progress)
 
     def _prepare(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
@@ -144,31 +179,19 @@ class _Render:
         self._ingest(f"levels/{level}/content", content, size.height, size.width)
         if level == 0 and job.init == "picture":
             self._ingest("init", pictures.open_picture(self._config.init), size.height, size.width)
-        channels = dict(job.channels)
         for s, style in enumerate(styles):
             path = f"styles/{level}/{s}"
             self._ingest(f"{path}/picture", style, *job.style_sizes[level][s])
-            store.create_statistics(path, len(job.style_grid(level, s)), channels, job.state_dtype)
-        self._make_room(level)
-
-    def _make_room(self, level: int) -> None:
-        """The arrays of the level's tiles."""
-        job, grid, channels = self._job, self._job.grid(level), dict(self._job.channels)
-        wanted = {layer: channels[layer] for layer in job.style_layers}
-        self._store.create_level(level, grid, job.state_dtype)
-        self._store.create_statistics(f"levels/{level}", len(grid), wanted, job.state_dtype)
+            store.create_statistics(path, len(job.style_grid(level, s)), dict(job.channels), job.state_dtype)
 
     def _ingest(self, path: str, picture: pictures.Picture, height: int, width: int) -> None:
-        if not self._store.has_picture(path):
-            self._store.write_picture(path, height, width, picture.bands(height, width, RenderStore.picture_rows))
+        self._store.write_picture(path, height, width, picture.bands(height, width, RenderStore.picture_rows))
 
     def _measure_styles(self, level: int) -> None:
-        for s, (height, width) in enumerate(self._job.style_sizes[level]):
-            path, tiles = f"styles/{level}/{s}", len(self._job.style_grid(level, s))
-            pending = self._pending(path, MEASURED, 0)
+        for s in range(len(self._job.style_sizes[level])):
+            pending = self._pending(f"styles/{level}/{s}", MEASURED, 0)
             self._each(tasks.measure_style, ((self._address, level, s, index) for index in pending))
-            cells = {layer: level_cells(layer, height, width) for layer in self._job.layers}
-            self._each(tasks.add_up, [(self._address, path, 0, tiles, cells)])
+            self._each(tasks.add_up_style, [(self._address, level, s)])
 
     def _pending(self, path: str, phase: int, state: int) -> list[int]:
         """Tiles whose part of `state` is not in the store yet."""
@@ -179,12 +202,12 @@ class _Render:
             pass
 
     def _seed(self, level: int) -> None:
-        pending = self._pending(f"levels/{level}", PATCHED, 0)
+        pending = self._pending(self._store.state_path(level), PATCHED, 0)
         self._each(tasks.seed, ((self._address, level, index) for index in pending))
 
     def _round(self, level: int, state: int, start: int, steps: int) -> None:
         """state -> state + 1. A round that is complete in the store costs one look at its marks."""
-        pending = self._pending(f"levels/{level}", PATCHED, state + 1)
+        pending = self._pending(self._store.state_path(level), PATCHED, state + 1)
         if not pending:
             return
         self._sum_statistics(level, state)
@@ -192,39 +215,44 @@ class _Render:
         for report in self._pool.run(tasks.relax_tile, arguments):
             self._progress({"event": "tile", "level": level, "round": state, **report})
 
-    def _rounds(self, level: int) -> int:
+    def _relax_level(self, level: int) -> int:
         """All rounds of a level; the number of its last state. When a tile does not fit into memory, the level starts
         over with tiles of half the size, once."""
-        try:
-            return self._all_rounds(level)
-        except TileTooLargeError:
+        for attempt in range(2):
+            try:
+                return self._all_rounds(level)
+            except TileTooLargeError:
+                if attempt:
+                    raise
             self._shrink(level)
-            return self._all_rounds(level)
+        raise AssertionError("not reached")
 
     def _all_rounds(self, level: int) -> int:
+        job, grid = self._job, self._job.grid(level)
+        wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
+        self._store.create_state(level, grid, wanted, job.state_dtype)
         self._seed(level)
-        rounds = self._job.rounds(level)
+        rounds = job.rounds(level)
         for state, (start, steps) in enumerate(rounds):
             self._round(level, state, start, steps)
         return len(rounds)
 
     def _shrink(self, level: int) -> None:
-        smaller = max(self._job.align, self._job.tile // 2 // self._job.align * self._job.align)
-        self._progress({"event": "shrink", "level": level, "tile": smaller})
-        self._job = replace(self._job, tile=smaller, id=uuid.uuid4().hex)
-        self._address = tasks.Address(self._store.url, self._job.id)
+        """Cut the rest of the job into tiles of half the size, as a new cut with a state of its own."""
+        grid = self._job.grid(level)
+        smaller = max(grid.core_height, grid.core_width) // 2 // grid.align * grid.align
+        self._job = replace(self._job, tile=max(grid.align, smaller), id=uuid.uuid4().hex)
         self._store.update(job=self._job.to_dict())
-        self._store.restart_level(level)
-        self._make_room(level)
+        self._store = RenderStore.open(self._store.url)
+        self._address = tasks.Address(self._store.url, self._job.id)
+        self._progress({"event": "shrink", "level": level, "tile": self._job.tile, "levels": self._levels()})
 
     def _sum_statistics(self, level: int, state: int) -> None:
         """The whole level's Grams at `state`: measured in exact mode and at the start, else as the tiles reported."""
-        path, size, grid = f"levels/{level}", self._job.levels[level], self._job.grid(level)
         if state == 0 or self._job.measures_every_round(level):
-            pending = self._pending(path, MEASURED, state)
+            pending = self._pending(self._store.state_path(level), MEASURED, state)
             self._each(tasks.measure_tile, ((self._address, level, state, index) for index in pending))
-        cells = {layer: level_cells(layer, size.height, size.width) for layer in self._job.style_layers}
-        self._each(tasks.add_up, [(self._address, path, state, len(grid), cells)])
+        self._each(tasks.add_up_level, [(self._address, level, state)])
 
     def _finish(self, level: int, state: int, seconds: float) -> None:
         """Composite the level's image, record what it came to, and drop its working arrays."""
@@ -233,7 +261,8 @@ class _Render:
             self._sum_statistics(level, state)
             [losses] = self._pool.run(tasks.grade, [(self._address, level, state)])
             report.update(losses)
-        arguments = ((self._address, level, state, tile.index) for tile in self._job.grid(level))
-        self._each(tasks.finish_tile, arguments)
+        grid = self._job.grid(level)
+        self._store.create_image(level, grid, self._job.state_dtype)
+        self._each(tasks.finish_tile, ((self._address, level, state, tile.index) for tile in grid))
         self._store.finish_level(level, report)
         self._progress({"event": "level done", "level": level, **report})

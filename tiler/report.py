@@ -6,13 +6,14 @@ from typing import Any
 
 from tiler.engine.job import Job
 from tiler.engine.store import PATCHED, RenderStore
+from tiler.render import load_job
 
 
 def describe(url: str) -> dict[str, Any]:
     """Plain facts of a job, JSON-ready. Raises StoreError when there is no job at `url`."""
     store = RenderStore.open(url, writable=False)
     stored = store.attributes
-    job, config = Job.from_dict(stored["job"]), stored["config"]
+    job, config = load_job(store), stored["config"]
     size, grid = job.levels[-1], job.grid(len(job.levels) - 1)
     return {
         **{key: config[key] for key in ("content", "styles", "output")},
@@ -46,10 +47,10 @@ def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
 
 def _steps_done(store: RenderStore, job: Job, level: int) -> int:
     """Steps of the last round that every tile has finished."""
-    if not store.has(f"levels/{level}/marks"):
+    if not store.has(f"{store.state_path(level)}/marks"):
         return 0
     done = 0
     for state, (start, steps) in enumerate(job.rounds(level), 1):
-        if store.marked(f"levels/{level}", PATCHED, state).all():
+        if store.marked(store.state_path(level), PATCHED, state).all():
             done = start + steps
     return done

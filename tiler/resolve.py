@@ -6,16 +6,15 @@ import math
 import uuid
 from dataclasses import replace
 
-import psutil
 import torch
 
 from tiler.config import RenderConfig
-from tiler.engine.job import Job, exact_halo
-from tiler.engine.schedule import cores
+from tiler.engine.job import Job
+from tiler.engine.schedule import cores, memory_bytes
 from tiler.errors import ConfigError
 from tiler.geometry import Level, level_sizes
 from tiler.pictures import Picture
-from tiler.style.backbone import best_precision, check_layers, deepest, stride_of
+from tiler.style.backbone import best_precision, check_layers, deepest, gradient_halo, stride_of
 from tiler.style.weights import load_weights
 
 # Steps by the level's long edge, coarse to fine: coarse levels are cheap and decide the composition, fine levels
@@ -53,7 +52,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers)))
     align = stride_of(deepest(layers))
     exact = config.mode == "exact"
-    halo = config.halo if config.halo is not None else exact_halo(layers) if exact else FAST_HALO
+    halo = config.halo if config.halo is not None else gradient_halo(layers) if exact else FAST_HALO
     feather = config.feather if config.feather is not None else 0 if exact else FEATHER
     tile = _tile(config, align, device, precision, workers, halo + feather)
     job = Job(
@@ -132,10 +131,22 @@ def _style_size(config: RenderConfig, level: Level, style: Picture) -> tuple[int
 
 
 def _tile(config: RenderConfig, align: int, device: str, precision: str, workers: int, margin: int) -> int:
+    """The largest tile core: as asked, or the largest power of two up to LARGEST_TILE that one worker can hold.
+
+    The number of workers does not come in, since it must not change the picture; they must all fit, though.
+    """
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else memory_bytes()
+    per_device = -(-workers // torch.cuda.device_count()) if device == "cuda" else workers
+    budget = free * MEMORY_SHARE
     if config.tile is not None:
         return max(align, config.tile // align * align)
-    free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available / workers
-    side = math.isqrt(int(free * MEMORY_SHARE / BYTES_PER_PIXEL[precision])) - 2 * margin
-    # Powers of two only, so that a little more or less free memory does not change how a poster is cut.
-    fitting = 2 ** int(math.log2(max(side, 64)))
-    return max(align, min(LARGEST_TILE, fitting))
+    side = math.isqrt(int(budget / BYTES_PER_PIXEL[precision])) - 2 * margin
+    tile = max(align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
+    need = (min(tile, config.long_edge) + 2 * margin) ** 2 * BYTES_PER_PIXEL[precision]
+    if per_device > 1 and need * per_device > budget:
+        most = max(1, int(budget / need))
+        raise ConfigError(
+            f"workers = {workers} need {need * workers / 1e9:.1f} GB for tiles of {tile} px, and "
+            f"{free / 1e9:.1f} GB are free; allowed: up to {most}, or a smaller --tile"
+        )
+    return tile

@@ -54,6 +54,9 @@ CASES = {
     "weights file": ([*RENDER, "--weights", "none.pth"], ["none.pth", "bundled"]),
     "weights not weights": ([*RENDER, "--weights", "text.png"], ["text.png"]),
     "init file": ([*RENDER, "--init", "none.png"], ["none.png"]),
+    "init not an image": ([*RENDER, "--init", "text.png"], ["text.png"]),
+    "poster over an input": (["render", "content.png", "style.png", "-o", "content.png"], ["content.png", "inputs"]),
+    "store of an unknown kind": ([*RENDER, "--store", "s3://nowhere/x"], ["s3://nowhere/x"]),
     "job file missing": ([*RENDER, "--job", "none.toml"], ["none.toml"]),
     "job file not toml": ([*RENDER, "--job", "bad.toml"], ["bad.toml", "TOML"]),
     "job file key": ([*RENDER, "--job", "unknown.toml"], ["contents", "did you mean 'content'"]),
@@ -95,6 +98,9 @@ def test_a_store_of_another_job_is_refused_until_forced(tiler, inputs: Path) -> 
     assert len(other.stderr.strip().splitlines()) == 1
     assert "content_weight was" in other.stderr
     assert "--force-new" in other.stderr
+    less = tiler(*RENDER, "--long-edge", "32", "--quiet")
+    assert less.returncode == 2
+    assert "steps was [1], now None" in less.stderr
     swapped = tiler("render", "style.png", "style.png", "-o", "poster.png", *small)
     assert swapped.returncode == 2
     assert "content file differs" in swapped.stderr

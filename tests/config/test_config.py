@@ -227,7 +227,7 @@ def configs(draw):
         if name == "style_blend_weights":
             one = st.lists(one, min_size=len(values["styles"]), max_size=len(values["styles"]))
         elif name in LISTS:
-            one = st.lists(one, min_size=1, max_size=4)
+            one = st.lists(one, min_size=1, max_size=4, unique=name.endswith("_layers"))
         values[name] = draw(one)
     return RenderConfig(**values)
 

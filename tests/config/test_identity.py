@@ -13,21 +13,23 @@ STORED = replace(
     CONFIG, steps=(9, 5), levels=2, style_blend_weights=(1, 1), precision="fp32", device="cpu", workers=1, threads=2,
     steps_per_round=5, tile=64, feather=16, halo=48,
 )  # fmt: skip
-FILES = {"content": "1", "style 1": "2", "style 2": "3"}
+FILES = {"content file": "1", "style file 1": "2", "style file 2": "3", "init": "content", "weights": "bundled"}
 
 
-def check(config, stored=STORED, found=FILES, inputs=FILES):
-    identity.check_same("job.zarr", {"config": stored.to_dict(), "inputs": inputs}, config, found)
+def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG):
+    identity.check_same(
+        "job.zarr", {"config": stored.to_dict(), "asked": asked.to_dict(), "inputs": inputs}, config, found
+    )
 
 
 CHANGES = dict(
     long_edge=77, style_weight=2, content_weight=2, tv_weight=2, style_scale=2, style_blend_weights=(2, 1),
-    init="noise", seed=1, steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
-    content_layers=("relu3_2",), style_layers=("relu1_1",), weights="torchvision", precision="bf16", mode="exact",
-    steps_per_round=4, tile=32, feather=8, halo=32, threads=3,
+    seed=1, steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
+    content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
+    steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda",
 )  # fmt: skip
-FREE = dict(content="z.png", styles=("x.png", "y.png"), output="z.tif", store="other.zarr", workers=4, device="cuda",
-            scheduler="tcp://somewhere:1")  # fmt: skip
+FREE = dict(content="z.png", styles=("x.png", "y.png"), output="z.tif", store="other.zarr", workers=4,
+            init="noise", weights="torchvision", scheduler="tcp://somewhere:1")  # fmt: skip
 
 
 def test_every_option_is_either_part_of_the_job_or_free():
@@ -39,7 +41,7 @@ def test_a_difference_is_named_with_both_values(name):
     with pytest.raises(StoreError) as error:
         check(replace(CONFIG, **{name: CHANGES[name]}))
     message = str(error.value)
-    before, now = (replace(STORED, **change).to_dict()[name] for change in ({}, {name: CHANGES[name]}))
+    before, now = (replace(CONFIG, **change).to_dict()[name] for change in ({}, {name: CHANGES[name]}))
     assert f"store job.zarr: holds another job: {name} was {before}, now {now};" in message
     assert "--force-new" in message
     assert "\n" not in message
@@ -50,28 +52,29 @@ def test_where_things_run_and_what_files_are_called_is_free(name):
     check(replace(CONFIG, **{name: FREE[name]}))
 
 
-def test_what_was_left_open_keeps_the_stored_value():
+def test_the_same_words_are_the_same_job_and_so_are_the_values_it_derived():
     check(CONFIG)
     check(STORED)
 
 
-def test_one_number_of_steps_stands_for_every_level():
-    check(replace(CONFIG, steps=9), stored=replace(STORED, steps=(9, 9)))
-    with pytest.raises(StoreError, match=r"steps was \[9, 5\], now \[9, 9\]"):
-        check(replace(CONFIG, steps=9))
+def test_leaving_out_what_was_asked_for_is_another_job():
+    with pytest.raises(StoreError, match=r"steps was \[5\], now None"):
+        check(CONFIG, asked=replace(CONFIG, steps=5))
+    check(replace(CONFIG, steps=5), asked=replace(CONFIG, steps=5))
 
 
 @pytest.mark.parametrize(
     ("found", "role"),
     [
-        ({**FILES, "style 2": "0"}, "style 2"),
-        ({**FILES, "content": "0"}, "content"),
-        ({**FILES, "weights": "0"}, "weights"),
-        ({"content": "1", "style 1": "2"}, "style 2"),
+        ({**FILES, "style file 2": "0"}, "style file 2"),
+        ({**FILES, "content file": "0"}, "content file"),
+        ({**FILES, "weights": "torchvision"}, "weights"),
+        ({**FILES, "init": "noise"}, "init"),
+        ({role: FILES[role] for role in FILES if role != "style file 2"}, "style file 2"),
     ],
 )
 def test_a_changed_input_is_named(found, role):
-    with pytest.raises(StoreError, match=f"the {role} file differs"):
+    with pytest.raises(StoreError, match=f"the {role} differs"):
         check(CONFIG, found=found)
 
 
@@ -81,10 +84,9 @@ def test_inputs_are_the_digests_of_all_files_that_are_read(tmp_path):
         paths[name] = tmp_path / name
         paths[name].write_bytes(name.encode())
     config = RenderConfig(paths["content"], [paths["one"], paths["two"]], "x.png")
-    expected = {"content": "content", "style 1": "one", "style 2": "two"}
-    assert identity.inputs(config) == {
-        role: hashlib.sha256(name.encode()).hexdigest() for role, name in expected.items()
-    }
+    expected = {"content file": "content", "style file 1": "one", "style file 2": "two"}
+    digests = {role: hashlib.sha256(name.encode()).hexdigest() for role, name in expected.items()}
+    assert identity.inputs(config) == {**digests, "init": "content", "weights": "bundled"}
     config = replace(config, init=str(paths["start"]), weights=str(paths["net"]))
     assert identity.inputs(config)["init"] == hashlib.sha256(b"start").hexdigest()
     assert identity.inputs(config)["weights"] == hashlib.sha256(b"net").hexdigest()

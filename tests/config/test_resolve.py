@@ -127,12 +127,19 @@ def test_tiles_are_multiples_of_the_deepest_stride(layers, align, tile):
 def test_tiles_fit_the_memory(monkeypatch):
     sides = []
     for free in (2**24, 2**30, 2**33, 2**45):
-        monkeypatch.setattr(resolve.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        monkeypatch.setattr(resolve, "memory_bytes", lambda free=free: free)
         side = resolved(precision="fp32")[1].tile
         sides.append(side)
         assert side & (side - 1) == 0
     assert sides == sorted(sides)
     assert sides[0] < sides[-1] == resolve.LARGEST_TILE
+
+
+def test_the_number_of_workers_changes_no_tile_but_must_fit(monkeypatch):
+    monkeypatch.setattr(resolve, "memory_bytes", lambda: 2**34)
+    assert resolved(precision="fp32", workers=1)[1].tile == resolved(precision="fp32", workers=2)[1].tile
+    with pytest.raises(ConfigError, match="workers = 500 need"):
+        resolved(precision="fp32", workers=500)
 
 
 def test_exact_mode_reads_as_far_as_gradients_reach():
@@ -170,4 +177,4 @@ def test_a_gpu_that_is_not_here_is_refused():
 def test_the_same_command_finds_its_own_job_again(values):
     config = replace(BASE, **values)
     stored, _ = resolve_config(config, picture(600, 800), [picture(300, 200)])
-    identity.check_same("job.zarr", {"config": stored.to_dict()}, config, {})
+    identity.check_same("job.zarr", {"config": stored.to_dict(), "asked": config.to_dict()}, config, {})

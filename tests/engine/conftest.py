@@ -93,7 +93,9 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         )
         content, style = pictures.open_picture(config.content), pictures.open_picture(config.styles[0])
         resolved, job = resolve_config(config, content, [style])
-        store = RenderStore.create(str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": {}})
+        store = RenderStore.create(
+            str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": resolved.to_dict()}
+        )
         tasks.workplace.cache_clear()
         _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, [style])
         size = job.levels[-1]

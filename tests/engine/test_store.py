@@ -13,6 +13,14 @@ GRID = TileGrid(50, 70, 32, 32, feather=8, halo=16)
 RNG = np.random.default_rng(5)
 
 
+STATE = "levels/0/state-x"
+
+
+def make_room(store: RenderStore, level: int, dtype: str) -> None:
+    store.create_state(level, GRID, {"relu1_1": 4, "relu4_1": 6}, dtype)
+    store.create_image(level, GRID, dtype)
+
+
 @pytest.fixture
 def url(tmp_path):
     return str(tmp_path / "job.zarr")
@@ -22,8 +30,7 @@ def url(tmp_path):
 def store(url):
     """With one level and its statistics."""
     made = RenderStore.create(url, {"job": {"id": "x"}})
-    made.create_level(0, GRID, "float32")
-    made.create_statistics("levels/0", len(GRID), {"relu1_1": 4, "relu4_1": 6}, "float32")
+    make_room(made, 0, "float32")
     return made
 
 
@@ -42,11 +49,11 @@ def test_attributes_are_found_again(url):
     created.update(seconds=2, extra=[1])
     expected = {"job": {"id": "x", "levels": [1, 2]}, "seconds": 2, "extra": [1]}
     assert created.attributes == RenderStore.open(url).attributes == expected
-    created.publish({"version": "0.5"})
-    assert json.loads((Path(url) / "zarr.json").read_text())["attributes"] == {
-        "tiler": expected,
-        "ome": {"version": "0.5"},
-    }
+    created.publish("poster", [(10, 20), (21, 40)])
+    assert created.attributes == expected
+    multiscale = json.loads((Path(url) / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
+    assert [one["path"] for one in multiscale["datasets"]] == ["levels/1/image", "levels/0/image"]
+    assert multiscale["datasets"][1]["coordinateTransformations"] == [{"type": "scale", "scale": [1.0, 2.1, 2.0]}]
 
 
 def test_attributes_are_copies(url):
@@ -136,8 +143,8 @@ def test_damaged_metadata_is_refused(url, store, damaged):
 def test_a_read_only_store_is_left_alone(url, store):
     reader = RenderStore.open(url, writable=False)
     with pytest.raises(ValueError, match="read-only"):
-        reader.mark("levels/0", PATCHED, 0, 0)
-    assert not store.marked("levels/0", PATCHED, 0).any()
+        reader.mark(STATE, PATCHED, 0, 0)
+    assert not store.marked(STATE, PATCHED, 0).any()
 
 
 # Pictures ---------------------------------------------------------------------------------------------------------
@@ -217,7 +224,7 @@ def test_a_patch_without_moments_starts_them_at_zero(store):
 
 def test_double_precision_is_kept(url):
     store = RenderStore.create(url, {})
-    store.create_level(2, GRID, "float64")
+    make_room(store, 2, "float64")
     patch = RNG.random((9, 40, 40))
     store.write_patch(2, 1, GRID.tile(0), patch)
     np.testing.assert_array_equal(store.read_patch(2, 1, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)), patch)
@@ -240,9 +247,9 @@ def test_tiles_never_share_a_chunk(url, store):
     for tile in GRID:
         store.write_patch(0, 1, tile, patches(9)[tile.index])
         store.write_image(0, tile.core, np.ones((3, tile.core.height, tile.core.width)))
-        store.write_grams("levels/0", 1, tile.index, {"relu1_1": np.ones((4, 4))})
+        store.write_grams(STATE, 1, tile.index, {"relu1_1": np.ones((4, 4))})
         store.write_losses(0, 1, tile.index, 1, 1)
-        store.mark("levels/0", PATCHED, 1, tile.index)
+        store.mark(STATE, PATCHED, 1, tile.index)
         found = [path for path in (Path(url) / "levels/0").rglob("*") if path.is_file() and path.name != "zarr.json"]
         now = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
         assert [path for path, stamp in chunks.items() if now[path] != stamp] == []
@@ -254,15 +261,15 @@ def test_grams_and_totals_round_trip(url, store):
     grams = {layer: RNG.random((2, len(GRID), c, c), np.float32) for layer, c in (("relu1_1", 4), ("relu4_1", 6))}
     for slot in (0, 1):
         for index in range(len(GRID)):
-            store.write_grams("levels/0", slot, index, {layer: gram[slot, index] for layer, gram in grams.items()})
+            store.write_grams(STATE, slot, index, {layer: gram[slot, index] for layer, gram in grams.items()})
         for layer, gram in grams.items():
-            store.write_total("levels/0", slot, layer, gram[slot].sum(0))
+            store.write_total(STATE, slot, layer, gram[slot].sum(0))
     again = RenderStore.open(url)
     for layer, gram in grams.items():
         for slot in (0, 1):
-            np.testing.assert_array_equal(again.read_total("levels/0", slot, layer), gram[slot].sum(0))
+            np.testing.assert_array_equal(again.read_total(STATE, slot, layer), gram[slot].sum(0))
             for index in range(len(GRID)):
-                np.testing.assert_array_equal(again.read_grams("levels/0", slot, index, layer), gram[slot, index])
+                np.testing.assert_array_equal(again.read_grams(STATE, slot, index, layer), gram[slot, index])
 
 
 def test_losses_add_up_over_tiles(store):
@@ -278,7 +285,7 @@ def test_losses_add_up_over_tiles(store):
 
 
 def marked(store, phase, state):
-    return np.flatnonzero(store.marked("levels/0", phase, state)).tolist()
+    return np.flatnonzero(store.marked(STATE, phase, state)).tolist()
 
 
 def test_marks_start_empty(store):
@@ -288,8 +295,8 @@ def test_marks_start_empty(store):
 
 
 def test_marks_are_kept_by_phase_state_and_tile(url, store):
-    store.mark("levels/0", PATCHED, 0, 2)
-    store.mark("levels/0", PATCHED, 1, 1)
+    store.mark(STATE, PATCHED, 0, 2)
+    store.mark(STATE, PATCHED, 1, 1)
     again = RenderStore.open(url)
     assert marked(again, PATCHED, 0) == [2]
     assert marked(again, PATCHED, 1) == [1]
@@ -298,7 +305,7 @@ def test_marks_are_kept_by_phase_state_and_tile(url, store):
 
 
 def test_a_later_state_in_the_same_slot_counts_for_the_earlier_one(store):
-    store.mark("levels/0", PATCHED, 4, 3)
+    store.mark(STATE, PATCHED, 4, 3)
     assert [marked(store, PATCHED, state) for state in range(7)] == [[3], [], [3], [], [3], [], []]
 
 
@@ -309,17 +316,17 @@ def test_a_finished_level_keeps_its_image_and_report_only(url, store):
     store.write_picture("levels/0/content", 50, 70, [np.ones((3, 50, 70))])
     image = RNG.random((3, 50, 70), np.float32)
     store.write_image(0, Rect(0, 0, 50, 70), image)
-    store.create_level(10, GRID, "float32")
+    make_room(store, 10, "float32")
     assert store.level_report(0) is None
-    store.read_grams("levels/0", 0, 0, "relu1_1")
+    store.read_grams(STATE, 0, 0, "relu1_1")
     store.finish_level(0, {"loss": 0.5, "rounds": 3})
     for each in (store, RenderStore.open(url)):
         assert each.level_report(0) == {"loss": 0.5, "rounds": 3}
         np.testing.assert_array_equal(each.read_image(0, Rect(0, 0, 50, 70)), image)
-        for name in ("patches", "grams", "totals", "losses", "marks", "content"):
-            assert not each.has(f"levels/0/{name}")
-        assert "levels/0/grams/relu1_1 is missing" in message_of(each.read_grams, "levels/0", 0, 0, "relu1_1")
-        assert each.has("levels/10/patches")
+        assert not each.has(STATE)
+        assert not each.has("levels/0/content")
+        assert f"{STATE}/grams/relu1_1 is missing" in message_of(each.read_grams, STATE, 0, 0, "relu1_1")
+        assert each.has("levels/10/state-x/patches")
         assert each.level_report(1) is each.level_report(10) is None
     assert sorted(path.name for path in (Path(url) / "levels/0").iterdir()) == ["image", "zarr.json"]
 
@@ -327,9 +334,8 @@ def test_a_finished_level_keeps_its_image_and_report_only(url, store):
 def test_creating_again_keeps_what_is_there(store):
     patch = patches(9)[0]
     store.write_patch(0, 0, GRID.tile(0), patch)
-    store.mark("levels/0", PATCHED, 0, 0)
-    store.create_level(0, GRID, "float32")
-    store.create_statistics("levels/0", len(GRID), {"relu1_1": 4}, "float32")
+    store.mark(STATE, PATCHED, 0, 0)
+    make_room(store, 0, "float32")
     np.testing.assert_array_equal(store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)), patch)
     assert marked(store, PATCHED, 0) == [0]
 
@@ -341,20 +347,20 @@ def write_everything(store):
     store.write_picture("content", 50, 70, [RNG.random((3, 50, 70))])
     store.write_patch(0, 0, GRID.tile(0), patches(9)[0])
     store.write_image(0, GRID.tile(0).core, RNG.random((3, 32, 32)))
-    store.write_grams("levels/0", 0, 0, {"relu1_1": RNG.random((4, 4))})
-    store.write_total("levels/0", 0, "relu1_1", RNG.random((4, 4)))
+    store.write_grams(STATE, 0, 0, {"relu1_1": RNG.random((4, 4))})
+    store.write_total(STATE, 0, "relu1_1", RNG.random((4, 4)))
     store.write_losses(0, 0, 0, 1.0, 2.0)
-    store.mark("levels/0", PATCHED, 0, 0)
+    store.mark(STATE, PATCHED, 0, 0)
 
 
 READS = {
     "content": lambda store: store.read_picture("content", Rect(0, 0, 50, 70)),
-    "levels/0/patches": lambda store: store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)),
+    f"{STATE}/patches": lambda store: store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)),
     "levels/0/image": lambda store: store.read_image(0, Rect(0, 0, 32, 32)),
-    "levels/0/grams/relu1_1": lambda store: store.read_grams("levels/0", 0, 0, "relu1_1"),
-    "levels/0/totals/relu1_1": lambda store: store.read_total("levels/0", 0, "relu1_1"),
-    "levels/0/losses": lambda store: store.read_losses(0, 0),
-    "levels/0/marks": lambda store: store.marked("levels/0", PATCHED, 0),
+    f"{STATE}/grams/relu1_1": lambda store: store.read_grams(STATE, 0, 0, "relu1_1"),
+    f"{STATE}/totals/relu1_1": lambda store: store.read_total(STATE, 0, "relu1_1"),
+    f"{STATE}/losses": lambda store: store.read_losses(0, 0),
+    f"{STATE}/marks": lambda store: store.marked(STATE, PATCHED, 0),
 }
 
 

@@ -36,7 +36,7 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
-    content, style = folder / "content.png", folder / "style.png"
+    content, style = (Path(output).with_name(f"{Path(output).stem}-{role}.png") for role in ("content", "style"))
     config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
     cut(CONTENT_FILE, CONTENT_CORNER, content, max(CONTENT_EDGE, config.long_edge))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import threading
 import time
@@ -57,8 +58,8 @@ class _Printer:
         self._levels: list[dict[str, Any]] = []
         self._level = 0
         self._steps: dict[tuple[int, int], int] = {}
-        self._losses: dict[int, dict[str, Any]] = {}
-        self._first: tuple[float, float] | None = None
+        self._styles: dict[int, float] = {}
+        self._began: tuple[float, float] | None = None
         self._last_print = 0.0
         self._width = 0
 
@@ -85,16 +86,22 @@ class _Printer:
         self._line(f"poster: {event['output']}   state: {event['store']}")
 
     def _on_level(self, event: dict[str, Any]) -> None:
-        self._level = event["level"]
-        self._losses = {}
+        self._level, self._styles = event["level"], {}
+
+    def _on_shrink(self, event: dict[str, Any]) -> None:
+        self._levels, self._steps, self._began = event["levels"], {}, None
+        self._on_level(event)
+        self._line(f"out of memory; level {event['level'] + 1} starts over with tiles up to {event['tile']} px")
 
     def _on_step(self, event: dict[str, Any]) -> None:
-        key = event["level"], event["tile"]
+        key, now = (event["level"], event["tile"]), time.monotonic()
+        if event["level"] != self._level:
+            return
+        # A resumed tile's first step tells how far it was, which is no work of this run.
+        if self._began is None:
+            self._began = now, self._work_done()
         self._steps[key] = max(self._steps.get(key, 0), event["step"])
-        self._losses[event["tile"]] = event
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now, self._work_done()
+        self._styles[event["tile"]] = event["style"]
         if now - self._last_print >= (0.2 if self._live else _PLAIN_EVERY):
             self._last_print = now
             self._show(self._status(now))
@@ -106,11 +113,6 @@ class _Printer:
         self._line(
             f"level {event['level'] + 1} of {len(self._levels)}: {level['width']} x {level['height']} px, "
             f"{level['tiles']} tile(s), {level['steps']} steps, {style}{duration(event['seconds'])}"
-        )
-
-    def _on_shrink(self, event: dict[str, Any]) -> None:
-        self._line(
-            f"a tile did not fit into memory; level {event['level'] + 1} starts over, tiles up to {event['tile']} px"
         )
 
     def _on_write(self, event: dict[str, Any]) -> None:
@@ -131,19 +133,20 @@ class _Printer:
         level = self._levels[self._level]
         total, done = sum(one["work"] for one in self._levels), self._work_done()
         steps = [step for (index, _), step in self._steps.items() if index == self._level]
-        style = sum(event["style"] for event in self._losses.values()) / len(self._losses)
-        began, before = self._first or (now, done)
+        complete = sum(step == level["steps"] for step in steps)
+        style = sum(self._styles.values()) / len(self._styles)
+        began, before = self._began or (now, done)
         left = f"{duration((total - done) * (now - began) / (done - before))} left" if done > before else "..."
-        used = _memory() / 2**30
         return (
             f"level {self._level + 1} of {len(self._levels)} ({level['width']} x {level['height']}), "
-            f"step {sum(steps)} of {level['steps'] * level['tiles']}, style loss {style:.4f}, "
-            f"{100 * done / total:.0f} %, {left}, {used:.1f} GB"
+            f"step {max(steps)} of {level['steps']}, {complete} of {level['tiles']} tiles done, "
+            f"style loss {style:.4f}, {100 * done / total:.0f} %, {left}, {_memory() / 2**30:.1f} GB"
         )
 
     def _show(self, text: str) -> None:
         if self._live:
             self.clear()
+            text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be wiped again
             sys.stderr.write(text)
             sys.stderr.flush()
             self._width = len(text)

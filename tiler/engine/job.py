@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tiler.geometry import Level, Rect, Tile, TileGrid
-from tiler.style.backbone import deepest, gradient_halo, statistics_halo, stride_of
+from tiler.style.backbone import deepest, statistics_halo, stride_of
 
 STYLE_TILE = 512
 
@@ -99,11 +99,6 @@ class Job:
     def measures_every_round(self, level: int) -> bool:
         """Exact mode measures the statistics before each round; otherwise tiles report theirs as they go."""
         return self.mode == "exact" and len(self.grid(level)) > 1
-
-
-def exact_halo(layers: tuple[str, ...]) -> int:
-    """The halo that makes gradients of a tile equal to the whole image's."""
-    return gradient_halo(layers)
 
 
 def _tuples(value: Any) -> Any:

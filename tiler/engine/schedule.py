@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dask
+import psutil
 from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed, get_worker
+from distributed.system import MEMORY_LIMIT
 
 from tiler.errors import ConfigError, RenderError, TilerError
 
@@ -23,6 +25,14 @@ def report(event: dict[str, Any]) -> None:
     """Send a small dict from a running task to the pool's `on_report` handler; outside a worker nobody listens."""
     with contextlib.suppress(ValueError):
         get_worker().log_event(TOPIC, event)
+
+
+def _attempt(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> dict[str, Any] | TilerError:
+    """Runs on the worker. Errors of ours come back as values: trying again would end the same way."""
+    try:
+        return function(*arguments)
+    except TilerError as error:
+        return error
 
 
 class Pool:
@@ -42,9 +52,11 @@ class Pool:
 
     def _connect(self, scheduler: str) -> Client:
         try:
-            return self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
+            client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
+            client.wait_for_workers(1, timeout=60)
         except (OSError, ValueError, TimeoutError) as error:
-            raise ConfigError(f"--scheduler {scheduler}: no cluster answers: {error}") from None
+            raise ConfigError(f"--scheduler {scheduler}: no cluster with a worker answers: {error}") from None
+        return client
 
     def _start(self, workers: int, threads: int, gpus: list[str]) -> Client:
         specs = {}
@@ -63,8 +75,11 @@ class Pool:
             "cls": Scheduler,
             "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
         }
-        cluster = self._stack.enter_context(SpecCluster(specs, scheduler, silence_logs=50))
-        return self._stack.enter_context(Client(cluster, set_as_default=False))
+        try:
+            cluster = self._stack.enter_context(SpecCluster(specs, scheduler, silence_logs=50))
+            return self._stack.enter_context(Client(cluster, set_as_default=False))
+        except RuntimeError as error:
+            raise RenderError(f"{workers} worker(s) could not be started: {str(error).splitlines()[0]}") from error
 
     def __enter__(self) -> Pool:
         return self
@@ -94,16 +109,22 @@ class Pool:
                 running.add(self._submit(function, one))
 
     def _submit(self, function: Callable[..., dict[str, Any]], one: tuple[Any, ...]) -> Any:
-        return self._client.submit(function, *one, pure=False, retries=_RETRIES)
+        return self._client.submit(_attempt, function, one, pure=False, retries=_RETRIES)
 
     def _result(self, future: Any) -> dict[str, Any]:
         try:
-            return future.result()
-        except TilerError:
-            raise
+            result = future.result()
         except Exception as error:
             where = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-            raise RenderError(f"a task failed {_RETRIES + 1} times; the store keeps finished work. {where}") from error
+            raise RenderError(f"a task could not be finished; the store keeps what is done. {where}") from error
+        if isinstance(result, TilerError):
+            raise result
+        return result
+
+
+def memory_bytes() -> int:
+    """Memory that is free now, within the limits (cgroup, ulimit) of this process."""
+    return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
 
 
 def cores() -> int:

@@ -3,13 +3,16 @@
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
     /levels/K/content        the content at this level's size, uint16
     /levels/K/image          the finished level (c, y, x), one chunk per core
-    /levels/K/patches        [2 slots, tiles, 9, h, w]: pixels and Adam's two moments of each tile's blend area
-    /levels/K/grams/LAYER    [2, tiles, C, C] Gram sums of the cores; totals/LAYER [2, C, C] normalised over the level
-    /levels/K/marks          [2 phases, 2, tiles]: which state a slot holds, written after the data
+    /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
+        patches              [2 slots, tiles, 9, h, w]: pixels and Adam's two moments of each tile's blend area
+        grams/LAYER          [2, tiles, C, C] Gram sums of the cores; totals/LAYER [2, C, C] normalised over the level
+        losses               [2, tiles, 2]: content and tv of the cores
+        marks                [2 phases, 2, tiles]: which state a slot holds, written after the data
     /styles/K/S/...          picture, grams and totals of style S at level K's scale
+    /init                    the picture that --init names
 
 State k of a level (after k rounds) lives in slot k % 2, so a round never overwrites what it reads. Every chunk has one
-writer: a tile's own task, or the client. Chunks end in a CRC32C, which zarr checks when it reads.
+writer: a tile's own task, the task that adds up, or the client. Chunks end in a CRC32C that zarr checks on reading.
 """
 
 from __future__ import annotations
@@ -27,7 +30,6 @@ from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile, TileGrid
 
 PATCHED, MEASURED = 0, 1
-_STATE = ("patches", "grams", "totals", "losses", "marks")
 _PICTURE_CHUNK = 512
 _PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
@@ -48,6 +50,7 @@ class RenderStore:
 
     def __init__(self, url: str, root: zarr.Group) -> None:
         self.url, self._root = url, root
+        self._cut = str(self.attributes.get("job", {}).get("id", ""))[:12]
         self._arrays: dict[str, zarr.Array] = {}
 
     @classmethod
@@ -59,6 +62,9 @@ class RenderStore:
         if cls.exists(url) and not overwrite:
             raise StoreError(f"store {url}: exists already; choose an empty or new folder")
         try:
+            if overwrite:
+                # First what makes it a job: a deletion that is cut short must not leave half a job to go on with.
+                (Path(url) / "zarr.json").unlink(missing_ok=True)
             root = zarr.create_group(store=url, overwrite=overwrite, attributes={"tiler": dict(attributes)})
         except (OSError, ValueError, zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
             raise StoreError(f"store {url}: cannot be created: {_line(error)}") from None
@@ -69,6 +75,8 @@ class RenderStore:
         """Open a job's store. Raises StoreError when there is none, or something else."""
         try:
             root = zarr.open_group(store=url, mode="r+" if writable else "r", zarr_format=3)
+        except ImportError as error:
+            raise StoreError(f"store {url}: this kind of address needs another package: {_line(error)}") from error
         except _UNREADABLE as error:
             raise StoreError(f"store {url}: no readable job there: {_line(error)}") from None
         if "tiler" not in root.attrs:
@@ -80,9 +88,10 @@ class RenderStore:
         """Whether a job is at `url`. Raises StoreError where something else is, which must not be written into."""
         try:
             cls.open(url, writable=False)
-        except StoreError:
-            folder = Path(url)
-            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        except StoreError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise
+            if _occupied(Path(url)):
                 raise StoreError(f"store {url}: exists and is not a job; choose an empty or new folder") from None
             return False
         return True
@@ -167,8 +176,15 @@ class RenderStore:
 
     # State of a level ---------------------------------------------------------------------------------------------
 
-    def create_level(self, level: int, grid: TileGrid, dtype: str) -> None:
-        path, (height, width), tiles = f"levels/{level}", grid.patch_shape, len(grid)
+    def state_path(self, level: int) -> str:
+        """Where the tiles of this job's cut keep their state. A job that is cut anew gets a new place, so that tasks
+        of the old cut that are still running somewhere can do no harm."""
+        return f"levels/{level}/state-{self._cut}"
+
+    def create_state(self, level: int, grid: TileGrid, channels: Mapping[str, int], dtype: str) -> None:
+        """Room for two states of a level's tiles and their statistics."""
+        path, (height, width), tiles = self.state_path(level), grid.patch_shape, len(grid)
+        self.create_statistics(path, tiles, channels, dtype)
         chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
         self._create(
             f"{path}/patches",
@@ -179,9 +195,12 @@ class RenderStore:
             fill_value=0,
         )
         self._create(f"{path}/losses", (2, tiles, 2), (1, 1, 2), "float64", compressors=_plain(), fill_value=0)
+
+    def create_image(self, level: int, grid: TileGrid, dtype: str) -> None:
+        """Room for the finished level."""
         core = (3, min(grid.core_height, grid.height), min(grid.core_width, grid.width))
         self._create(
-            f"{path}/image",
+            f"levels/{level}/image",
             (3, grid.height, grid.width),
             core,
             dtype,
@@ -199,12 +218,12 @@ class RenderStore:
     def write_patch(self, level: int, slot: int, tile: Tile, patch: np.ndarray) -> None:
         """patch: [9 or 3, h, w] over the tile's blend area: pixels, first moment, second moment."""
         kinds, height, width = patch.shape
-        self._array(f"levels/{level}/patches")[slot, tile.index, :kinds, :height, :width] = patch
+        self._array(f"{self.state_path(level)}/patches")[slot, tile.index, :kinds, :height, :width] = patch
 
     def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kinds: slice) -> np.ndarray:
         """[kinds, h, w] of a part of the tile's blend area, in level pixels."""
         inner = part.relative_to(tile.blend)
-        return self._values(f"levels/{level}/patches", (slot, tile.index, kinds, *inner.slices))
+        return self._values(f"{self.state_path(level)}/patches", (slot, tile.index, kinds, *inner.slices))
 
     def write_image(self, level: int, core: Rect, pixels: np.ndarray) -> None:
         self._array(f"levels/{level}/image")[(slice(None), *core.slices)] = pixels
@@ -238,23 +257,25 @@ class RenderStore:
         return self._values(f"{path}/marks", (phase, state % 2)) >= state
 
     def write_losses(self, level: int, state: int, tile: int, content: float, tv: float) -> None:
-        self._array(f"levels/{level}/losses")[state % 2, tile] = (content, tv)
+        self._array(f"{self.state_path(level)}/losses")[state % 2, tile] = (content, tv)
 
     def read_losses(self, level: int, state: int) -> tuple[float, float]:
         """(content, tv) of the whole level, summed in tile order."""
-        content, tv = self._values(f"levels/{level}/losses", (state % 2,)).sum(axis=0)
+        content, tv = self._values(f"{self.state_path(level)}/losses", (state % 2,)).sum(axis=0)
         return float(content), float(tv)
 
     def finish_level(self, level: int, report: Mapping[str, Any]) -> None:
         """Record a level's summary and drop its working arrays; `image` stays."""
         group = self._root[f"levels/{level}"]
         group.attrs["report"] = dict(report)
-        for name in (*_STATE, "content"):
-            self._drop(f"levels/{level}/{name}")
+        self.tidy_level(level)
 
-    def restart_level(self, level: int) -> None:
-        """Forget what a level's tiles have done, so that it can be cut anew."""
-        for name in (*_STATE, "image"):
+    def tidy_level(self, level: int) -> None:
+        """Drop whatever a finished level no longer needs, of this cut and of earlier ones."""
+        self._drop(f"styles/{level}")
+        group = self._root[f"levels/{level}"]
+        assert isinstance(group, zarr.Group)
+        for name in [key for key in group if key != "image"]:
             self._drop(f"levels/{level}/{name}")
 
     def level_report(self, level: int) -> dict[str, Any] | None:
@@ -267,6 +288,13 @@ class RenderStore:
         self._arrays = {known: array for known, array in self._arrays.items() if not known.startswith(path)}
         if path in self._root:
             del self._root[path]
+
+
+def _occupied(path: Path) -> bool:
+    try:
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    except OSError:
+        return True
 
 
 def _line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from tiler.engine.job import Job
 from tiler.engine.schedule import report
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.errors import StoreError, TileTooLargeError
-from tiler.geometry import Rect, Tile
+from tiler.geometry import Rect, Tile, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.colour import ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget, level_cells, measure_pixels
@@ -29,7 +29,7 @@ from tiler.style.losses import Objective
 from tiler.style.weights import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
-PIXELS, EVERYTHING = slice(0, 3), slice(0, 9)
+PIXELS, MOMENTS = slice(0, 3), slice(3, 9)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Workplace:
         if self.job.id != address.id:
             raise StoreError(f"store {address.url}: holds job {self.job.id}, expected {address.id}")
         torch.set_num_threads(self.job.threads)
+        # TF32 keeps ten bits of what fp32 promises.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        self._objectives: dict[int, Objective] = {}
         convs = load_weights(self.job.weights)
         self.backbone = Backbone(convs, self.job.layers, self.job.pooling, DTYPES[self.job.precision], self.job.device)
         self.dtype = getattr(torch, self.job.state_dtype)
@@ -65,8 +68,12 @@ class Workplace:
         styles = [ColourMoments.of(self.store.picture_bands(f"styles/0/{s}/picture")) for s in range(len(shares))]
         return colour_match(content, ColourMoments.blended(styles, shares))
 
-    @lru_cache(maxsize=2)  # noqa: B019 - lives exactly as long as the workplace
     def objective(self, level: int) -> Objective:
+        if level not in self._objectives:
+            self._objectives = {level: self._objective(level)}
+        return self._objectives[level]
+
+    def _objective(self, level: int) -> Objective:
         job, shares = self.job, self.job.style_shares
         grams = [
             {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", 0, layer)) for layer in job.layers}
@@ -120,7 +127,7 @@ def seed(address: Address, level: int, index: int) -> dict[str, Any]:
         # and the optimiser need not guess which is which.
         pixels = recolour(store.read_picture("levels/0/content", tile.blend), here.colours)
     store.write_patch(level, 0, tile, pixels)
-    store.mark(f"levels/{level}", PATCHED, 0, index)
+    store.mark(store.state_path(level), PATCHED, 0, index)
     return {"tile": index}
 
 
@@ -139,7 +146,9 @@ def measure_tile(address: Address, level: int, state: int, index: int) -> dict[s
     tile = here.job.grid(level).tile(index)
     box = here.job.measure_box(level, tile)
     pixels = here.tensor(here.state(level, state, box, PIXELS))
-    _write_measure(here, f"levels/{level}", state, index, pixels, here.job.style_layers, tile.core.relative_to(box))
+    _write_measure(
+        here, here.store.state_path(level), state, index, pixels, here.job.style_layers, tile.core.relative_to(box)
+    )
     return {"tile": index}
 
 
@@ -151,13 +160,26 @@ def _write_measure(
     here.store.mark(path, MEASURED, state, index)
 
 
-def add_up(address: Address, path: str, state: int, tiles: int, cells: dict[str, int]) -> dict[str, Any]:
-    """The normalised Grams of a whole level or style: all tiles' sums, added in tile order in float64."""
-    store = workplace(address).store
-    for layer, count in cells.items():
-        total = sum(store.read_grams(path, state % 2, index, layer).astype(np.float64) for index in range(tiles))
-        store.write_total(path, state % 2, layer, np.asarray(total) / count)
+def add_up_style(address: Address, level: int, style: int) -> dict[str, Any]:
+    """The normalised Grams of a style at a level's scale."""
+    job = workplace(address).job
+    _add_up(address, f"styles/{level}/{style}", 0, job.style_grid(level, style), job.layers)
     return {}
+
+
+def add_up_level(address: Address, level: int, state: int) -> dict[str, Any]:
+    """The normalised Grams of a whole level at `state`."""
+    here = workplace(address)
+    _add_up(address, here.store.state_path(level), state % 2, here.job.grid(level), here.job.style_layers)
+    return {}
+
+
+def _add_up(address: Address, path: str, slot: int, grid: TileGrid, layers: tuple[str, ...]) -> None:
+    """All tiles' sums over all cells, added in tile order in float64: the same bytes whoever measured what."""
+    store = workplace(address).store
+    for layer in layers:
+        total = sum(store.read_grams(path, slot, index, layer).astype(np.float64) for index in range(len(grid)))
+        store.write_total(path, slot, layer, np.asarray(total) / level_cells(layer, grid.height, grid.width))
 
 
 def relax_tile(address: Address, level: int, state: int, start: int, steps: int, index: int) -> dict[str, Any]:
@@ -175,16 +197,16 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
         if here.job.uses_lbfgs(level):
             after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)
         else:
-            moments = here.tensor(here.state(level, state, tile.blend, slice(3, 9)))
+            moments = here.tensor(here.state(level, state, tile.blend, MOMENTS))
             size = here.job.levels[level]
             rates = [optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
             after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
     _write_state(here, level, state + 1, tile, after)
     if not here.job.measures_every_round(level):
-        path, slot = f"levels/{level}", (state + 1) % 2
-        here.store.write_grams(path, slot, index, {layer: value.cpu().numpy() for layer, value in sums.sums.items()})
+        found = {layer: value.cpu().numpy() for layer, value in sums.sums.items()}
+        here.store.write_grams(here.store.state_path(level), (state + 1) % 2, index, found)
     here.store.write_losses(level, state + 1, index, losses.content, losses.tv)
-    here.store.mark(f"levels/{level}", PATCHED, state + 1, index)
+    here.store.mark(here.store.state_path(level), PATCHED, state + 1, index)
     return {"tile": index, "steps": steps, "seconds": time.perf_counter() - began, **_losses(losses)}
 
 
@@ -194,23 +216,22 @@ def _tile_must_fit(tile: Tile) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "alloc" in str(error)
+        signs = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
+        out_of_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
         if not out_of_memory:
             raise
         raise TileTooLargeError(f"a tile of {tile.read.height} x {tile.read.width} pixels does not fit") from None
 
 
 def _problem(here: Workplace, level: int, state: int, tile: Tile) -> optimize.TileProblem:
-    job, path, slot = here.job, f"levels/{level}", state % 2
+    path, slot = here.store.state_path(level), state % 2
     objective, core = here.objective(level), tile.core.relative_to(tile.read)
-    content = here.tensor(here.store.read_picture(f"{path}/content", tile.read))
-    size = job.levels[level]
+    content = here.tensor(here.store.read_picture(f"levels/{level}/content", tile.read))
     total, reported = {}, {}
-    for layer in job.style_layers:
+    for layer in here.job.style_layers:
         total[layer] = here.tensor(here.store.read_total(path, slot, layer))
         cells = level_cells(layer, tile.core.height, tile.core.width)
         reported[layer] = here.tensor(here.store.read_grams(path, slot, tile.index, layer)) / cells
-    assert (objective.height, objective.width) == (size.height, size.width)
     return optimize.TileProblem(
         here.backbone,
         objective,
@@ -233,9 +254,10 @@ def _losses(losses: optimize.TileLosses) -> dict[str, Any]:
 
 
 def grade(address: Address, level: int, state: int) -> dict[str, Any]:
-    """The level's losses at `state`, from its whole statistics: style is the mean relative Gram error of the layers."""
+    """The level's losses, from its whole statistics: style is the mean relative Gram error of the layers. Except for
+    style in exact mode, they are those that the last update started from."""
     here = workplace(address)
-    layers, path = here.job.style_layers, f"levels/{level}"
+    layers, path = here.job.style_layers, here.store.state_path(level)
     grams = {layer: here.tensor(here.store.read_total(path, state % 2, layer)) for layer in layers}
     errors, _ = here.objective(level).style_terms(grams)
     content, tv = here.store.read_losses(level, state)
