@@ -69,6 +69,22 @@ def test_many_blocks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Non
         cases.check_backward(case, kernels.gram_backward_)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("regions", [0, 2])
+def test_parts_and_blocks_of_onednn(threads: int, regions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More channels than it may add up at once, in blocks that don't divide the pixels, with each way of threading."""
+    monkeypatch.setattr(gram_torch, "BLOCK_ELEMENTS", 70 * gram_torch.TERMS)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for c in (gram_torch.TERMS, 300):
+            case = cases.Case(c, 25, 41, torch.float32, "pixels", regions, True)
+            cases.check_sums(case, kernels.gram_sums)
+            cases.check_backward(case, kernels.gram_backward_)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("layout", "side", "bound"),
     [("planes", 77, 1e-5), ("pixels", 40, 1e-5), ("pixels", 64, 2e-4), ("pixels", 131, 2e-4)],
