@@ -21,7 +21,7 @@ from tiler.style.weights import load_weights
 # only add the texture that the upscaled start lacks. See benchmarks/results/defaults.md.
 DEFAULT_STEPS = ((128, 150), (256, 100), (512, 60), (1024, 40), (1 << 30, 20))
 RATE_PER_LEVEL = 2**-0.5
-FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 5
+FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 2
 LARGEST_TILE = 1024
 # Peak memory of a step per pixel of the read area: activations kept for the backward pass and the working memory of
 # the widest convolutions. Measured at 1024 px: 2540 in fp32, 1370 in bf16.

@@ -30,6 +30,7 @@ from tiler.style.weights import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 PIXELS, MOMENTS = slice(0, 3), slice(3, 9)
+CONTENT_CACHE_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Workplace:
         # TF32 keeps ten bits of what fp32 promises.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._objectives: dict[int, Objective] = {}
+        self._content: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
         convs = load_weights(self.job.weights)
         self.backbone = Backbone(convs, self.job.layers, self.job.pooling, DTYPES[self.job.precision], self.job.device)
         self.dtype = getattr(torch, self.job.state_dtype)
@@ -90,6 +92,22 @@ class Workplace:
             size.height,
             size.width,
         )
+
+    def content_features(self, level: int, tile: Tile) -> dict[str, torch.Tensor]:
+        """The content's features over a tile's read area. They are the same in every round of a level, so as many as a
+        fixed number of bytes holds are kept. None is evicted: tiles come in cycles, and the last would push out the
+        first.
+        """
+        key = level, tile.index
+        if key in self._content:
+            return self._content[key]
+        pixels = self.tensor(self.store.read_picture(f"levels/{level}/content", tile.read))
+        found = optimize.content_features(self.backbone, pixels, self.objective(level).content_layers)
+        self._content = {known: kept for known, kept in self._content.items() if known[0] == level}
+        held = sum(one.nbytes for kept in (found, *self._content.values()) for one in kept.values())
+        if held <= CONTENT_CACHE_BYTES:
+            self._content[key] = found
+        return found
 
     def state(self, level: int, state: int, rect: Rect, kinds: slice) -> np.ndarray:
         """[kinds, h, w] of a level's state, blended over `rect`."""
@@ -226,7 +244,6 @@ def _tile_must_fit(tile: Tile) -> Iterator[None]:
 def _problem(here: Workplace, level: int, state: int, tile: Tile) -> optimize.TileProblem:
     path, slot = here.store.state_path(level), state % 2
     objective, core = here.objective(level), tile.core.relative_to(tile.read)
-    content = here.tensor(here.store.read_picture(f"levels/{level}/content", tile.read))
     total, reported = {}, {}
     for layer in here.job.style_layers:
         total[layer] = here.tensor(here.store.read_total(path, slot, layer))
@@ -236,7 +253,7 @@ def _problem(here: Workplace, level: int, state: int, tile: Tile) -> optimize.Ti
         here.backbone,
         objective,
         here.tensor(here.state(level, state, tile.read, PIXELS)),
-        optimize.content_features(here.backbone, content, objective.content_layers),
+        here.content_features(level, tile),
         core,
         tile.blend.relative_to(tile.read),
         total,
