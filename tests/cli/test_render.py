@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 from PIL import Image
 
-SMALL = ("--long-edge", "100", "--steps", "6,3", "--tile", "48", "--min-edge", "50")
+SMALL = ("--long-edge", "100", "--steps", "20,3", "--tile", "48", "--min-edge", "50")
 
 
 def test_renders_a_poster_and_goes_on_where_it_was(tiler, inputs: Path, events) -> None:
@@ -31,7 +31,7 @@ def test_renders_a_poster_and_goes_on_where_it_was(tiler, inputs: Path, events) 
     config = stored.attrs["tiler"]["config"]
     assert config["threads"] >= 1
     assert config["tile"] == 48
-    assert config["steps"] == [6, 3]
+    assert config["steps"] == [20, 3]
     datasets = stored.attrs["ome"]["multiscales"][0]["datasets"]
     assert [one["path"] for one in datasets] == ["levels/1/image", "levels/0/image"]
     image = np.asarray(stored["levels/1/image"])

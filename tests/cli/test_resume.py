@@ -1,0 +1,51 @@
+"""A render that was killed and started again writes the bytes of one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+OPTIONS = ("--long-edge=96", "--steps=6,6", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
+
+
+def _start(inputs: Path, mode: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tiler", "render", "content.png", "style.png", "-o", "poster.png", *OPTIONS]
+    return subprocess.Popen([*command, f"--mode={mode}"], cwd=inputs, stdout=subprocess.PIPE, text=True)
+
+
+def _wait_for_tiles(process: subprocess.Popen[str], count: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        count -= '"event": "tile"' in line
+        if not count:
+            return
+    pytest.fail("the render ended before it could be killed")
+
+
+@pytest.mark.parametrize(("mode", "whom"), [("fast", "client"), ("exact", "client"), ("fast", "worker")])
+def test_a_killed_render_ends_byte_identical(tiler, inputs: Path, mode: str, whom: str) -> None:
+    whole = tiler("render", "content.png", "style.png", "-o", "whole.png", *OPTIONS, f"--mode={mode}")
+    assert whole.returncode == 0, whole.stderr
+
+    process = _start(inputs, mode)
+    _wait_for_tiles(process, 5)
+    if whom == "client":
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        assert not (inputs / "poster.png").exists()
+        process = _start(inputs, mode)
+    else:
+        workers = [
+            one for one in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in str(one.cmdline())
+        ]
+        os.kill(max(workers, key=lambda one: one.memory_info().rss).pid, signal.SIGKILL)
+    log, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    assert '"event": "step"' in log
+    assert (inputs / "poster.png").read_bytes() == (inputs / "whole.png").read_bytes()
