@@ -125,8 +125,12 @@ class _Render:
         for level in range(len(self._job.levels)):
             if self._store.level_report(level) is None:
                 began = time.monotonic()
-                self._prepare(level, content, styles)
-                self._measure_styles(level)
+                self._progress({"event": "level", "level": level})
+                # Without steps a level is only enlarged from the one before; the coarsest starts from the pictures.
+                if level == 0 or self._job.levels[level].steps:
+                    self._ingest_pictures(level, content, styles)
+                if self._job.levels[level].steps:
+                    self._measure_styles(level)
                 self._finish(level, self._relax_level(level), time.monotonic() - began)
             else:
                 self._store.tidy_level(level)
@@ -172,23 +176,22 @@ class _Render:
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
         self._pool.on_report(self._progress)
 
-    def _prepare(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
-        """Pictures at this level's size, and room for the tiles' state."""
-        job, store, size = self._job, self._store, self._job.levels[level]
-        self._progress({"event": "level", "level": level})
+    def _ingest_pictures(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
+        """The pictures at this level's size."""
+        job, size = self._job, self._job.levels[level]
         self._ingest(f"levels/{level}/content", content, size.height, size.width)
         if level == 0 and job.init == "picture":
             self._ingest("init", pictures.open_picture(self._config.init), size.height, size.width)
         for s, style in enumerate(styles):
-            path = f"styles/{level}/{s}"
-            self._ingest(f"{path}/picture", style, *job.style_sizes[level][s])
-            store.create_statistics(path, len(job.style_grid(level, s)), dict(job.channels), job.state_dtype)
+            self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s])
 
     def _ingest(self, path: str, picture: pictures.Picture, height: int, width: int) -> None:
         self._store.write_picture(path, height, width, picture.bands(height, width, RenderStore.picture_rows))
 
     def _measure_styles(self, level: int) -> None:
         for s in range(len(self._job.style_sizes[level])):
+            tiles = len(self._job.style_grid(level, s))
+            self._store.create_statistics(f"styles/{level}/{s}", tiles, dict(self._job.channels), self._job.state_dtype)
             pending = self._pending(f"styles/{level}/{s}", MEASURED, 0)
             self._each(tasks.measure_style, ((self._address, level, s, index) for index in pending))
             self._each(tasks.add_up_style, [(self._address, level, s)])
@@ -230,7 +233,7 @@ class _Render:
     def _all_rounds(self, level: int) -> int:
         job, grid = self._job, self._job.grid(level)
         wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
-        self._store.create_state(level, grid, wanted, job.state_dtype)
+        self._store.create_state(level, grid, wanted, job.state_dtype, job.moment_dtype)
         self._seed(level)
         rounds = job.rounds(level)
         for state, (start, steps) in enumerate(rounds):

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 
 from tiler import pictures
 from tiler.config import RenderConfig
-from tiler.engine import tasks
 from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
 from tiler.render import _Render
@@ -96,7 +95,6 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         store = RenderStore.create(
             str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": resolved.to_dict()}
         )
-        tasks.workplace.cache_clear()
         _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, [style])
         size = job.levels[-1]
         return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width))

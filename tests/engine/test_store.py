@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
@@ -16,8 +17,8 @@ RNG = np.random.default_rng(5)
 STATE = "levels/0/state-x"
 
 
-def make_room(store: RenderStore, level: int, dtype: str) -> None:
-    store.create_state(level, GRID, {"relu1_1": 4, "relu4_1": 6}, dtype)
+def make_room(store: RenderStore, level: int, dtype: str, moment_dtype: str = "float32") -> None:
+    store.create_state(level, GRID, {"relu1_1": 4, "relu4_1": 6}, dtype, moment_dtype)
     store.create_image(level, GRID, dtype)
 
 
@@ -198,40 +199,67 @@ def patches(kinds):
     return [RNG.random((kinds, tile.blend.height, tile.blend.width), np.float32) for tile in GRID]
 
 
+def write(store, slot, index, patch):
+    """patch: [9, h, w], pixels and moments."""
+    store.write_patch(0, slot, GRID.tile(index), patch[:3], patch[3:])
+
+
+def read(store, slot, index, part=None):
+    tile = GRID.tile(index)
+    return np.concatenate([store.read_patch(0, slot, tile, part or tile.blend, kind) for kind in ("pixels", "moments")])
+
+
+def image_values(height, width):
+    """What 16 bits can hold."""
+    return RNG.integers(0, 65536, (3, height, width)).astype(np.float32) / np.float32(65535)
+
+
 def test_patches_round_trip_by_slot_tile_and_part(url, store):
     states = [patches(9), patches(9)]
     for slot, state in enumerate(states):
         for tile in GRID:
-            store.write_patch(0, slot, tile, state[tile.index])
+            write(store, slot, tile.index, state[tile.index])
     again = RenderStore.open(url)
     for slot, state in enumerate(states):
         for tile in GRID:
-            found = again.read_patch(0, slot, tile, tile.blend, slice(0, 9))
-            np.testing.assert_array_equal(found, state[tile.index])
-            part = tile.core
-            inner = part.relative_to(tile.blend).slices
-            found = again.read_patch(0, slot, tile, part, slice(3, 9))
-            np.testing.assert_array_equal(found, state[tile.index][3:, *inner])
+            np.testing.assert_array_equal(read(again, slot, tile.index), state[tile.index])
+            inner = tile.core.relative_to(tile.blend).slices
+            np.testing.assert_array_equal(read(again, slot, tile.index, tile.core), state[tile.index][:, *inner])
 
 
 def test_a_patch_without_moments_starts_them_at_zero(store):
     tile = GRID.tile(1)
     pixels = patches(3)[1]
     store.write_patch(0, 0, tile, pixels)
-    np.testing.assert_array_equal(store.read_patch(0, 0, tile, tile.blend, slice(0, 3)), pixels)
-    assert (store.read_patch(0, 0, tile, tile.blend, slice(3, 9)) == 0).all()
+    np.testing.assert_array_equal(store.read_patch(0, 0, tile, tile.blend, "pixels"), pixels)
+    assert (store.read_patch(0, 0, tile, tile.blend, "moments") == 0).all()
+
+
+def test_moments_in_bfloat16_are_torch_s_own_rounding(url):
+    store = RenderStore.create(url, {"job": {"id": "x"}})
+    make_room(store, 0, "float32", "bfloat16")
+    tile = GRID.tile(0)
+    pixels, moments = patches(3)[0], (RNG.normal(size=(6, tile.blend.height, tile.blend.width)) ** 9).astype(np.float32)
+    moments[0, 0, :4] = 0, -0.0, 1e-38, 3e38
+    store.write_patch(0, 1, tile, pixels, moments)
+    np.testing.assert_array_equal(store.read_patch(0, 1, tile, tile.blend, "pixels"), pixels)
+    expected = torch.from_numpy(moments).to(torch.bfloat16).float().numpy()
+    np.testing.assert_array_equal(store.read_patch(0, 1, tile, tile.blend, "moments"), expected)
 
 
 def test_double_precision_is_kept(url):
     store = RenderStore.create(url, {})
-    make_room(store, 2, "float64")
-    patch = RNG.random((9, 40, 40))
-    store.write_patch(2, 1, GRID.tile(0), patch)
-    np.testing.assert_array_equal(store.read_patch(2, 1, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)), patch)
+    make_room(store, 2, "float64", "float64")
+    patch, tile = RNG.random((9, 40, 40)), GRID.tile(0)
+    store.write_patch(2, 1, tile, patch[:3], patch[3:])
+    np.testing.assert_array_equal(store.read_patch(2, 1, tile, tile.blend, "pixels"), patch[:3])
+    np.testing.assert_array_equal(store.read_patch(2, 1, tile, tile.blend, "moments"), patch[3:])
+    store.write_image(2, tile.core, patch[:3, :32, :32])
+    np.testing.assert_array_equal(store.read_image(2, tile.core), patch[:3, :32, :32])
 
 
 def test_the_image_is_written_core_by_core_each_in_a_chunk_of_its_own(url, store):
-    image = RNG.random((3, 50, 70), np.float32)
+    image = image_values(50, 70)
     for tile in GRID:
         store.write_image(0, tile.core, image[:, *tile.core.slices])
     again = RenderStore.open(url)
@@ -245,7 +273,7 @@ def test_tiles_never_share_a_chunk(url, store):
     """Two writers of one chunk would lose each other's work."""
     chunks: dict[Path, tuple[int, int]] = {}
     for tile in GRID:
-        store.write_patch(0, 1, tile, patches(9)[tile.index])
+        write(store, 1, tile.index, patches(9)[tile.index])
         store.write_image(0, tile.core, np.ones((3, tile.core.height, tile.core.width)))
         store.write_grams(STATE, 1, tile.index, {"relu1_1": np.ones((4, 4))})
         store.write_losses(0, 1, tile.index, 1, 1)
@@ -314,7 +342,7 @@ def test_a_later_state_in_the_same_slot_counts_for_the_earlier_one(store):
 
 def test_a_finished_level_keeps_its_image_and_report_only(url, store):
     store.write_picture("levels/0/content", 50, 70, [np.ones((3, 50, 70))])
-    image = RNG.random((3, 50, 70), np.float32)
+    image = image_values(50, 70)
     store.write_image(0, Rect(0, 0, 50, 70), image)
     make_room(store, 10, "float32")
     assert store.level_report(0) is None
@@ -326,17 +354,17 @@ def test_a_finished_level_keeps_its_image_and_report_only(url, store):
         assert not each.has(STATE)
         assert not each.has("levels/0/content")
         assert f"{STATE}/grams/relu1_1 is missing" in message_of(each.read_grams, STATE, 0, 0, "relu1_1")
-        assert each.has("levels/10/state-x/patches")
+        assert each.has("levels/10/state-x/pixels")
         assert each.level_report(1) is each.level_report(10) is None
     assert sorted(path.name for path in (Path(url) / "levels/0").iterdir()) == ["image", "zarr.json"]
 
 
 def test_creating_again_keeps_what_is_there(store):
     patch = patches(9)[0]
-    store.write_patch(0, 0, GRID.tile(0), patch)
+    write(store, 0, 0, patch)
     store.mark(STATE, PATCHED, 0, 0)
     make_room(store, 0, "float32")
-    np.testing.assert_array_equal(store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)), patch)
+    np.testing.assert_array_equal(read(store, 0, 0), patch)
     assert marked(store, PATCHED, 0) == [0]
 
 
@@ -345,7 +373,7 @@ def test_creating_again_keeps_what_is_there(store):
 
 def write_everything(store):
     store.write_picture("content", 50, 70, [RNG.random((3, 50, 70))])
-    store.write_patch(0, 0, GRID.tile(0), patches(9)[0])
+    write(store, 0, 0, patches(9)[0])
     store.write_image(0, GRID.tile(0).core, RNG.random((3, 32, 32)))
     store.write_grams(STATE, 0, 0, {"relu1_1": RNG.random((4, 4))})
     store.write_total(STATE, 0, "relu1_1", RNG.random((4, 4)))
@@ -355,7 +383,8 @@ def write_everything(store):
 
 READS = {
     "content": lambda store: store.read_picture("content", Rect(0, 0, 50, 70)),
-    f"{STATE}/patches": lambda store: store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, slice(0, 9)),
+    f"{STATE}/pixels": lambda store: store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, "pixels"),
+    f"{STATE}/moments": lambda store: store.read_patch(0, 0, GRID.tile(0), GRID.tile(0).blend, "moments"),
     "levels/0/image": lambda store: store.read_image(0, Rect(0, 0, 32, 32)),
     f"{STATE}/grams/relu1_1": lambda store: store.read_grams(STATE, 0, 0, "relu1_1"),
     f"{STATE}/totals/relu1_1": lambda store: store.read_total(STATE, 0, "relu1_1"),

@@ -57,6 +57,11 @@ class Job:
         return "float64" if self.precision == "fp64" else "float32"
 
     @property
+    def moment_dtype(self) -> str:
+        """Of Adam's moments in the store. Exact mode rounds nothing that the untiled optimiser would not."""
+        return "bfloat16" if self.mode == "fast" and self.state_dtype == "float32" else self.state_dtype
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Every layer in use."""
         used = dict.fromkeys((*self.style_layers, *(self.content_layers if self.content_weight else ())))

@@ -16,15 +16,20 @@ from distributed.system import MEMORY_LIMIT
 from tiler.errors import ConfigError, RenderError, TilerError
 
 TOPIC = "tiler"
-_IN_FLIGHT = 2
+# Of a worker's two tasks one reads or writes while the other computes (tiler.engine.workplace); a third waits its turn.
+_THREADS, _IN_FLIGHT = 2, 3
 _RETRIES = 2
 _SETTINGS = {"distributed.logging.distributed": "critical", "distributed.comm.timeouts.connect": "15s"}
 
 
-def report(event: dict[str, Any]) -> None:
-    """Send a small dict from a running task to the pool's `on_report` handler; outside a worker nobody listens."""
-    with contextlib.suppress(ValueError):
-        get_worker().log_event(TOPIC, event)
+def reporter() -> Callable[[dict[str, Any]], None]:
+    """A function that sends small dicts from the task that runs now to the pool's `on_report` handler, from any thread
+    of its own; outside a worker nobody listens."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda event: None
+    return lambda event: worker.log_event(TOPIC, event)
 
 
 def _attempt(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> dict[str, Any] | TilerError:
@@ -65,7 +70,7 @@ class Pool:
             if gpus:
                 env["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
             # No memory limit of dask's: tiles are sized to fit, and its guess of what is free would pause them.
-            options = {"nthreads": 1, "env": env, "memory_limit": 0, "dashboard": False, "silence_logs": 50}
+            options = {"nthreads": _THREADS, "env": env, "memory_limit": 0, "dashboard": False, "silence_logs": 50}
             specs[i] = {"cls": Nanny, "options": {**options, "host": "127.0.0.1"}}
         # What a worker inherits at birth. Dask's own choice, one thread and memory handed back after every free, would
         # slow torch down: its large buffers come and go each step and should stay mapped.

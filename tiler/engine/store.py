@@ -2,14 +2,19 @@
 
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
     /levels/K/content        the content at this level's size, uint16
-    /levels/K/image          the finished level (c, y, x), one chunk per core
+    /levels/K/image          the finished level (c, y, x), uint16, one chunk per core
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
-        patches              [2 slots, tiles, 9, h, w]: pixels and Adam's two moments of each tile's blend area
+        pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
+                             update is often smaller than a step of 16 bits
+        moments              [2 slots, tiles, 6, h, w]: Adam's first and second, bfloat16 in fast mode: an eighth of a
+                             per cent matters to nothing there, and their range is as wide as the gradients'
         grams/LAYER          [2, tiles, C, C] Gram sums of the cores; totals/LAYER [2, C, C] normalised over the level
         losses               [2, tiles, 2]: content and tv of the cores
         marks                [2 phases, 2, tiles]: which state a slot holds, written after the data
     /styles/K/S/...          picture, grams and totals of style S at level K's scale
     /init                    the picture that --init names
+
+Jobs in fp64 keep everything but content and style pictures in float64.
 
 State k of a level (after k rounds) lives in slot k % 2, so a round never overwrites what it reads. Every chunk has one
 writer: a tile's own task, the task that adds up, or the client. Chunks end in a CRC32C that zarr checks on reading.
@@ -155,7 +160,7 @@ class RenderStore:
         self._create(path, (3, height, width), chunks, "uint16", compressors=_packed())
         array, y = self._array(path), 0
         for band in bands:
-            array[:, y : y + band.shape[1]] = np.rint(np.clip(band, 0, 1) * _UINT16).astype(np.uint16)
+            array[:, y : y + band.shape[1]] = _to_16_bits(band)
             y += band.shape[1]
         array.attrs["complete"] = True
 
@@ -164,7 +169,7 @@ class RenderStore:
 
     def read_picture(self, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] float32 in 0..1."""
-        return self._values(path, (slice(None), *rect.slices)).astype(np.float32) / _UINT16
+        return _from_16_bits(self._values(path, (slice(None), *rect.slices)))
 
     def picture_bands(self, path: str) -> Iterator[np.ndarray]:
         """The whole picture, top to bottom: [3, rows, width] float32."""
@@ -181,29 +186,32 @@ class RenderStore:
         of the old cut that are still running somewhere can do no harm."""
         return f"levels/{level}/state-{self._cut}"
 
-    def create_state(self, level: int, grid: TileGrid, channels: Mapping[str, int], dtype: str) -> None:
-        """Room for two states of a level's tiles and their statistics."""
+    def create_state(
+        self, level: int, grid: TileGrid, channels: Mapping[str, int], dtype: str, moment_dtype: str
+    ) -> None:
+        """Room for two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name."""
         path, (height, width), tiles = self.state_path(level), grid.patch_shape, len(grid)
         self.create_statistics(path, tiles, channels, dtype)
         chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
-        self._create(
-            f"{path}/patches",
-            (2, tiles, 9, height, width),
-            (1, 1, 3, *chunk),
-            dtype,
-            compressors=_plain(),
-            fill_value=0,
-        )
+        for name, kinds, kept in (("pixels", 3, dtype), ("moments", 6, moment_dtype)):
+            self._create(
+                f"{path}/{name}",
+                (2, tiles, kinds, height, width),
+                (1, 1, 3, *chunk),
+                "uint16" if kept == "bfloat16" else kept,
+                compressors=_packed(),
+                fill_value=0,
+            )
         self._create(f"{path}/losses", (2, tiles, 2), (1, 1, 2), "float64", compressors=_plain(), fill_value=0)
 
     def create_image(self, level: int, grid: TileGrid, dtype: str) -> None:
-        """Room for the finished level."""
+        """Room for the finished level. dtype: the state's; float32 is kept in 16 bits."""
         core = (3, min(grid.core_height, grid.height), min(grid.core_width, grid.width))
         self._create(
             f"levels/{level}/image",
             (3, grid.height, grid.width),
             core,
-            dtype,
+            "uint16" if dtype == "float32" else dtype,
             compressors=_packed(),
             dimension_names=("c", "y", "x"),
         )
@@ -215,22 +223,31 @@ class RenderStore:
             self._create(f"{path}/totals/{layer}", (2, c, c), (1, c, c), dtype, compressors=_plain())
         self._create(f"{path}/marks", (2, 2, tiles), (1, 1, 1), "int32", compressors=_plain(), fill_value=-1)
 
-    def write_patch(self, level: int, slot: int, tile: Tile, patch: np.ndarray) -> None:
-        """patch: [9 or 3, h, w] over the tile's blend area: pixels, first moment, second moment."""
-        kinds, height, width = patch.shape
-        self._array(f"{self.state_path(level)}/patches")[slot, tile.index, :kinds, :height, :width] = patch
+    def write_patch(
+        self, level: int, slot: int, tile: Tile, pixels: np.ndarray, moments: np.ndarray | None = None
+    ) -> None:
+        """pixels: [3, h, w] over the tile's blend area; moments: [6, h, w], first and second; None: all 0."""
+        given = {"pixels": pixels} if moments is None else {"pixels": pixels, "moments": moments}
+        for name, patch in given.items():
+            array, (_, height, width) = self._array(f"{self.state_path(level)}/{name}"), patch.shape
+            patch = _bfloat16_bits(patch) if array.dtype == np.uint16 else patch
+            array[slot, tile.index, :, :height, :width] = patch
 
-    def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kinds: slice) -> np.ndarray:
-        """[kinds, h, w] of a part of the tile's blend area, in level pixels."""
+    def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kind: str) -> np.ndarray:
+        """[3, h, w] "pixels" or [6, h, w] "moments" of a part of the tile's blend area, in level pixels."""
         inner = part.relative_to(tile.blend)
-        return self._values(f"{self.state_path(level)}/patches", (slot, tile.index, kinds, *inner.slices))
+        found = self._values(f"{self.state_path(level)}/{kind}", (slot, tile.index, slice(None), *inner.slices))
+        return _from_bfloat16_bits(found) if found.dtype == np.uint16 else found
 
     def write_image(self, level: int, core: Rect, pixels: np.ndarray) -> None:
-        self._array(f"levels/{level}/image")[(slice(None), *core.slices)] = pixels
+        """pixels: [3, h, w] in 0..1."""
+        array = self._array(f"levels/{level}/image")
+        array[(slice(None), *core.slices)] = _to_16_bits(pixels) if array.dtype == np.uint16 else pixels
 
     def read_image(self, level: int, rect: Rect) -> np.ndarray:
-        """[3, h, w] of a finished level."""
-        return self._values(f"levels/{level}/image", (slice(None), *rect.slices))
+        """[3, h, w] floats in 0..1 of a finished level."""
+        found = self._values(f"levels/{level}/image", (slice(None), *rect.slices))
+        return _from_16_bits(found) if found.dtype == np.uint16 else found
 
     # Statistics and marks -----------------------------------------------------------------------------------------
 
@@ -288,6 +305,24 @@ class RenderStore:
         self._arrays = {known: array for known, array in self._arrays.items() if not known.startswith(path)}
         if path in self._root:
             del self._root[path]
+
+
+def _to_16_bits(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(pixels, 0, 1) * _UINT16).astype(np.uint16)
+
+
+def _from_16_bits(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32) / _UINT16
+
+
+def _bfloat16_bits(values: np.ndarray) -> np.ndarray:
+    """The upper half of each float32, rounded to nearest, ties to even; numpy has no such type."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
+
+
+def _from_bfloat16_bits(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def _occupied(path: Path) -> bool:
