@@ -23,6 +23,10 @@ class StoreError(TilerError):
     """The store is missing, damaged, busy, or belongs to another job."""
 
 
+class LevelMovedError(StoreError):
+    """A level was rendered on while it was being read."""
+
+
 class WeightsError(TilerError):
     """The backbone's weights are missing, fail their checksum or do not fit VGG-19."""
 

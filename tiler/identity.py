@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tiler.config import RUN, RenderConfig
+from tiler.engine.job import Job
+from tiler.engine.store import RenderStore
 from tiler.errors import PictureError, StoreError
+from tiler.version import __version__
 
 # Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
 # the order of floating-point sums, and with it the last bits.
@@ -30,6 +33,15 @@ def settings(config: RenderConfig) -> dict[str, Any]:
     """What a poster's metadata says of how it was made: nothing of where, so that it is the same everywhere."""
     names = [item.name for item in fields(config) if item.metadata["group"] not in (None, RUN)]
     return {name: value for name, value in config.to_dict().items() if name in names and name not in _FREE}
+
+
+def load_job(store: RenderStore) -> Job:
+    """The job of a store. Raises StoreError when another version wrote it in another form."""
+    try:
+        return Job.from_dict(store.attributes["job"])
+    except (KeyError, TypeError, ValueError):
+        version = store.attributes.get("version")
+        raise StoreError(f"store {store.url}: made by version {version}, which {__version__} cannot read") from None
 
 
 def _digest(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 import uuid
@@ -14,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from tiler import identity, pictures
+from tiler import export, identity, pictures
 from tiler.config import RenderConfig
 from tiler.engine import tasks
 from tiler.engine.job import Job
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
+from tiler.engine.view import View
 from tiler.errors import OutputError, StoreError, TileTooLargeError
-from tiler.geometry import Rect
 from tiler.resolve import resolve_config
 from tiler.version import __version__
 
@@ -52,7 +51,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     styles = others[: len(config.styles)]
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
-    pictures.check_output(config.output, size.height, size.width)
+    export.check_files(config, size.height, size.width)
     if any(Path(config.output).resolve() == Path(path).resolve() for path in _pictures_of(config)):
         raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
     url = _absolute(config.store or str(Path(config.output).with_suffix(".zarr")))
@@ -60,7 +59,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
     if store is not None:
         identity.check_same(url, store.attributes, config, inputs)
-        job = load_job(store)
+        job = identity.load_job(store)
     with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool, _disk_errors(url):
         if store is None:
             facts = {"config": resolved.to_dict(), "asked": config.to_dict(), "inputs": inputs, "version": __version__}
@@ -73,15 +72,6 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             seconds = time.monotonic() - began
             store.update(seconds=store.attributes.get("seconds", 0) + seconds)
     return Result(config.output, url, size.height, size.width, loss, seconds)
-
-
-def load_job(store: RenderStore) -> Job:
-    """The job of a store. Raises StoreError when another version wrote it in another form."""
-    try:
-        return Job.from_dict(store.attributes["job"])
-    except (KeyError, TypeError, ValueError):
-        version = store.attributes.get("version")
-        raise StoreError(f"store {store.url}: made by version {version}, which {__version__} cannot read") from None
 
 
 def _pictures_of(config: RenderConfig) -> list[str]:
@@ -138,21 +128,10 @@ class _Render:
     def write_poster(self) -> float:
         """The finest level's image to the output file. Returns that level's loss."""
         last = len(self._job.levels) - 1
-        size = self._job.levels[last]
         self._progress({"event": "write", "output": self._config.output})
-        metadata = {"Software": f"tiler {__version__}", "Description": json.dumps(self._settings())}
         self._store.publish(Path(self._config.output).stem, [(one.height, one.width) for one in self._job.levels])
-        bands = self._image_bands(last)
-        pictures.write_picture(self._config.output, size.height, size.width, bands, metadata=metadata)
+        export.write_view(View.of(self._store, self._job, last), self._config)
         return float((self._store.level_report(last) or {}).get("loss", math.nan))
-
-    def _settings(self) -> dict[str, Any]:
-        return identity.settings(RenderConfig.from_dict(self._store.attributes["config"]))
-
-    def _image_bands(self, level: int) -> Iterator[np.ndarray]:
-        size, rows = self._job.levels[level], self._job.grid(level).core_height
-        for y in range(0, size.height, rows):
-            yield self._store.read_image(level, Rect(y, 0, min(y + rows, size.height), size.width))
 
     def _levels(self) -> list[dict[str, Any]]:
         """What the progress display must know of every level; work is in pixels times steps."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tiler.engine.job import Job
-from tiler.engine.store import PATCHED, RenderStore
-from tiler.render import load_job
+from tiler.engine.store import RenderStore
+from tiler.engine.view import latest_state
+from tiler.identity import load_job
 
 
 def describe(url: str) -> dict[str, Any]:
@@ -41,16 +42,6 @@ def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
     }
     if report:
         return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}
-    done = _steps_done(store, job, level)
+    state = latest_state(store, level) or 0
+    done = sum(steps for _, steps in job.rounds(level)[:state])
     return {**facts, "state": "unfinished" if done else "not begun", "steps_done": done}
-
-
-def _steps_done(store: RenderStore, job: Job, level: int) -> int:
-    """Steps of the last round that every tile has finished."""
-    if not store.has(f"{store.state_path(level)}/marks"):
-        return 0
-    done = 0
-    for state, (start, steps) in enumerate(job.rounds(level), 1):
-        if store.marked(store.state_path(level), PATCHED, state).all():
-            done = start + steps
-    return done

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from tiler.cli import demo, info, render
+from tiler.cli import demo, export, info, render
 from tiler.errors import TilerError
 from tiler.version import __version__
 
@@ -21,12 +21,13 @@ def cli() -> None:
     tiler render MAP PHOTO -o POSTER              the map rendered in the photo's look
     tiler render MAP PHOTO -o POSTER --long-edge 16384
     tiler info POSTER.zarr                        what a job is and how far it came
+    tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
 
     Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
     """
 
 
-for command in (render.render, info.info, demo.demo):
+for command in (render.render, info.info, export.export, demo.demo):
     cli.add_command(command)
 
 

@@ -25,7 +25,7 @@ def info(store: str, as_json: bool) -> None:
         f"{facts['width']} x {facts['height']} px, mode {facts['mode']}, {facts['precision']} on {facts['device']}"
     )
     for level in facts["levels"]:
-        where = f"level {level['level'] + 1}: {level['width']} x {level['height']} px, {level['tiles']} tile(s)"
+        where = f"level {level['level']}: {level['width']} x {level['height']} px, {level['tiles']} tile(s)"
         if level["state"] == "done":
             style = "" if level["style"] is None else f", style loss {level['style']:.4f}"
             click.echo(f"  {where}: done in {duration(level['seconds'])}{style}")

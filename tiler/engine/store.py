@@ -273,6 +273,10 @@ class RenderStore:
         this one was complete, so it counts too."""
         return self._values(f"{path}/marks", (phase, state % 2)) >= state
 
+    def latest(self, path: str, phase: int) -> int:
+        """The newest state that every tile has completed, -1 for none."""
+        return int(self._values(f"{path}/marks", (phase,)).min(axis=1).max())
+
     def write_losses(self, level: int, state: int, tile: int, content: float, tv: float) -> None:
         self._array(f"{self.state_path(level)}/losses")[state % 2, tile] = (content, tv)
 

@@ -1,0 +1,102 @@
+"""Looking at a job: any level's image, finished or as far as it has come. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiler.engine.blend import composite
+from tiler.engine.job import Job
+from tiler.engine.store import PATCHED, RenderStore
+from tiler.errors import LevelMovedError, StoreError
+from tiler.geometry import Rect
+
+_PIXELS = slice(0, 3)
+
+
+def latest_state(store: RenderStore, level: int) -> int | None:
+    """The newest state of a level's working arrays that all tiles have; None where there is none."""
+    path = store.state_path(level)
+    state = store.latest(path, PATCHED) if store.has(f"{path}/marks") else -1
+    return None if state < 0 else state
+
+
+@dataclass(frozen=True)
+class View:
+    """A level as it is now. state: None for the finished image, else the number of the rounds that it shows."""
+
+    store: RenderStore
+    job: Job
+    level: int
+    state: int | None
+
+    @classmethod
+    def of(cls, store: RenderStore, job: Job, level: int | None = None) -> View:
+        """level: default the finest that is finished, or the coarsest where none is.
+
+        Raises StoreError when there is no such level, or nothing to be seen of it yet.
+        """
+        count = len(job.levels)
+        if level is None:
+            level = max((k for k in range(count) if store.level_report(k) is not None), default=0)
+        if not 0 <= level < count:
+            raise StoreError(f"store {store.url}: level = {level}; allowed: 0 (coarsest) to {count - 1}")
+        if store.level_report(level) is not None:
+            return cls(store, job, level, None)
+        state = latest_state(store, level)
+        if state is None:
+            raise StoreError(f"store {store.url}: level {level} has not begun; see tiler info")
+        return cls(store, job, level, state)
+
+    @property
+    def height(self) -> int:
+        return self.job.levels[self.level].height
+
+    @property
+    def width(self) -> int:
+        return self.job.levels[self.level].width
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that the view shows."""
+        rounds = self.job.rounds(self.level)
+        return sum(steps for _, steps in (rounds if self.state is None else rounds[: self.state]))
+
+    def read(self, rect: Rect) -> np.ndarray:
+        """[3, h, w] in 0..1."""
+        if self.state is None:
+            return self.store.read_image(self.level, rect)
+        slot = self.state % 2
+        return composite(
+            self.job.grid(self.level),
+            rect,
+            lambda tile, part: self.store.read_patch(self.level, slot, tile, part, _PIXELS),
+        )
+
+    def bands(self) -> Iterator[np.ndarray]:
+        """The whole level from top to bottom: [3, rows, width].
+
+        Raises LevelMovedError at the end when a render that is going on has overwritten or dropped the state meanwhile,
+        so that what was yielded may be a mixture.
+        """
+        rows = self.job.grid(self.level).core_height
+        try:
+            for y in range(0, self.height, rows):
+                yield self.read(Rect(y, 0, min(y + rows, self.height), self.width))
+        except StoreError:
+            if not self._stands():
+                raise self._moved() from None
+            raise
+        if not self._stands():
+            raise self._moved()
+
+    def _stands(self) -> bool:
+        # As soon as all tiles have the next state, the one after it may be written over this one.
+        return self.state is None or latest_state(self.store, self.level) == self.state
+
+    def _moved(self) -> LevelMovedError:
+        return LevelMovedError(
+            f"store {self.store.url}: level {self.level} goes on faster than it can be read; try a finished level"
+        )
