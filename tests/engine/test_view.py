@@ -62,7 +62,7 @@ def test_the_newest_complete_state_is_shown(stopped, relaxed: int, state: int) -
     assert (view.state, view.steps, view.height, view.width) == (state, state, 63, 80)
     here = tasks.Workplace(tasks.Address(url, view.job.id))
     assert len(view.job.grid(1)) == 4
-    np.testing.assert_array_equal(whole(view), here.state(1, state, Rect(0, 0, 63, 80), tasks.PIXELS))
+    np.testing.assert_array_equal(whole(view), here.state(1, state, Rect(0, 0, 63, 80), "pixels"))
     assert view_of(url).level == 0
     assert view_of(url, 0).state is None
 

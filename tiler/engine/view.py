@@ -13,8 +13,6 @@ from tiler.engine.store import PATCHED, RenderStore
 from tiler.errors import LevelMovedError, StoreError
 from tiler.geometry import Rect
 
-_PIXELS = slice(0, 3)
-
 
 def latest_state(store: RenderStore, level: int) -> int | None:
     """The newest state of a level's working arrays that all tiles have; None where there is none."""
@@ -72,7 +70,7 @@ class View:
         return composite(
             self.job.grid(self.level),
             rect,
-            lambda tile, part: self.store.read_patch(self.level, slot, tile, part, _PIXELS),
+            lambda tile, part: self.store.read_patch(self.level, slot, tile, part, "pixels"),
         )
 
     def bands(self) -> Iterator[np.ndarray]:
