@@ -127,7 +127,7 @@ def test_a_level_that_is_finished_while_it_is_read_is_read_again(stopped, tmp_pa
 def test_damage_is_not_called_a_move(stopped, tmp_path: Path) -> None:
     url = stopped(6)
     view = view_of(url, 1)
-    for chunk in (Path(url) / view.store.state_path(1) / "patches" / "c" / str(view.state % 2)).rglob("*"):
+    for chunk in (Path(url) / view.store.state_path(1) / "pixels" / "c" / str(view.state % 2)).rglob("*"):
         if chunk.is_file():
             chunk.write_bytes(chunk.read_bytes()[:-1])
     with pytest.raises(TilerError, match="cannot be read") as error:
