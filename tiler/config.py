@@ -7,14 +7,16 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from tiler import sizes
 from tiler.errors import ConfigError
 
-LOOK, WORK, RUN = "Look", "How it is computed", "Where it runs"
+SIZE, FILE, LOOK, WORK, RUN = "Size (one of)", "The file", "Look", "How it is computed", "Where it runs"
+SIZES = ("long_edge", "size", "scale", "print")
 
 
 def _option(
@@ -25,8 +27,10 @@ def _option(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     metavar: str | None = None,
+    spelling: Callable[[object], str] | None = None,
 ) -> Any:
-    meta = dict(help=help, group=group, low=low, high=high, choices=choices, metavar=metavar)
+    """spelling: gives a text its final form, or raises ValueError with what is allowed."""
+    meta = dict(help=help, group=group, low=low, high=high, choices=choices, metavar=metavar, spelling=spelling)
     return field(default=default, metadata=meta)
 
 
@@ -44,7 +48,31 @@ class RenderConfig:
     styles: tuple[str, ...] = field(metadata=dict(help="Picture(s) that give the look.", group=None))
     output: str = field(metadata=dict(help="The poster: .png .tif .jpg .webp ...", group=None))
 
-    long_edge: int = _option(1024, "Poster's longer side in pixels.", LOOK, 1, 2**20, metavar="PX")
+    long_edge: int | None = _option(
+        None, "Poster's longer side in pixels; default: 1024.", SIZE, 1, sizes.LONGEST_SIDE, metavar="PX"
+    )
+    size: str | None = _option(
+        None,
+        "Poster in pixels. The content is cropped evenly where it has another shape.",
+        SIZE,
+        metavar="WxH",
+        spelling=sizes.spelled(sizes.parse_size),
+    )
+    scale: str | None = _option(
+        None, "Multiple of the content's size, e.g. 4x.", SIZE, metavar="Nx", spelling=sizes.spelled(sizes.parse_scale)
+    )
+    print: str | None = _option(
+        None,
+        "Size on paper at --dpi (300): 90x60cm, 36x24in, A0, B2 (cropped as for --size), or the long side: 90cm.",
+        SIZE,
+        metavar="WxHcm|A0",
+        spelling=sizes.spelled(sizes.parse_print),
+    )
+
+    dpi: float | None = _option(
+        None, "Dots per inch, written into the file; default: 300 with --print.", FILE, 1, 100_000
+    )
+
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
     content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
     tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
@@ -104,6 +132,9 @@ class RenderConfig:
             object.__setattr__(self, item.name, value)
         if not self.styles:
             raise ConfigError("styles: at least one style picture is needed")
+        given = [name for name in SIZES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} are given; allowed: one of {', '.join(SIZES)}")
         if self.style_weight == self.content_weight == self.tv_weight == 0:
             raise ConfigError("style_weight, content_weight and tv_weight are all 0; at least one must be above 0")
         for name in ("style_layers", "content_layers"):
@@ -164,6 +195,11 @@ def _checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
 
 
 def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> Any:
+    if meta.get("spelling"):
+        try:
+            value = meta["spelling"](value)
+        except ValueError as error:
+            raise ConfigError(f"{name} = {value!r}; allowed: {error}") from None
     if isinstance(value, Path) and kind is str:
         value = str(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)

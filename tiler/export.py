@@ -40,16 +40,18 @@ def export(url: str, output: str, level: int | None = None, **options: Any) -> E
     """Write a level of the job in the store at `url` to `output`, at any time, also while the job is being rendered.
 
     level: 0 = coarsest; default: the finest that is finished. An unfinished level is shown as all its tiles last had
-    it. options: fields of RenderConfig that say how the file is written; default: as the job was started with.
+    it. options: fields of RenderConfig that say how the file is written; default: as the job was started with, but a
+    coarser level has fewer dots per inch, and so the poster's size on paper.
     Raises TilerError; an existing file stays as it was then.
     """
     store = RenderStore.open(url, writable=False)
     job = identity.load_job(store)
     stored = RenderConfig.from_dict(store.attributes["config"], f"store {url}")
-    config = replace(stored, output=output, **options)
     for attempt in range(_ATTEMPTS):
+        view = View.of(store, job, level)
+        dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.levels[-1].width)
         try:
-            return write_view(View.of(store, job, level), config)
+            return write_view(view, replace(stored, **{"output": output, "dpi": dpi, **options}))
         except LevelMovedError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -67,7 +69,7 @@ def write_view(view: View, config: RenderConfig) -> Exported:
     settings = identity.settings(RenderConfig.from_dict(view.store.attributes["config"]))
     metadata = {"Software": f"tiler {__version__}", "Description": json.dumps(settings)}
     bands = staged(view.bands(), stages(view))
-    pictures.write_picture(config.output, view.height, view.width, bands, metadata=metadata)
+    pictures.write_picture(config.output, view.height, view.width, bands, metadata=metadata, dpi=config.dpi)
     return Exported(config.output, view.level, view.height, view.width, view.steps)
 
 

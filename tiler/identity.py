@@ -8,15 +8,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tiler.config import RUN, RenderConfig
+from tiler.config import FILE, RUN, SIZES, RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import PictureError, StoreError
 from tiler.version import __version__
 
 # Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
-# the order of floating-point sums, and with it the last bits.
-_FREE = ("content", "styles", "output", "weights", "init")
+# the order of floating-point sums, and with it the last bits. The size counts in pixels only, however it was said.
+_FREE = ("content", "styles", "output", "weights", "init", *(name for name in SIZES if name != "size"))
 _COUNTS = ("threads", "device")
 
 
@@ -31,7 +31,7 @@ def inputs(config: RenderConfig) -> dict[str, str]:
 
 def settings(config: RenderConfig) -> dict[str, Any]:
     """What a poster's metadata says of how it was made: nothing of where, so that it is the same everywhere."""
-    names = [item.name for item in fields(config) if item.metadata["group"] not in (None, RUN)]
+    names = [item.name for item in fields(config) if item.metadata["group"] not in (None, FILE, RUN)]
     return {name: value for name, value in config.to_dict().items() if name in names and name not in _FREE}
 
 
@@ -59,13 +59,13 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
     """
     advice = "choose another --store, or start over with --force-new"
     asked, resolved, now = stored.get("asked", {}), stored.get("config", {}), config.to_dict()
+    for role in sorted({*stored.get("inputs", {}), *found}):
+        if stored.get("inputs", {}).get(role) != found.get(role):
+            raise StoreError(f"store {url}: holds another job: the {role} differs; {advice}")
     for item in fields(config):
         name, value = item.name, now[item.name]
-        if name in _FREE or (item.metadata["group"] == RUN and name not in _COUNTS):
+        if name in _FREE or (item.metadata["group"] in (FILE, RUN) and name not in _COUNTS):
             continue
         if value != asked.get(name) and (value is None or value != resolved.get(name)):
             before = asked.get(name, resolved.get(name))
             raise StoreError(f"store {url}: holds another job: {name} was {before}, now {value}; {advice}")
-    for role in sorted({*stored.get("inputs", {}), *found}):
-        if stored.get("inputs", {}).get(role) != found.get(role):
-            raise StoreError(f"store {url}: holds another job: the {role} differs; {advice}")

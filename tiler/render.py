@@ -21,7 +21,7 @@ from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
 from tiler.errors import OutputError, StoreError, TileTooLargeError
-from tiler.resolve import resolve_config
+from tiler.resolve import fitted, resolve_config, settle_size
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -49,6 +49,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     began = time.monotonic()
     content, *others = [pictures.open_picture(path) for path in _pictures_of(config)]
     styles = others[: len(config.styles)]
+    config = settle_size(config, content)
+    content = fitted(config, content)
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
     export.check_files(config, size.height, size.width)
@@ -111,7 +113,7 @@ class _Render:
         self._address = tasks.Address(store.url, job.id)
 
     def run(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
-        self._announce()
+        self._announce(content)
         for level in range(len(self._job.levels)):
             if self._store.level_report(level) is None:
                 began = time.monotonic()
@@ -148,11 +150,15 @@ class _Render:
             for level in job.levels
         ]
 
-    def _announce(self) -> None:
+    def _announce(self, content: pictures.Picture) -> None:
         job = self._job
         where = {"output": self._config.output, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
+        if (content.height, content.width) != content.file_size:
+            tall, wide = content.file_size
+            part = f"cropped to the middle {content.width} x {content.height} px of {wide} x {tall}"
+            self._progress({"event": "note", "text": f"{content.path}: {part}, to have the poster's shape"})
         self._pool.on_report(self._progress)
 
     def _ingest_pictures(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
@@ -160,7 +166,8 @@ class _Render:
         job, size = self._job, self._job.levels[level]
         self._ingest(f"levels/{level}/content", content, size.height, size.width)
         if level == 0 and job.init == "picture":
-            self._ingest("init", pictures.open_picture(self._config.init), size.height, size.width)
+            init = pictures.open_picture(self._config.init).cropped_like(content)
+            self._ingest("init", init, size.height, size.width)
         for s, style in enumerate(styles):
             self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s])
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from tiler import sizes
 from tiler.config import RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.schedule import cores, memory_bytes
@@ -30,9 +31,22 @@ MEMORY_SHARE = 0.6
 
 
 def poster_size(config: RenderConfig, content: Picture) -> tuple[int, int]:
-    """(height, width) with the content's aspect ratio and the wanted long edge."""
-    scale = config.long_edge / max(content.height, content.width)
-    return max(1, round(content.height * scale)), max(1, round(content.width * scale))
+    """(height, width) that the configuration asks for. Raises ConfigError."""
+    said = (config.long_edge, config.size, config.scale, config.print, config.dpi)
+    return sizes.poster_size((content.height, content.width), *said)
+
+
+def settle_size(config: RenderConfig, content: Picture) -> RenderConfig:
+    """The same configuration with the poster's size in pixels, however it was said. Raises ConfigError."""
+    height, width = poster_size(config, content)
+    dpi = sizes.PRINT_DPI if config.dpi is None and config.print is not None else config.dpi
+    return replace(config, long_edge=None, scale=None, print=None, size=f"{width}x{height}", dpi=dpi)
+
+
+def fitted(config: RenderConfig, content: Picture) -> Picture:
+    """The content, or the middle part of it that has the poster's shape."""
+    shape = content.height, content.width
+    return content.cropped(sizes.content_crop(shape, poster_size(config, content)))
 
 
 def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]) -> tuple[RenderConfig, Job]:
@@ -40,6 +54,8 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
 
     Raises ConfigError when values do not fit each other or the pictures.
     """
+    config = settle_size(config, content)
+    size = poster_size(config, content)
     check_layers(config.style_layers, "style_layers")
     check_layers(config.content_layers, "content_layers")
     convs = load_weights(config.weights)
@@ -48,13 +64,13 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     workers = config.workers or max(1, gpus)
     threads = config.threads or max(1, cores() // workers)
     precision = best_precision(device) if config.precision == "auto" else config.precision
-    levels = _levels(config, poster_size(config, content))
+    levels = _levels(config, size)
     layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers)))
     align = stride_of(deepest(layers))
     exact = config.mode == "exact"
     halo = config.halo if config.halo is not None else gradient_halo(layers) if exact else FAST_HALO
     feather = config.feather if config.feather is not None else 0 if exact else FEATHER
-    tile = _tile(config, align, device, precision, workers, halo + feather)
+    tile = _tile(config, align, device, precision, workers, halo + feather, max(size))
     job = Job(
         id=uuid.uuid4().hex,
         levels=tuple(levels),
@@ -130,7 +146,7 @@ def _style_size(config: RenderConfig, level: Level, style: Picture) -> tuple[int
     return max(1, round(style.height * scale)), max(1, round(style.width * scale))
 
 
-def _tile(config: RenderConfig, align: int, device: str, precision: str, workers: int, margin: int) -> int:
+def _tile(config: RenderConfig, align: int, device: str, precision: str, workers: int, margin: int, edge: int) -> int:
     """The largest tile core: as asked, or the largest power of two up to LARGEST_TILE that one worker can hold.
 
     The number of workers does not come in, since it must not change the picture; they must all fit, though.
@@ -142,7 +158,7 @@ def _tile(config: RenderConfig, align: int, device: str, precision: str, workers
         return max(align, config.tile // align * align)
     side = math.isqrt(int(budget / BYTES_PER_PIXEL[precision])) - 2 * margin
     tile = max(align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
-    need = (min(tile, config.long_edge) + 2 * margin) ** 2 * BYTES_PER_PIXEL[precision]
+    need = (min(tile, edge) + 2 * margin) ** 2 * BYTES_PER_PIXEL[precision]
     if per_device > 1 and need * per_device > budget:
         most = max(1, int(budget / need))
         raise ConfigError(

@@ -43,6 +43,12 @@ CASES = {
     "unknown layer": ([*RENDER, "--style-layers", "relu9_1"], ["relu9_1", "relu4_1"]),
     "size zero": ([*RENDER, "--long-edge", "0"], ["long_edge = 0", "1 to"]),
     "size not a number": ([*RENDER, "--long-edge", "big"], ["long_edge = big", "whole number"]),
+    "two sizes": ([*RENDER, "--long-edge", "9", "--scale", "2x"], ["long_edge and scale", "one of"]),
+    "size without a cross": ([*RENDER, "--size", "1024"], ["size = '1024'", "WIDTHxHEIGHT"]),
+    "paper without a unit": ([*RENDER, "--print", "90x60"], ["print = '90x60'", "unit"]),
+    "scale beyond all": ([*RENDER, "--scale", "99999x"], ["scale = 99999x", "1048576"]),
+    "export without a store": (["export", "nowhere.zarr", "-o", "p.png"], ["nowhere.zarr"]),
+    "export of a picture": (["export", "content.png", "-o", "p.png"], ["content.png"]),
     "size too large": ([*RENDER, "--long-edge", "99999999"], ["long_edge = 99999999"]),
     "negative weight": ([*RENDER, "--tv-weight", "-1"], ["tv_weight = -1", "0 or more"]),
     "weight nan": ([*RENDER, "--content-weight", "nan"], ["content_weight = nan"]),
@@ -82,7 +88,9 @@ def test_one_line_and_exit_code_2(case: str, prepared: Path, monkeypatch, capsys
     assert {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("arguments", [["render", "--no-such-option"], ["paint"], ["info"]])
+@pytest.mark.parametrize(
+    "arguments", [["render", "--no-such-option"], ["paint"], ["info"], ["export"], ["export", "x.zarr"]]
+)
 def test_unknown_words_are_exit_code_2(arguments: list[str], monkeypatch, capsys) -> None:
     code, text = run(arguments, monkeypatch, capsys)
     assert code == 2

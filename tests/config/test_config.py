@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiler.config import RenderConfig, read_job_file
+from tiler.config import SIZES, RenderConfig, read_job_file
 from tiler.errors import ConfigError
 
 NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
@@ -24,6 +24,7 @@ def refusal(**values):
 # name: (too low, lowest, highest, too high), None where there is no bound.
 RANGES = {
     "long_edge": (0, 1, 2**20, 2**20 + 1),
+    "dpi": (0.5, 1, 100_000, 100_001),
     "style_weight": (-0.1, 0, None, None),
     "content_weight": (-0.1, 0, None, None),
     "tv_weight": (-1e-9, 0, None, None),
@@ -48,17 +49,24 @@ CHOICES = {
     "mode": ("fast", "exact"),
     "device": ("auto", "cpu", "cuda"),
 }
+# name: texts that it takes, in their final spelling.
+SPELLED = {
+    "size": ("1024x768", "1x1048576"),
+    "scale": ("4x", "0.5", "1.25x"),
+    "print": ("90x60cm", "36x24in", "A0", "b10", "90cm"),
+}
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler")
 WHOLE = ("long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile", "feather", "halo", "workers",
          "threads")  # fmt: skip
-OPTIONAL = ("style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
+OPTIONAL = (*SPELLED, "long_edge", "dpi", "style_blend_weights",
+            "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
             "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_blend_weights", "steps", "content_layers", "style_layers")
 
 
 def test_every_field_is_in_exactly_one_table():
     names = [item.name for item in fields(RenderConfig)]
-    assert sorted([*RANGES, *CHOICES, *TEXTS]) == sorted(names)
+    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED]) == sorted(names)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -107,6 +115,19 @@ def test_whole_numbers_take_no_fractions(name, value):
 def test_texts(name, value):
     message = refusal(**{name: value})
     assert message.startswith(f"{name} = {value!r}; allowed: ")
+
+
+@pytest.mark.parametrize("name", SPELLED)
+@pytest.mark.parametrize("value", ["", "a\0b", "five", "-4", "nan", True, b"text", [5], {}])
+def test_spelled_texts(name, value):
+    message = refusal(**{name: value})
+    assert message.startswith(f"{name} = {value!r}; allowed: ")
+    for text in SPELLED[name]:
+        assert getattr(RenderConfig(**{**NEEDED, name: f" {text} "}), name) == text
+
+
+def test_a_scale_may_be_a_number():
+    assert [RenderConfig(**NEEDED, scale=value).scale for value in (4, 1.5)] == ["4", "1.5"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -162,6 +183,7 @@ def test_one_value_stands_for_a_list_and_types_are_settled(name, value, found):
     [
         (dict(styles=[]), "styles: at least one"),
         (dict(style_weight=0, content_weight=0, tv_weight=0), "all 0"),
+        (dict(long_edge=5, print="A0"), "long_edge and print are given; allowed: one of long_edge, size, scale, print"),
         (dict(style_layers=[]), "style_layers is empty"),
         (dict(content_layers=[]), "content_layers is empty"),
         (dict(style_blend_weights=[1, 2]), "style_blend_weights = [1.0, 2.0]; allowed: one per style (1)"),
@@ -207,6 +229,8 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)
 
 
 def value_of(name):
+    if name in SPELLED:
+        return st.sampled_from(SPELLED[name])
     if name in CHOICES:
         return st.sampled_from(CHOICES[name])
     if name in TEXTS:
@@ -220,7 +244,10 @@ def value_of(name):
 @st.composite
 def configs(draw):
     values = {"styles": draw(st.lists(TEXT, min_size=1, max_size=3))}
-    for name in [*TEXTS, *CHOICES, *RANGES]:
+    one_size = draw(st.sampled_from(SIZES))
+    for name in [*TEXTS, *CHOICES, *RANGES, *SPELLED]:
+        if name in SIZES and name != one_size:
+            continue
         if name == "styles" or (name not in NEEDED and draw(st.booleans())):
             continue
         one = value_of(name)

@@ -38,7 +38,8 @@ def refusal(**values):
 def test_nothing_is_left_open():
     config, job = resolved()
     left = [item.name for item in fields(config) if getattr(config, item.name) is None]
-    assert left == ["store", "scheduler"]
+    assert left == ["long_edge", "scale", "print", "dpi", "store", "scheduler"]
+    assert config.size == "1024x768"
     assert "auto" not in (config.precision, config.device, job.precision, job.device)
     assert job.threads >= 1
 
@@ -55,6 +56,26 @@ def test_nothing_is_left_open():
 def test_the_poster_has_the_contents_shape(content, long_edge, poster):
     _, job = resolved(content, long_edge=long_edge)
     assert (job.levels[-1].height, job.levels[-1].width) == poster
+
+
+@pytest.mark.parametrize(
+    ("values", "poster", "dpi"),
+    [
+        ({}, (768, 1024), None),
+        (dict(size="90x100"), (100, 90), None),
+        (dict(scale="1.5x", dpi=72), (900, 1200), 72),
+        (dict(print="4x3in"), (900, 1200), 300),
+        (dict(print="4x3in", dpi=100), (300, 400), 100),
+        (dict(print="A6"), (1240, 1748), 300),
+    ],
+)
+def test_a_size_said_in_any_way_is_one_of_pixels(values, poster, dpi):
+    config, job = resolved(**values)
+    assert (job.levels[-1].height, job.levels[-1].width) == poster
+    assert (config.size, config.dpi) == (f"{poster[1]}x{poster[0]}", dpi)
+    assert (config.long_edge, config.scale, config.print) == (None, None, None)
+    again, _ = resolve_config(config, picture(600, 800), [picture(300, 200)])
+    assert again == config
 
 
 def test_levels_steps_and_rates():

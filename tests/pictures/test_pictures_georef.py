@@ -144,6 +144,15 @@ def test_broken_tags_do_not_spoil_the_picture(tmp_path):
     assert read_picture(tmp_path / "a.tif").shape == (3, 90, 120)
 
 
+def test_a_part_of_a_picture_lies_where_it_lay(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    geotiff(tmp_path / "in.tif", TRANSFORM)
+    part = open_picture(tmp_path / "in.tif").cropped((10, 20, 70, 110))
+    with rasterio.open(tmp_path / "in.tif") as file:
+        expected = file.window_transform(rasterio.windows.Window(20, 10, 90, 60))
+    assert part.georef.transform == pytest.approx(tuple(expected)[:6])
+
+
 def test_cropped():
     georef = Georef(ROTATED).cropped(10, 4)
     assert georef.transform == (20.0, 5.0, 1000 + 4 * 20 + 10 * 5, 4.0, -21.0, 2000 + 4 * 4 - 21 * 10)

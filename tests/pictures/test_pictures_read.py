@@ -249,6 +249,33 @@ def test_bands_can_be_left_half_way(tmp_path):
     assert threading.active_count() == before
 
 
+def test_a_part_of_a_picture_is_a_picture(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(RGB8).save(tmp_path / "a.png", exif=exif)
+    whole = open_picture(tmp_path / "a.png")
+    part = whole.cropped((4, 3, 40, 30))
+    inner = part.cropped((1, 2, 30, 20))
+    assert (part.height, part.width, inner.height, inner.width) == (36, 27, 29, 18)
+    pixels = np.concatenate(list(whole.bands(53, 37, 10)), 1)
+    np.testing.assert_array_equal(np.concatenate(list(part.bands(36, 27, 7)), 1), pixels[:, 4:40, 3:30])
+    np.testing.assert_array_equal(np.concatenate(list(inner.bands(29, 18, 7)), 1), pixels[:, 5:34, 5:23])
+    np.testing.assert_array_equal(
+        np.concatenate(list(part.bands(12, 9, 7)), 1),
+        np.concatenate(list(whole.bands(12, 9, 7, crop=(4, 3, 40, 30))), 1),
+    )
+    for crop in ((0, 0, 37, 5), (0, 0, 5, 28), (-1, 0, 5, 5), (5, 0, 5, 5)):
+        with pytest.raises(PictureError, match="crop"):
+            part.cropped(crop)
+    Image.fromarray(RGB8[:, ::2]).save(tmp_path / "mask.png")
+    mask = open_picture(tmp_path / "mask.png")
+    assert mask.cropped_like(open_picture(tmp_path / "a.png")) == mask
+    alike = mask.cropped_like(part)
+    assert (alike.origin, alike.height, alike.width) == ((4 * 37 // 53, 3 * 27 // 37), 27 - 2, 21 - 2)
+    tiny = whole.cropped((52, 36, 53, 37))
+    assert (mask.cropped_like(tiny).height, mask.cropped_like(tiny).width) == (1, 1)
+
+
 def test_crop_comes_before_resize(tmp_path):
     Image.fromarray(RGB8).save(tmp_path / "a.png")
     Image.fromarray(RGB8[4:30, 10:50]).save(tmp_path / "cut.png")

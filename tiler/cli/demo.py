@@ -10,7 +10,9 @@ import click
 
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.render import run
+from tiler.config import RenderConfig
 from tiler.errors import ConfigError
+from tiler.sizes import poster_size
 
 # Windows of the earth: (west, north) in degrees; both pictures are plate carrée maps of the whole globe.
 CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South America
@@ -38,11 +40,18 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
     content, style = (Path(output).with_name(f"{Path(output).stem}-{role}.png") for role in ("content", "style"))
     config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
-    cut(CONTENT_FILE, CONTENT_CORNER, content, max(CONTENT_EDGE, config.long_edge))
+    cut(CONTENT_FILE, CONTENT_CORNER, content, _content_edge(config))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
     run(config, force_new, quiet, log_json)
     if not quiet and not log_json:
         click.echo(f"its inputs: {content} (layout) and {style} (look)", err=True)
+
+
+def _content_edge(config: RenderConfig) -> int:
+    """As large as the poster, so that it is not blurred from the start."""
+    shape = round(CONTENT_EDGE * DEGREES[0] / DEGREES[1]), CONTENT_EDGE
+    wanted = poster_size(shape, config.long_edge, config.size, config.scale, config.print, config.dpi)
+    return max(CONTENT_EDGE, *wanted)
 
 
 def cut(name: str, corner: tuple[float, float], to: Path, longest: int, degrees: tuple[float, float] = DEGREES) -> None:

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import click
 
-from tiler.config import RenderConfig, read_job_file
+from tiler.config import SIZES, RenderConfig, read_job_file
 from tiler.errors import ConfigError
 
 _NUMBERS = {int: "a whole number", float: "a number"}
@@ -82,6 +82,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def build_config(given: dict[str, Any], job_file: str | None) -> RenderConfig:
     """Command line over job file over defaults. Values that are None or empty count as not given."""
     values = read_job_file(job_file) if job_file else {}
+    if any(given.get(name) is not None for name in SIZES):
+        values = {key: value for key, value in values.items() if key not in SIZES}
     values.update({key: value for key, value in given.items() if value not in (None, ())})
     for key, word in (("content", "CONTENT"), ("styles", "STYLE"), ("output", "-o POSTER")):
         if key not in values:

@@ -1,7 +1,7 @@
 """Events of a render, for people (a live line, or plain lines where there is no terminal) and for machines (JSON).
 
 Kinds: `start` (levels, workers, how), `level`, `step` (one optimiser step of one tile), `tile` (one round of one tile),
-`level done`, `write`, `done`.
+`level done`, `note` (text), `write`, `done`.
 """
 
 from __future__ import annotations
@@ -114,6 +114,9 @@ class _Printer:
             f"level {event['level'] + 1} of {len(self._levels)}: {level['width']} x {level['height']} px, "
             f"{level['tiles']} tile(s), {level['steps']} steps, {style}{duration(event['seconds'])}"
         )
+
+    def _on_note(self, event: dict[str, Any]) -> None:
+        self._line(event["text"])
 
     def _on_write(self, event: dict[str, Any]) -> None:
         self._show("writing " + event["output"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,8 @@ class Picture:
 
     height, width: upright, after the EXIF orientation. channels: 1 (grey), 3 (RGB) or 4 (CMYK), alpha not
     counted. bits: per channel. dpi: None where the file does not say, or says 72, which no printer means.
-    georef: None where there is none.
+    georef: None where there is none. origin, file_size: where in the file, (y, x), the picture begins, and the file's
+    (height, width); they differ from the picture's own for a part of it (see `cropped`).
     """
 
     path: Path
@@ -47,6 +48,26 @@ class Picture:
     dpi: float | None
     georef: Georef | None = field(repr=False)
     kind: str
+    origin: tuple[int, int] = (0, 0)
+    file_size: tuple[int, int] = (0, 0)
+
+    def cropped(self, crop: Crop) -> Picture:
+        """The part (y0, x0, y1, x1) as a picture of its own."""
+        self._check_request(1, 1, 1, "rgb", crop)
+        y0, x0, y1, x1 = crop
+        origin = self.origin[0] + y0, self.origin[1] + x0
+        georef = self.georef and self.georef.cropped(y0, x0)
+        return replace(self, height=y1 - y0, width=x1 - x0, origin=origin, georef=georef)
+
+    def cropped_like(self, other: Picture) -> Picture:
+        """The part that `other` is of its file, however many pixels this one has."""
+        height, width = other.file_size
+        edges = (*other.origin, other.origin[0] + other.height, other.origin[1] + other.width)
+        y0, x0, y1, x1 = (
+            edge * mine // whole
+            for edge, mine, whole in zip(edges, (self.height, self.width) * 2, (height, width) * 2, strict=True)
+        )
+        return self.cropped((y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)))
 
     def bands(
         self, height: int, width: int, rows: int, channels: Channels = "rgb", crop: Crop | None = None
@@ -98,11 +119,12 @@ class Picture:
 
     def _pipeline(self, source: Path, height: int, width: int, channels: str, crop: Crop | None) -> Any:
         image = _upright(self.path, self.kind, source)
-        if (image.height, image.width) != (self.height, self.width):
-            raise PictureError(f"{self.path}: has changed since it was opened; it was {self.height} x {self.width}")
-        if crop:
-            y0, x0, y1, x1 = crop
-            image = image.crop(x0, y0, x1 - x0, y1 - y0)
+        if (image.height, image.width) != self.file_size:
+            tall, wide = self.file_size
+            raise PictureError(f"{self.path}: has changed since it was opened; it was {tall} x {wide}")
+        y0, x0, y1, x1 = crop or (0, 0, self.height, self.width)
+        if (y1 - y0, x1 - x0) != self.file_size:
+            image = image.crop(self.origin[1] + x0, self.origin[0] + y0, x1 - x0, y1 - y0)
         same_size = (height, width) == (image.height, image.width)
         pixels, alpha = colour.split_alpha(image)
         if channels == "alpha":
@@ -177,9 +199,8 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
         raise PictureError(f"{path}: {error}") from None
     has_alpha = colour.has_alpha(image)
     georef = read_georef(path, kind) if _orientation(image) == 1 else None
-    return Picture(
-        path, height, width, image.bands - has_alpha, _BITS[image.format], has_alpha, _dpi(image), georef, kind
-    )
+    channels, bits = image.bands - has_alpha, _BITS[image.format]
+    return Picture(path, height, width, channels, bits, has_alpha, _dpi(image), georef, kind, file_size=(height, width))
 
 
 def read_picture(

@@ -1,0 +1,127 @@
+"""Sizes as people say them, and the part of the content that has the poster's shape."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiler.errors import ConfigError
+from tiler.sizes import content_crop, parse_print, parse_scale, parse_size, poster_size
+
+SIDES = st.integers(1, 20_000)
+SHAPES = st.tuples(SIDES, SIDES)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("1600x1200", (1200, 1600)), (" 1 X 2 ", (2, 1)), ("1048576×1", (1, 1048576)), ("30*20", (20, 30))],
+)
+def test_size(text, found):
+    assert parse_size(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "1600", "0x5", "5x0", "x5", "-1x5", "1.5x2", "1048577x1", "9" * 50 + "x1", "axb"])
+def test_not_a_size(text):
+    with pytest.raises(ValueError, match="WIDTHxHEIGHT in pixels"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(("text", "found"), [("4x", 4), ("4", 4), ("1.5 X", 1.5), ("0.25×", 0.25)])
+def test_scale(text, found):
+    assert parse_scale(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "0x", "-2x", "nan", "inf", "1e9", "2xx", "4%"])
+def test_not_a_scale(text):
+    with pytest.raises(ValueError, match="such as 4x"):
+        parse_scale(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("90x60cm", (900, 600, False)),
+        ("900 x 600 mm", (900, 600, False)),
+        ("36x24in", (914.4, 609.6, False)),
+        ('36x24"', (914.4, 609.6, False)),
+        ("90cmx24in", (900, 609.6, False)),
+        ("29.7x21cm", (297, 210, False)),
+        ("90CM", (900, None, False)),
+        ("A0", (841, 1189, True)),
+        ("a1", (594, 841, True)),
+        ("A4", (210, 297, True)),
+        ("A10", (26, 37, True)),
+        ("B2", (500, 707, True)),
+        ("B5", (176, 250, True)),
+        ("C4", (229, 324, True)),
+    ],
+)
+def test_print(text, found):
+    wide, high, turns = parse_print(text)
+    assert (wide, high, turns) == (pytest.approx(found[0]), found[1] and pytest.approx(found[1]), found[2])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "90x60", "90", "A11", "D4", "A", "0x5cm", "5x0cm", "-5cm", "1e3cm", "nancm", "5x5x5cm", "2000000mm"]
+)
+def test_not_a_print(text):
+    with pytest.raises(ValueError, match="WIDTHxHEIGHT with a unit"):
+        parse_print(text)
+
+
+@given(st.text())
+def test_any_text_is_understood_or_refused(text):
+    for parse in (parse_size, parse_scale, parse_print):
+        with contextlib.suppress(ValueError):
+            assert parse(text) is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "found"),
+    [
+        ((600, 800), {}, (768, 1024)),
+        ((600, 800), dict(long_edge=80), (60, 80)),
+        ((600, 800), dict(size="50x70"), (70, 50)),
+        ((600, 800), dict(scale="4x"), (2400, 3200)),
+        ((5400, 10800), dict(print="90x60cm"), (7087, 10630)),
+        ((5400, 10800), dict(print="90x60cm", dpi=150), (3543, 5315)),
+        ((600, 800), dict(print="10in", dpi=100), (750, 1000)),
+        # A sheet lies as the content lies; a size in numbers stays as it was said.
+        ((600, 800), dict(print="A4"), (2480, 3508)),
+        ((800, 600), dict(print="A4"), (3508, 2480)),
+        ((500, 500), dict(print="A4"), (3508, 2480)),
+        ((800, 600), dict(print="30x20cm", dpi=254), (2000, 3000)),
+    ],
+)
+def test_poster_size(content, options, found):
+    assert poster_size(content, **options) == found
+
+
+def test_a_poster_beyond_all_formats_is_refused():
+    for options in (dict(scale="2000x"), dict(print="900x900m".replace("m", "in"), dpi=100_000)):
+        with pytest.raises(ConfigError, match=r"makes \d+ x \d+ px; allowed: up to 1048576 a side"):
+            poster_size((600, 800), **options)
+
+
+@given(SHAPES, st.one_of(st.builds(dict, long_edge=SIDES), st.builds(dict, scale=st.sampled_from(["0.3x", "1", "4"]))))
+def test_keeping_the_shape_keeps_all_of_the_content(content, options):
+    assert content_crop(content, poster_size(content, **options)) == (0, 0, *content)
+
+
+@given(SHAPES, SHAPES)
+def test_the_crop_is_the_largest_middle_part_of_the_posters_shape(content, poster):
+    (height, width), (tall, wide) = content, poster
+    y0, x0, y1, x1 = content_crop(content, poster)
+    rows, cols = y1 - y0, x1 - x0
+    assert 0 <= y0 < y1 <= height
+    assert 0 <= x0 < x1 <= width
+    assert rows == height or cols == width
+    assert abs(y0 - (height - y1)) <= 1
+    assert abs(x0 - (width - x1)) <= 1
+    if (rows, cols) == content:
+        # Agrees to a pixel of the poster, or to a pixel of the content.
+        off = abs(tall - height * wide / width), abs(wide - width * tall / height)
+        assert min(off) <= 1 or min(off[0] * height / tall, off[1] * width / wide) <= 1
+    else:
+        assert min(abs(rows - cols * tall / wide), abs(cols - rows * wide / tall)) <= 0.5 or min(rows, cols) == 1
