@@ -46,7 +46,7 @@ class RenderConfig:
 
     content: str = field(metadata=dict(help="Picture that gives the layout.", group=None))
     styles: tuple[str, ...] = field(metadata=dict(help="Picture(s) that give the look.", group=None))
-    output: str = field(metadata=dict(help="The poster: .png .tif .jpg .webp ...", group=None))
+    output: str | None = field(metadata=dict(help="The poster: .png .tif .jpg .webp .dzi .zarr", group=None))
 
     long_edge: int | None = _option(
         None, "Poster's longer side in pixels; default: 1024.", SIZE, 1, sizes.LONGEST_SIDE, metavar="PX"
@@ -71,6 +71,19 @@ class RenderConfig:
 
     dpi: float | None = _option(
         None, "Dots per inch, written into the file; default: 300 with --print.", FILE, 1, 100_000
+    )
+    bits: int = _option(8, "Bits a channel: 8, or 16 for .png .tif .zarr.", FILE, 8, 16, metavar="8|16")
+    compression: str | None = _option(
+        None,
+        "Of .tif: deflate (default), zstd, lzw or none; of .webp: lossy (default) or lossless.",
+        FILE,
+        choices=("deflate", "zstd", "lzw", "none", "lossy", "lossless"),
+        metavar="KIND",
+    )
+    quality: int = _option(95, "Of .jpg, lossy .webp and tiles.", FILE, 1, 100)
+    cog: bool = _option(False, "The .tif as a Cloud Optimized GeoTIFF.", FILE)
+    tiles: str | None = _option(
+        None, "Also (or only) a folder of map tiles {z}/{x}/{y} and a page that shows them.", FILE, metavar="DIR"
     )
 
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
@@ -132,6 +145,8 @@ class RenderConfig:
             object.__setattr__(self, item.name, value)
         if not self.styles:
             raise ConfigError("styles: at least one style picture is needed")
+        if self.output is None and self.tiles is None:
+            raise ConfigError("output and tiles are missing; at least one is needed")
         given = [name for name in SIZES if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} are given; allowed: one of {', '.join(SIZES)}")
@@ -150,6 +165,11 @@ class RenderConfig:
             raise ConfigError(
                 f"style_blend_weights = {list(blend)}; allowed: one per style ({len(self.styles)}), not all 0"
             )
+
+    @property
+    def target(self) -> str:
+        """The poster's name, or its folder of tiles where there is no other file."""
+        return self.output or self.tiles or ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; tuples become lists."""
@@ -202,6 +222,8 @@ def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> 
             raise ConfigError(f"{name} = {value!r}; allowed: {error}") from None
     if isinstance(value, Path) and kind is str:
         value = str(value)
+    if kind is bool and isinstance(value, bool):
+        return value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number:
         try:
@@ -209,7 +231,7 @@ def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> 
         except OverflowError:
             value = math.inf
     if not isinstance(value, kind) or isinstance(value, bool):
-        words = {int: "a whole number", float: "a number", str: "a text"}
+        words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
         raise ConfigError(f"{name} = {value!r}; allowed: {words[kind]}")
     if isinstance(value, str) and (not value or "\0" in value):
         raise ConfigError(f"{name} = {value!r}; allowed: a text that is not empty")

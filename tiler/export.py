@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from tiler import identity, pictures
-from tiler.config import RenderConfig
+from tiler.config import FILE, RenderConfig
 from tiler.engine.store import RenderStore
 from tiler.engine.view import View
-from tiler.errors import LevelMovedError
+from tiler.errors import LevelMovedError, OutputError
+from tiler.geometry import Rect
 from tiler.version import __version__
 
 # stage(band [C, rows, width] in 0..1, its first row) -> band of the same rows and width; C may change.
@@ -27,55 +28,85 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Exported:
-    """level: 0 = coarsest. steps: optimiser steps of that level that the file shows."""
+    """outputs: what was written. level: 0 = coarsest. steps: optimiser steps of that level that the files show.
+    remarks: what the user should know of them."""
 
-    output: str
+    outputs: tuple[str, ...]
     level: int
     height: int
     width: int
     steps: int
+    remarks: tuple[str, ...]
 
 
-def export(url: str, output: str, level: int | None = None, **options: Any) -> Exported:
+def export(url: str, output: str | None, level: int | None = None, **options: Any) -> Exported:
     """Write a level of the job in the store at `url` to `output`, at any time, also while the job is being rendered.
 
     level: 0 = coarsest; default: the finest that is finished. An unfinished level is shown as all its tiles last had
-    it. options: fields of RenderConfig that say how the file is written; default: as the job was started with, but a
-    coarser level has fewer dots per inch, and so the poster's size on paper.
-    Raises TilerError; an existing file stays as it was then.
+    it. options: fields of RenderConfig that say how the file is written, each with its own default, but for dpi: by
+    default every level has the size on paper that the poster was given. Raises TilerError; an existing file stays as
+    it was then.
     """
     store = RenderStore.open(url, writable=False)
     job = identity.load_job(store)
     stored = RenderConfig.from_dict(store.attributes["config"], f"store {url}")
+    plain = {item.name: item.default for item in fields(RenderConfig) if item.metadata["group"] == FILE}
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
         dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.levels[-1].width)
         try:
-            return write_view(view, replace(stored, **{"output": output, "dpi": dpi, **options}))
+            return write_view(view, replace(stored, **{**plain, "output": output, "dpi": dpi, **options}))
         except LevelMovedError:
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("not reached")
 
 
+def place(content: pictures.Picture) -> dict[str, Any]:
+    """What a store keeps of where the content lies on the map: plain JSON values."""
+    return {"size": [content.height, content.width], "georef": content.georef and asdict(content.georef)}
+
+
 def check_files(config: RenderConfig, height: int, width: int) -> None:
     """Raise OutputError if a poster of this size could not be written where and as `config` says."""
-    pictures.check_output(config.output, height, width)
+    if config.output is not None:
+        pictures.check_output(config.output, height, width, 3, config.bits, config.compression, config.cog)
+    elif config.bits != 8 or config.compression or config.cog:
+        raise OutputError(f"{config.tiles}: bits, compression and cog are for the poster's file; tiles have 8 bits")
+    if config.tiles is not None:
+        pictures.check_xyz(config.tiles)
+
+
+def remarks(config: RenderConfig, has_alpha: bool) -> list[str]:
+    """What the user should know of the files that `config` asks for."""
+    if has_alpha and config.output is not None and not pictures.check_output(config.output).alpha:
+        return [f"{config.output}: this format holds no transparency; the poster is shown on white"]
+    return []
 
 
 def write_view(view: View, config: RenderConfig) -> Exported:
-    """Write what a view shows to `config.output`."""
+    """Write what a view shows, where and as `config` says."""
     check_files(config, view.height, view.width)
-    settings = identity.settings(RenderConfig.from_dict(view.store.attributes["config"]))
-    metadata = {"Software": f"tiler {__version__}", "Description": json.dumps(settings)}
-    bands = staged(view.bands(), stages(view))
-    pictures.write_picture(config.output, view.height, view.width, bands, metadata=metadata, dpi=config.dpi)
-    return Exported(config.output, view.level, view.height, view.width, view.steps)
-
-
-def stages(view: View) -> list[Stage]:
-    """What is done to a level's pixels on their way out, in this order."""
-    return []
+    size, georef, metadata = (view.height, view.width), _georef(view), _metadata(view)
+    if config.output is not None:
+        pictures.write_picture(
+            config.output,
+            *size,
+            _pixels(view, pictures.check_output(config.output).alpha),
+            bits=config.bits,
+            dpi=config.dpi,
+            georef=georef,
+            metadata=metadata,
+            compression=config.compression,
+            quality=config.quality,
+            cog=config.cog,
+        )
+    if config.tiles is not None:
+        pictures.write_xyz(
+            config.tiles, *size, _pixels(view, True), georef=georef, metadata=metadata, quality=config.quality
+        )
+    outputs = tuple(path for path in (config.output, config.tiles) if path is not None)
+    return Exported(outputs, view.level, *size, view.steps, tuple(remarks(config, has_alpha(view))))
 
 
 def staged(bands: Iterable[np.ndarray], stages: Sequence[Stage]) -> Iterator[np.ndarray]:
@@ -87,3 +118,42 @@ def staged(bands: Iterable[np.ndarray], stages: Sequence[Stage]) -> Iterator[np.
             band = stage(band, y)
         yield band
         y += rows
+
+
+def has_alpha(view: View) -> bool:
+    return view.store.has_picture(_alpha_path(view))
+
+
+def _pixels(view: View, keeps_alpha: bool) -> Iterator[np.ndarray]:
+    """A level's pixels on their way out: what is done to them, in this order."""
+    stages: list[Stage] = []
+    if has_alpha(view):
+        stages.append(_alpha_stage(view, keeps_alpha))
+    return staged(view.bands(), stages)
+
+
+def _alpha_stage(view: View, keeps_alpha: bool) -> Stage:
+    """The content's transparency as a fourth channel, or the poster on white."""
+
+    def stage(band: np.ndarray, y: int) -> np.ndarray:
+        alpha = view.store.read_picture(_alpha_path(view), Rect(y, 0, y + band.shape[1], view.width))
+        return np.concatenate([band, alpha.astype(band.dtype)]) if keeps_alpha else band * alpha + (1 - alpha)
+
+    return stage
+
+
+def _alpha_path(view: View) -> str:
+    return f"levels/{view.level}/alpha"
+
+
+def _georef(view: View) -> pictures.Georef | None:
+    found = view.store.attributes.get("place", {})
+    if not found.get("georef"):
+        return None
+    height, width = found["size"]
+    return pictures.Georef.from_dict(found["georef"]).scaled((height, width), (view.height, view.width))
+
+
+def _metadata(view: View) -> dict[str, str]:
+    settings = identity.settings(RenderConfig.from_dict(view.store.attributes["config"]))
+    return {"Software": f"tiler {__version__}", "Description": json.dumps(settings)}

@@ -54,9 +54,9 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
     export.check_files(config, size.height, size.width)
-    if any(Path(config.output).resolve() == Path(path).resolve() for path in _pictures_of(config)):
+    if config.output and any(Path(config.output).resolve() == Path(path).resolve() for path in _pictures_of(config)):
         raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
-    url = _absolute(config.store or str(Path(config.output).with_suffix(".zarr")))
+    url = _absolute(config.store or _beside(config))
     inputs = identity.inputs(config)
     store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
     if store is not None:
@@ -64,7 +64,13 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         job = identity.load_job(store)
     with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool, _disk_errors(url):
         if store is None:
-            facts = {"config": resolved.to_dict(), "asked": config.to_dict(), "inputs": inputs, "version": __version__}
+            facts = {
+                "place": export.place(content),
+                "config": resolved.to_dict(),
+                "asked": config.to_dict(),
+                "inputs": inputs,
+                "version": __version__,
+            }
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
         run = _Render(resolved, job, store, pool, progress or (lambda event: None))
         try:
@@ -73,7 +79,13 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         finally:
             seconds = time.monotonic() - began
             store.update(seconds=store.attributes.get("seconds", 0) + seconds)
-    return Result(config.output, url, size.height, size.width, loss, seconds)
+    return Result(config.target, url, size.height, size.width, loss, seconds)
+
+
+def _beside(config: RenderConfig) -> str:
+    """Where the state lives unless the user says: named after the poster, and never the poster itself."""
+    poster = Path(config.target)
+    return str(poster.with_suffix(".job.zarr" if poster.suffix.lower() == ".zarr" else ".zarr"))
 
 
 def _pictures_of(config: RenderConfig) -> list[str]:
@@ -118,6 +130,9 @@ class _Render:
             if self._store.level_report(level) is None:
                 began = time.monotonic()
                 self._progress({"event": "level", "level": level})
+                if content.has_alpha:
+                    size = self._job.levels[level]
+                    self._ingest(f"levels/{level}/alpha", content, size.height, size.width, "alpha")
                 # Without steps a level is only enlarged from the one before; the coarsest starts from the pictures.
                 if level == 0 or self._job.levels[level].steps:
                     self._ingest_pictures(level, content, styles)
@@ -130,8 +145,8 @@ class _Render:
     def write_poster(self) -> float:
         """The finest level's image to the output file. Returns that level's loss."""
         last = len(self._job.levels) - 1
-        self._progress({"event": "write", "output": self._config.output})
-        self._store.publish(Path(self._config.output).stem, [(one.height, one.width) for one in self._job.levels])
+        self._progress({"event": "write", "output": self._config.target})
+        self._store.publish(Path(self._config.target).stem, [(one.height, one.width) for one in self._job.levels])
         export.write_view(View.of(self._store, self._job, last), self._config)
         return float((self._store.level_report(last) or {}).get("loss", math.nan))
 
@@ -152,13 +167,15 @@ class _Render:
 
     def _announce(self, content: pictures.Picture) -> None:
         job = self._job
-        where = {"output": self._config.output, "store": self._store.url, "workers": self._pool.workers}
+        where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
         if (content.height, content.width) != content.file_size:
             tall, wide = content.file_size
             part = f"cropped to the middle {content.width} x {content.height} px of {wide} x {tall}"
             self._progress({"event": "note", "text": f"{content.path}: {part}, to have the poster's shape"})
+        for text in export.remarks(self._config, content.has_alpha):
+            self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)
 
     def _ingest_pictures(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
@@ -171,8 +188,11 @@ class _Render:
         for s, style in enumerate(styles):
             self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s])
 
-    def _ingest(self, path: str, picture: pictures.Picture, height: int, width: int) -> None:
-        self._store.write_picture(path, height, width, picture.bands(height, width, RenderStore.picture_rows))
+    def _ingest(
+        self, path: str, picture: pictures.Picture, height: int, width: int, channels: pictures.Channels = "rgb"
+    ) -> None:
+        bands = picture.bands(height, width, RenderStore.picture_rows, channels)
+        self._store.write_picture(path, height, width, bands, 1 if channels == "alpha" else 3)
 
     def _measure_styles(self, level: int) -> None:
         for s in range(len(self._job.style_sizes[level])):

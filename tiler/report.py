@@ -17,7 +17,9 @@ def describe(url: str) -> dict[str, Any]:
     job, config = load_job(store), stored["config"]
     size, grid = job.levels[-1], job.grid(len(job.levels) - 1)
     return {
-        **{key: config[key] for key in ("content", "styles", "output")},
+        "content": config["content"],
+        "styles": config["styles"],
+        "output": config["output"] or config["tiles"],
         "height": size.height,
         "width": size.width,
         "mode": job.mode,

@@ -24,6 +24,8 @@ def refusal(**values):
 # name: (too low, lowest, highest, too high), None where there is no bound.
 RANGES = {
     "long_edge": (0, 1, 2**20, 2**20 + 1),
+    "bits": (7, 8, 16, 17),
+    "quality": (0, 1, 100, 101),
     "dpi": (0.5, 1, 100_000, 100_001),
     "style_weight": (-0.1, 0, None, None),
     "content_weight": (-0.1, 0, None, None),
@@ -44,6 +46,7 @@ RANGES = {
 }
 CHOICES = {
     "optimizer": ("adam", "lbfgs"),
+    "compression": ("deflate", "zstd", "lzw", "none", "lossy", "lossless"),
     "pooling": ("avg", "max"),
     "precision": ("auto", "fp32", "bf16", "fp16", "fp64"),
     "mode": ("fast", "exact"),
@@ -55,10 +58,12 @@ SPELLED = {
     "scale": ("4x", "0.5", "1.25x"),
     "print": ("90x60cm", "36x24in", "A0", "b10", "90cm"),
 }
-TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler")
-WHOLE = ("long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile", "feather", "halo", "workers",
-         "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "long_edge", "dpi", "style_blend_weights",
+TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
+         "tiles")  # fmt: skip
+FLAGS = ("cog",)
+WHOLE = ("bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile",
+         "feather", "halo", "workers", "threads")  # fmt: skip
+OPTIONAL = (*SPELLED, "output", "compression", "tiles", "long_edge", "dpi", "style_blend_weights",
             "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
             "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_blend_weights", "steps", "content_layers", "style_layers")
@@ -66,7 +71,7 @@ LISTS = ("styles", "style_blend_weights", "steps", "content_layers", "style_laye
 
 def test_every_field_is_in_exactly_one_table():
     names = [item.name for item in fields(RenderConfig)]
-    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED]) == sorted(names)
+    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED, *FLAGS]) == sorted(names)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -130,6 +135,14 @@ def test_a_scale_may_be_a_number():
     assert [RenderConfig(**NEEDED, scale=value).scale for value in (4, 1.5)] == ["4", "1.5"]
 
 
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags(name):
+    for value in (True, False):
+        assert getattr(RenderConfig(**{**NEEDED, name: value}), name) is value
+    for value in ("true", 1, 0.0, [True]):
+        assert refusal(**{name: value}) == f"{name} = {value!r}; allowed: true or false"
+
+
 @pytest.mark.parametrize("name", CHOICES)
 def test_choices(name):
     for choice in CHOICES[name]:
@@ -153,7 +166,8 @@ def test_a_choice_nearby_is_suggested(name, value, meant):
 @pytest.mark.parametrize("name", [item.name for item in fields(RenderConfig)])
 def test_only_what_can_be_derived_may_be_left_open(name):
     if name in OPTIONAL:
-        assert getattr(RenderConfig(**{**NEEDED, name: None}), name) is None
+        other = {"tiles": "folder"} if name == "output" else {}
+        assert getattr(RenderConfig(**{**NEEDED, **other, name: None}), name) is None
     else:
         assert refusal(**{name: None}).startswith(f"{name} = None; allowed: ")
 
@@ -183,6 +197,7 @@ def test_one_value_stands_for_a_list_and_types_are_settled(name, value, found):
     [
         (dict(styles=[]), "styles: at least one"),
         (dict(style_weight=0, content_weight=0, tv_weight=0), "all 0"),
+        (dict(output=None), "output and tiles are missing"),
         (dict(long_edge=5, print="A0"), "long_edge and print are given; allowed: one of long_edge, size, scale, print"),
         (dict(style_layers=[]), "style_layers is empty"),
         (dict(content_layers=[]), "content_layers is empty"),
@@ -229,6 +244,8 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)
 
 
 def value_of(name):
+    if name in FLAGS:
+        return st.booleans()
     if name in SPELLED:
         return st.sampled_from(SPELLED[name])
     if name in CHOICES:
@@ -245,7 +262,7 @@ def value_of(name):
 def configs(draw):
     values = {"styles": draw(st.lists(TEXT, min_size=1, max_size=3))}
     one_size = draw(st.sampled_from(SIZES))
-    for name in [*TEXTS, *CHOICES, *RANGES, *SPELLED]:
+    for name in [*TEXTS, *CHOICES, *RANGES, *SPELLED, *FLAGS]:
         if name in SIZES and name != one_size:
             continue
         if name == "styles" or (name not in NEEDED and draw(st.booleans())):

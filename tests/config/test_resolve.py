@@ -38,7 +38,7 @@ def refusal(**values):
 def test_nothing_is_left_open():
     config, job = resolved()
     left = [item.name for item in fields(config) if getattr(config, item.name) is None]
-    assert left == ["long_edge", "scale", "print", "dpi", "store", "scheduler"]
+    assert left == ["long_edge", "scale", "print", "dpi", "compression", "tiles", "store", "scheduler"]
     assert config.size == "1024x768"
     assert "auto" not in (config.precision, config.device, job.precision, job.device)
     assert job.threads >= 1

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import click
 
+from tiler.cli.options import GroupedCommand, config_options
+from tiler.config import FILE
+from tiler.errors import ConfigError
 
-@click.command()
+
+@click.command(cls=GroupedCommand)
 @click.argument("store")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the picture goes: .png .tif .jpg .webp ...")
+@click.option("-o", "--output", metavar="FILE", help="Where the picture goes: .png .tif .jpg .webp .dzi .zarr")
 @click.option("--level", type=int, metavar="K", help="0 is the coarsest; default: the finest that is finished.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def export(store: str, output: str, level: int | None, quiet: bool) -> None:
+@partial(config_options, group=FILE)
+def export(store: str, output: str | None, level: int | None, quiet: bool, **given: Any) -> None:
     """Write a level of the job in STORE to a file, at any time, also while the job is being rendered.
 
     A level that is not finished is shown as all its tiles last had it.
     """
+    options = {name: value for name, value in given.items() if value is not None}
+    if output is None and "tiles" not in options:
+        raise ConfigError("-o FILE (or --tiles DIR) is missing: tiler export STORE -o FILE")
     from tiler.export import export as write
 
-    done = write(store, output, level)
+    done = write(store, output, level, **options)
     if not quiet:
-        click.echo(
-            f"level {done.level}, {done.width} x {done.height} px after {done.steps} steps: {done.output}", err=True
-        )
+        for remark in done.remarks:
+            click.echo(remark, err=True)
+        shown = f"level {done.level}, {done.width} x {done.height} px after {done.steps} steps"
+        click.echo(f"{shown}: {', '.join(done.outputs)}", err=True)

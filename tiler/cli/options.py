@@ -55,27 +55,24 @@ def _parser(item: Field[Any], hint: Any) -> Callable[[Any, Any, str | None], Any
     return parse
 
 
-def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for every field that has a default. Options not given arrive as None."""
+def _option(item: Field[Any], hint: Any) -> Callable[..., Any]:
+    meta, default = item.metadata, item.default
+    default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    about: dict[str, Any] = dict(cls=_ConfigOption, group=meta["group"], help=meta["help"])
+    name = "--" + item.name.replace("_", "-")
+    if isinstance(default, bool):
+        return click.option(name, item.name, is_flag=True, default=None, **about)
+    about["help"] += f" [{default}]" if default is not None else ""
+    metavar = meta["metavar"] or "|".join(meta["choices"]) or {int: "N", float: "X"}.get(_element(hint))
+    return click.option(name, item.name, metavar=metavar, callback=_parser(item, hint), **about)
+
+
+def config_options(command: Callable[..., Any], group: str | None = None) -> Callable[..., Any]:
+    """Add an option for every field that has a default (and is of `group`). Options not given arrive as None."""
     hints = get_type_hints(RenderConfig)
     for item in reversed(fields(RenderConfig)):
-        if item.default is MISSING:
-            continue
-        meta = item.metadata
-        default = ",".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
-        shown = f"{meta['help']} [{default}]" if default is not None else meta["help"]
-        name = "--" + item.name.replace("_", "-")
-        metavar = meta["metavar"] or "|".join(meta["choices"]) or {int: "N", float: "X"}.get(_element(hints[item.name]))
-        option = click.option(
-            name,
-            item.name,
-            cls=_ConfigOption,
-            group=meta["group"],
-            help=shown,
-            metavar=metavar,
-            callback=_parser(item, hints[item.name]),
-        )
-        command = option(command)
+        if item.default is not MISSING and group in (None, item.metadata["group"]):
+            command = _option(item, hints[item.name])(command)
     return command
 
 
@@ -85,7 +82,9 @@ def build_config(given: dict[str, Any], job_file: str | None) -> RenderConfig:
     if any(given.get(name) is not None for name in SIZES):
         values = {key: value for key, value in values.items() if key not in SIZES}
     values.update({key: value for key, value in given.items() if value not in (None, ())})
-    for key, word in (("content", "CONTENT"), ("styles", "STYLE"), ("output", "-o POSTER")):
+    if "tiles" in values:
+        values.setdefault("output", None)
+    for key, word in (("content", "CONTENT"), ("styles", "STYLE"), ("output", "-o POSTER (or --tiles DIR)")):
         if key not in values:
             raise ConfigError(f"{word} is missing: tiler render CONTENT STYLE -o POSTER")
     return RenderConfig.from_dict(values, job_file or "command line")

@@ -2,6 +2,7 @@
 
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
     /levels/K/content        the content at this level's size, uint16
+    /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
     /levels/K/image          the finished level (c, y, x), uint16, one chunk per core
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
@@ -36,6 +37,7 @@ from tiler.geometry import Rect, Tile, TileGrid
 
 PATCHED, MEASURED = 0, 1
 _PICTURE_CHUNK = 512
+_KEPT = ("image", "alpha")
 _PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
 # What zarr raises for a group that is missing, or whose metadata is damaged or not zarr's at all.
@@ -152,12 +154,12 @@ class RenderStore:
 
     # Pictures -----------------------------------------------------------------------------------------------------
 
-    def write_picture(self, path: str, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
-        """Stream bands [3, rows, width] in 0..1 into a 16-bit array; a picture that was completed before is kept."""
+    def write_picture(self, path: str, height: int, width: int, bands: Iterable[np.ndarray], channels: int = 3) -> None:
+        """Stream bands [channels, rows, width] in 0..1 into a 16-bit array; a picture that is complete is kept."""
         if self.has_picture(path):
             return
-        chunks = (3, min(_PICTURE_CHUNK, height), min(_PICTURE_CHUNK, width))
-        self._create(path, (3, height, width), chunks, "uint16", compressors=_packed())
+        chunks = (channels, min(_PICTURE_CHUNK, height), min(_PICTURE_CHUNK, width))
+        self._create(path, (channels, height, width), chunks, "uint16", compressors=_packed())
         array, y = self._array(path), 0
         for band in bands:
             array[:, y : y + band.shape[1]] = _to_16_bits(band)
@@ -168,7 +170,7 @@ class RenderStore:
         return path in self._root and bool(self._root[path].attrs.get("complete"))
 
     def read_picture(self, path: str, rect: Rect) -> np.ndarray:
-        """[3, h, w] float32 in 0..1."""
+        """[channels, h, w] float32 in 0..1."""
         return _from_16_bits(self._values(path, (slice(None), *rect.slices)))
 
     def picture_bands(self, path: str) -> Iterator[np.ndarray]:
@@ -296,7 +298,7 @@ class RenderStore:
         self._drop(f"styles/{level}")
         group = self._root[f"levels/{level}"]
         assert isinstance(group, zarr.Group)
-        for name in [key for key in group if key != "image"]:
+        for name in [key for key in group if key not in _KEPT]:
             self._drop(f"levels/{level}/{name}")
 
     def level_report(self, level: int) -> dict[str, Any] | None:

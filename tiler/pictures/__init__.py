@@ -7,10 +7,11 @@ Nothing here holds a whole picture unless the file format leaves no choice (see 
 from tiler.pictures.deepzoom import check_xyz, write_xyz
 from tiler.pictures.georef import Georef
 from tiler.pictures.outputs import check_output
-from tiler.pictures.read import Picture, open_picture, read_picture
+from tiler.pictures.read import Channels, Picture, open_picture, read_picture
 from tiler.pictures.write import write_picture
 
 __all__ = [
+    "Channels",
     "Georef",
     "Picture",
     "check_output",
