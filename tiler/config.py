@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import stat
 import tomllib
 import types
 import typing
@@ -15,6 +17,7 @@ from typing import Any
 from tiler import sizes
 from tiler.errors import ConfigError
 
+_JOB_FILE_BYTES = 2**18
 SIZE, FILE, LOOK, WORK, RUN = "Size (one of)", "The file", "Look", "How it is computed", "Where it runs"
 SIZES = ("long_edge", "size", "scale", "print")
 
@@ -192,8 +195,14 @@ class RenderConfig:
 def read_job_file(path: str | Path) -> dict[str, Any]:
     """The keys of a TOML job file. Raises ConfigError when it cannot be read or is not TOML."""
     try:
+        # Opening a pipe would wait for its writer, and a device may have no end.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ConfigError(f"--job {path}: is not a regular file; allowed: a TOML file")
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            text = file.read(_JOB_FILE_BYTES + 1)
+        if len(text) > _JOB_FILE_BYTES:
+            raise ConfigError(f"--job {path}: is larger than {_JOB_FILE_BYTES} bytes; allowed: a TOML file of options")
+        return tomllib.loads(text.decode())
     except OSError as error:
         raise ConfigError(f"--job {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads

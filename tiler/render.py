@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -47,14 +48,15 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
     """
     began = time.monotonic()
-    content, *others = [pictures.open_picture(path) for path in _pictures_of(config)]
+    opened = [pictures.open_picture(path) for path in _pictures_of(config)]
+    content, *others = opened
     styles = others[: len(config.styles)]
     config = settle_size(config, content)
     content = fitted(config, content)
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
     export.check_files(config, size.height, size.width)
-    if config.output and any(Path(config.output).resolve() == Path(path).resolve() for path in _pictures_of(config)):
+    if config.output and os.path.realpath(config.output) in map(os.path.realpath, _pictures_of(config)):
         raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
     url = _absolute(config.store or _beside(config))
     inputs = identity.inputs(config)
@@ -62,6 +64,9 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     if store is not None:
         identity.check_same(url, store.attributes, config, inputs)
         job = identity.load_job(store)
+    else:
+        for picture in opened:
+            picture.check()
     with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool, _disk_errors(url):
         if store is None:
             facts = {
@@ -109,8 +114,6 @@ def _disk_errors(url: str) -> Iterator[None]:
 def _gpus(job: Job) -> list[str]:
     if job.device != "cuda":
         return []
-    import os
-
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import click
 
 from tiler.cli import demo, export, info, render
 from tiler.errors import TilerError
 from tiler.version import __version__
+
+_SHOWN = 300  # characters of each end of a message that a value has made very long
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -38,9 +41,19 @@ def main() -> None:
     except click.exceptions.Abort:
         click.echo("tiler: stopped; the same command goes on where it was", err=True)
         sys.exit(130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _refuse(error.format_message(), error.exit_code)
     except TilerError as error:
-        click.echo(f"tiler: {error}", err=True)
-        sys.exit(error.exit_code)
+        _refuse(str(error), error.exit_code)
+
+
+def _refuse(message: str, exit_code: int) -> NoReturn:
+    """Print one line and exit. What a file name or a value puts into it cannot break the line or steer a terminal."""
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    if len(shown) > 2 * _SHOWN:
+        shown = f"{shown[:_SHOWN]} ... {shown[-_SHOWN:]}"
+    click.echo(f"tiler: {shown}", err=True)
+    sys.exit(exit_code)

@@ -78,7 +78,7 @@ def config_options(command: Callable[..., Any], group: str | None = None) -> Cal
 
 def build_config(given: dict[str, Any], job_file: str | None) -> RenderConfig:
     """Command line over job file over defaults. Values that are None or empty count as not given."""
-    values = read_job_file(job_file) if job_file else {}
+    values = read_job_file(job_file) if job_file is not None else {}
     if any(given.get(name) is not None for name in SIZES):
         values = {key: value for key, value in values.items() if key not in SIZES}
     values.update({key: value for key, value in given.items() if value not in (None, ())})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,9 +61,15 @@ def check_output(
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise OutputError(f"{path}: {path.suffix or 'no extension'} is unknown; {', '.join(FORMATS)} are allowed")
-    if path.is_dir():
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    if stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a folder; the name of a file is needed")
-    if path.exists() and not path.is_file():
+    if not stat.S_ISREG(mode):
         raise OutputError(f"{path}: is not a regular file and would not be replaced; choose another name")
     check_folder(path)
     longest = max(height or 1, width or 1)
@@ -91,13 +98,17 @@ def check_output(
 
 
 def check_folder(path: Path) -> None:
-    """OutputError unless a file or folder can be made at `path`."""
+    """OutputError unless a file or folder can be made at `path`, which only making one can tell (quotas, read-only
+    mounts, folders of the kernel's)."""
     parent = path.parent
     if not parent.is_dir():
         found = "is not a folder" if parent.exists() else "does not exist"
         raise OutputError(f"{path}: the folder {parent} {found}")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: the folder {parent} is not writable")
+    try:
+        with scratch(path) as temporary:
+            temporary.touch()
+    except OSError as error:
+        raise OutputError(f"{path}: the folder {parent} is not writable ({error.strerror})") from None
 
 
 @contextmanager

