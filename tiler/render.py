@@ -16,7 +16,7 @@ import numpy as np
 
 from tiler import export, identity, pictures
 from tiler.config import RenderConfig
-from tiler.engine import tasks
+from tiler.engine import place, tasks
 from tiler.engine.job import Job
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
@@ -58,7 +58,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     export.check_files(config, size.height, size.width)
     if config.output and os.path.realpath(config.output) in map(os.path.realpath, _pictures_of(config)):
         raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
-    url = _absolute(config.store or _beside(config))
+    url = place.absolute(config.store or _beside(config))
     inputs = identity.inputs(config)
     store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
     if store is not None:
@@ -95,11 +95,6 @@ def _beside(config: RenderConfig) -> str:
 
 def _pictures_of(config: RenderConfig) -> list[str]:
     return [config.content, *config.styles, *([] if config.init in ("content", "noise") else [config.init])]
-
-
-def _absolute(url: str) -> str:
-    """Workers may have another current folder."""
-    return url if "://" in url else str(Path(url).absolute())
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ NO_TOML = {
     float: ("'1'", "true", "1979-05-27T07:32:00Z", "{a = 1}", "[[1.0]]", "nan", "-inf", "''"),
     str: ("1", "true", "07:32:00", "{a = 1}", "[[['x']]]", "1.5", "''", '"\\u0000"'),
 }
+FINE = (("scale", "1"), ("scale", "1.5"))
 
 
 def _kind(item: Field[Any]) -> type:
@@ -60,7 +61,8 @@ def _in_job_file(text: str, *words: str) -> Case:
 
 
 def _table(item: Field[Any]) -> dict[str, Case]:
-    values = [*NO_TOML[_kind(item)], *(("['x', 1]",) if "tuple" in str(HINTS[item.name]) else ("[1, 'x']",))]
+    wrong = [value for value in NO_TOML[_kind(item)] if (item.name, value) not in FINE]
+    values = [*wrong, *(("['x', 1]",) if "tuple" in str(HINTS[item.name]) else ("[1, 'x']",))]
     return {f"{item.name} = {value}": _in_job_file(f"{item.name} = {value}\n", item.name) for value in values}
 
 

@@ -129,8 +129,8 @@ def _as_job_file(file: str) -> list[str]:
     return ["render", "--job", file, *GOOD]
 
 
-NOT_AS_POSTER = ("file", "link to nothing")
-NOT_AS_STORE = ("folder", "link to nothing")
+NOT_AS_POSTER = ("file", "link to nothing", "link to itself")
+NOT_AS_STORE = ("folder",)
 NOT_AS_JOB = ("file",)
 CASES = {
     **{f"{thing} as picture": _thing(thing, as_content, ".png") for thing in THINGS},

@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from tiler.engine import place
+from tiler.engine.place import first_line
 from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile, TileGrid
 
@@ -40,8 +41,8 @@ _PICTURE_CHUNK = 512
 _KEPT = ("image", "alpha")
 _PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
-# What zarr raises for a group that is missing, or whose metadata is damaged or not zarr's at all.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, zarr.errors.GroupNotFoundError)
+# What zarr raises for what is missing, damaged or not zarr's at all.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 def _plain() -> tuple[Any, ...]:
@@ -70,37 +71,38 @@ class RenderStore:
             raise StoreError(f"store {url}: exists already; choose an empty or new folder")
         try:
             if overwrite:
-                # First what makes it a job: a deletion that is cut short must not leave half a job to go on with.
-                (Path(url) / "zarr.json").unlink(missing_ok=True)
-            root = zarr.create_group(store=url, overwrite=overwrite, attributes={"tiler": dict(attributes)})
-        except (OSError, ValueError, zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
-            raise StoreError(f"store {url}: cannot be created: {_line(error)}") from None
+                place.forget(url)
+            attributes = {"tiler": dict(attributes)}
+            root = zarr.create_group(store=_opened(url), overwrite=overwrite, attributes=attributes)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            raise StoreError(f"store {url}: cannot be created: {first_line(error)}") from None
         return cls(url, root)
 
     @classmethod
     def open(cls, url: str, writable: bool = True) -> RenderStore:
         """Open a job's store. Raises StoreError when there is none, or something else."""
         try:
-            root = zarr.open_group(store=url, mode="r+" if writable else "r", zarr_format=3)
-        except ImportError as error:
-            raise StoreError(f"store {url}: this kind of address needs another package: {_line(error)}") from error
-        except _UNREADABLE as error:
-            raise StoreError(f"store {url}: no readable job there: {_line(error)}") from None
-        if "tiler" not in root.attrs:
+            root = zarr.open_group(store=_opened(url), mode="r+" if writable else "r", zarr_format=3)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            raise StoreError(f"store {url}: no readable job there: {first_line(error)}") from None
+        if not isinstance(root.attrs.get("tiler"), dict):
             raise StoreError(f"store {url}: a zarr group, but not one of tiler's")
         return cls(url, root)
 
     @classmethod
     def exists(cls, url: str) -> bool:
-        """Whether a job is at `url`. Raises StoreError where something else is, which must not be written into."""
+        """Whether a job is at `url`. Raises StoreError where something else is, which must not be written into, and
+        where nothing can be written."""
+        if place.is_free(url):
+            return False
         try:
             cls.open(url, writable=False)
         except StoreError as error:
-            if isinstance(error.__cause__, ImportError):
-                raise
-            if _occupied(Path(url)):
-                raise StoreError(f"store {url}: exists and is not a job; choose an empty or new folder") from None
-            return False
+            raise StoreError(f"{error}; what exists there is not a job; choose an empty or new folder") from None
         return True
 
     @property
@@ -145,8 +147,10 @@ class RenderStore:
         array = self._array(path)
         try:
             return np.asarray(array[selection])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise StoreError(f"store {self.url}: {path} cannot be read: {_line(error)}") from None
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            raise StoreError(f"store {self.url}: {path} cannot be read: {first_line(error)}") from None
 
     def _create(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, **kwargs: Any) -> None:
         if path not in self._root:
@@ -331,12 +335,11 @@ def _from_bfloat16_bits(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def _occupied(path: Path) -> bool:
-    try:
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
-    except OSError:
-        return True
+def _opened(url: str) -> Any:
+    """What zarr needs to find the store."""
+    url = place.absolute(url)
+    return zarr.storage.ObjectStore(place.connect(url)) if place.is_remote(url) else url
 
 
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, _DAMAGE) or place.is_remote_error(error)

@@ -1,0 +1,112 @@
+"""Where a store lies: a folder here or on a shared file system, or an address in an object store."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import StoreError
+
+SCHEMES = ("s3", "gs", "az")
+# A task that fails is tried again anyway, and who mistyped an address should not wait for minutes.
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+_CLIENT: Any = {"connect_timeout": "5s", "timeout": "60s", "allow_http": True}  # http only where an endpoint says so
+
+
+def absolute(url: str) -> str:
+    """The same place for processes with another current folder. Raises StoreError for a kind of address that is
+    unknown."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", url, re.DOTALL)
+    if not found:
+        return str(Path(url).absolute())
+    scheme, rest = found[1].lower(), found[2]
+    if scheme == "file" and rest.startswith("/"):
+        return rest
+    if scheme not in SCHEMES or not rest.strip("/"):
+        allowed = ", ".join(f"{one}://BUCKET/NAME" for one in SCHEMES)
+        raise StoreError(f"store {url}: this address cannot be used; allowed: a folder, or {allowed}")
+    return url
+
+
+def is_remote(url: str) -> bool:
+    return "://" in url
+
+
+def connect(url: str) -> Any:
+    """The obstore store at `url`, whose credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, ...) of whichever process opens it."""
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        raise StoreError(
+            f"store {url}: object stores need the package obstore; pip install 'tiler-render[s3]'"
+        ) from None
+    with remote_errors(url):
+        return from_url(url, client_options=_CLIENT, retry_config=_RETRIES)
+
+
+def is_free(url: str) -> bool:
+    """Whether nothing at all is at `url`. Raises StoreError where a new store could not be written."""
+    if is_remote(url):
+        with remote_errors(url):
+            return not next(iter(connect(url).list(chunk_size=1)), [])
+    path = Path(url)
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        _check_writable(path, next(one for one in path.parents if os.path.lexists(one)))
+        return True
+    except OSError as error:
+        raise StoreError(f"store {url}: cannot be used: {error.strerror}") from None
+    if stat.S_ISLNK(mode) and path.is_dir():
+        mode = path.stat().st_mode
+    if not stat.S_ISDIR(mode):
+        return False
+    _check_writable(path, path)
+    return not any(path.iterdir())
+
+
+def forget(url: str) -> None:
+    """Delete what makes a folder or prefix a job, so that a deletion of all of it that is cut short leaves no half."""
+    if is_remote(url):
+        with remote_errors(url):
+            connect(url).delete("zarr.json")
+    else:
+        (Path(url) / "zarr.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def remote_errors(url: str) -> Iterator[None]:
+    """Object stores' errors as StoreError in one line."""
+    try:
+        yield
+    except Exception as error:
+        if not is_remote_error(error) and not isinstance(error, OSError | ValueError):
+            raise
+        raise StoreError(f"store {url}: cannot be reached: {first_line(error)}") from None
+
+
+def is_remote_error(error: BaseException) -> bool:
+    """obstore's errors have a base class of their own, which is not there to be named without obstore."""
+    return any(one.__module__ == "obstore.exceptions" for one in type(error).__mro__)
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    """Only writing tells: root may write everywhere but on a read-only mount, and quotas show in no mode."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StoreError(
+            f"store {path}: cannot be created: nothing can be written in {folder}: {error.strerror}"
+        ) from None
