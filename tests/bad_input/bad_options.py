@@ -19,19 +19,22 @@ NO_LAYERS = ("relu9_1", "relu4", "conv1_1", "Relu1_1", "relu1_1,relu1_1", ",", "
 NO_TOML = {
     int: ("1.5", "'1'", "true", "1979-05-27", "{a = 1}", "[[1]]", "nan", "''"),
     float: ("'1'", "true", "1979-05-27T07:32:00Z", "{a = 1}", "[[1.0]]", "nan", "-inf", "''"),
+    bool: ("1", "0.0", "'true'", "[true]", "{}", "1979-05-27"),
     str: ("1", "true", "07:32:00", "{a = 1}", "[[['x']]]", "1.5", "''", '"\\u0000"'),
 }
 FINE = (("scale", "1"), ("scale", "1.5"))
 
 
 def _kind(item: Field[Any]) -> type:
-    return next(kind for kind in (int, float, str) if kind.__name__ in str(HINTS[item.name]))
+    return next(kind for kind in (bool, int, float, str) if kind.__name__ in str(HINTS[item.name]))
 
 
 def _words(item: Field[Any]) -> Iterator[str]:
     """What may not be typed after this option."""
     meta, kind = item.metadata, _kind(item)
-    if item.name.endswith("_layers"):
+    if kind is bool:
+        yield from ("1", "true", "")
+    elif item.name.endswith("_layers"):
         yield from NO_LAYERS
     elif kind is str:
         yield ""
@@ -49,7 +52,7 @@ def _words(item: Field[Any]) -> Iterator[str]:
 
 
 def _on_command_line(item: Field[Any], word: str) -> Case:
-    return Case(lambda folder: render(f"--{item.name.replace('_', '-')}={word}"), (item.name,))
+    return Case(lambda folder: render(f"--{item.name.replace('_', '-')}={word}"), (item.name.split("_")[0],))
 
 
 def _in_job_file(text: str, *words: str) -> Case:
@@ -67,7 +70,7 @@ def _table(item: Field[Any]) -> dict[str, Case]:
 
 
 def _misspelt(item: Field[Any]) -> Case:
-    return _in_job_file(f"{item.name[:-1]}_ = 1\n", item.name[:-1], "did you mean", item.name)
+    return _in_job_file(f"{item.name}x = 1\n", f"'{item.name}x'", "did you mean", item.name)
 
 
 NOT_TOML = {
