@@ -144,7 +144,9 @@ class _Render:
         """The finest level's image to the output file. Returns that level's loss."""
         last = len(self._job.levels) - 1
         self._progress({"event": "write", "output": self._config.target})
-        self._store.publish(Path(self._config.target).stem, [(one.height, one.width) for one in self._job.levels])
+        sizes = [(one.height, one.width) for one in self._job.levels]
+        peak = 1 if self._job.state_dtype == "float64" else 65535
+        self._store.publish(Path(self._config.target).stem, sizes, peak)
         export.write_view(View.of(self._store, self._job, last), self._config)
         return float((self._store.level_report(last) or {}).get("loss", math.nan))
 

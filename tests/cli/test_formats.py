@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from ome_zarr_models.v05 import Image as OmeImage
 from PIL import Image, ImageCms
 
 from tiler.cli import main
+from tiler.config import RenderConfig
+from tiler.render import _beside
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 rasterio = pytest.importorskip("rasterio")
@@ -175,6 +178,34 @@ def test_webp(job: Path, export) -> None:
     with Image.open(export("a.webp", "--compression", "lossless")) as image:
         np.testing.assert_array_equal(np.asarray(image), whole(stored(job)))
         assert is_srgb(image.info["icc_profile"])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_omezarr(job: Path, export, bits: int) -> None:
+    group = zarr.open_group(export("a.zarr", "--bits", str(bits)), mode="r")
+    assert [one.path for one in OmeImage.from_zarr(group).ome_attributes.multiscales[0].datasets] == ["0"]
+    np.testing.assert_array_equal(np.asarray(group["0"]).transpose(1, 2, 0), whole(stored(job), bits))
+    assert group.attrs["tiler_poster"]["Software"].startswith("tiler ")
+
+
+def test_the_store_is_an_omezarr_image(job: Path) -> None:
+    group = zarr.open_group(job / "poster.zarr", mode="r")
+    [multiscale] = OmeImage.from_zarr(group).ome_attributes.multiscales
+    assert [one.path for one in multiscale.datasets] == ["levels/1/image", "levels/0/image"]
+    assert multiscale.datasets[1].coordinateTransformations[0].scale == [1, 2, 2]
+
+
+def test_a_zarr_poster_is_not_its_own_store(job: Path, export) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "tiler", "export", "poster.zarr", "-o", "poster.zarr"],
+        cwd=job,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert "the state of a job" in refused.stderr
+    for output, tiles, store in (("a.zarr", None, "a.job.zarr"), ("a.png", "t", "a.zarr"), (None, "t", "t.zarr")):
+        assert _beside(RenderConfig("c", ("s",), output, tiles=tiles)) == store
 
 
 def test_deepzoom(job: Path, export) -> None:

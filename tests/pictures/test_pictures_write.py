@@ -227,7 +227,7 @@ class TestCheckOutput:
     @pytest.mark.parametrize(
         ("name", "options", "words"),
         [
-            ("a.gif", {}, "'.gif' is unknown|.gif is unknown.*.png.*.dzi are allowed"),
+            ("a.gif", {}, "'.gif' is unknown|.gif is unknown.*.png.*.zarr are allowed"),
             ("a", {}, "no extension is unknown"),
             ("no/folder/a.png", {}, "does not exist"),
             ("file/a.png", {}, "is not a folder"),

@@ -1,4 +1,4 @@
-"""The store: one zarr 3 group is one job, and all that resuming it needs. The only file that imports zarr.
+"""The store: one zarr 3 group is one job, and all that resuming it needs. It and the .zarr output import zarr.
 
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
     /levels/K/content        the content at this level's size, uint16
@@ -35,6 +35,7 @@ from tiler.engine import place
 from tiler.engine.place import first_line
 from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile, TileGrid
+from tiler.ome import AXES, image_attributes
 
 PATCHED, MEASURED = 0, 1
 _PICTURE_CHUNK = 512
@@ -113,22 +114,13 @@ class RenderStore:
         """Merge values into the job's attributes (client only)."""
         self._root.attrs["tiler"] = {**self.attributes, **values}
 
-    def publish(self, name: str, sizes: Sequence[tuple[int, int]]) -> None:
+    def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int = 65535) -> None:
         """Make the finished levels an OME-Zarr 0.5 multiscale image, which the field's viewers open.
 
-        sizes: (height, width) of every level, coarsest first. Scales are in pixels of the poster.
+        sizes: (height, width) of every level, coarsest first. peak: the value of full brightness.
         """
-        height, width = sizes[-1]
-        datasets = [
-            {
-                "path": f"levels/{level}/image",
-                "coordinateTransformations": [{"type": "scale", "scale": [1.0, height / h, width / w]}],
-            }
-            for level, (h, w) in enumerate(sizes)
-        ]
-        axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
-        multiscale: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets[::-1]}
-        self._root.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+        arrays = [(f"levels/{level}/image", *size) for level, size in enumerate(sizes)]
+        self._root.attrs["ome"] = image_attributes(name, arrays[::-1], 3, peak)
 
     def has(self, path: str) -> bool:
         return path in self._root
@@ -219,7 +211,7 @@ class RenderStore:
             core,
             "uint16" if dtype == "float32" else dtype,
             compressors=_packed(),
-            dimension_names=("c", "y", "x"),
+            dimension_names=AXES,
         )
 
     def create_statistics(self, path: str, tiles: int, channels: Mapping[str, int], dtype: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tiler.errors import OutputError
 from tiler.pictures.georef import Georef
-from tiler.pictures.outputs import check_folder, publish, remove, scratch
+from tiler.pictures.outputs import check_folder, publish, remove, replace_folder, scratch
 from tiler.pictures.stream import VipsError, consume
 from tiler.pictures.viewer import MARKER, page
 from tiler.pictures.write import failed, peek, to_integers
@@ -49,9 +49,9 @@ def write_dzi(
         files = path.with_name(f"{path.stem}_files")
         (folder / "poster_files" / "vips-properties.xml").unlink(missing_ok=True)
         url = f"{files.name}/{{z}}/{{x}}_{{y}}{suffix}"
-        html = page(path.stem, _levels(height, width, 1), DZI_TILE, DZI_OVERLAP, url, metadata)
+        html = page(path.stem, halvings(height, width, 1), DZI_TILE, DZI_OVERLAP, url, metadata)
         (folder / "page").write_text(html, encoding="utf-8")
-        _replace_folder(folder / "poster_files", files, folder / "old")
+        replace_folder(folder / "poster_files", files, folder / "old")
         shown = path.with_suffix(".html")
         if not shown.exists() or MARKER in shown.read_text(encoding="utf-8", errors="replace"):
             os.replace(folder / "page", shown)
@@ -109,9 +109,9 @@ def write_xyz(
             consume(to_integers(folder, bands, height, width, 8), height, width, save)
             tiles = temporary / "tiles"
             _rows_to_columns(tiles)
-            levels = _levels(height, width, XYZ_TILE)
+            levels = halvings(height, width, XYZ_TILE)
             _describe(tiles, folder.name, levels, suffix, georef, metadata or {})
-            _replace_folder(tiles, folder, temporary / "old")
+            replace_folder(tiles, folder, temporary / "old")
     except (VipsError, OSError) as error:
         raise failed(folder, error) from None
 
@@ -120,7 +120,7 @@ def _tile_format(with_alpha: bool, quality: int) -> tuple[str, str]:
     return (".png", "") if with_alpha else (".jpg", f"[Q={quality}]")
 
 
-def _levels(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
+def halvings(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
     """(height, width) of each level, coarsest first: halved, rounding up, until both fit into `smallest`."""
     levels = [(height, width)]
     while max(levels[-1]) > smallest:
@@ -163,15 +163,3 @@ def _describe(
     (tiles / "tiles.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     html = page(title, levels, XYZ_TILE, 0, f"{{z}}/{{x}}/{{y}}{suffix}", metadata)
     (tiles / "index.html").write_text(html, encoding="utf-8")
-
-
-def _replace_folder(new: Path, final: Path, aside: Path) -> None:
-    """A folder cannot be replaced in one step: the old one steps aside, and comes back if the new one cannot."""
-    if final.exists():
-        os.replace(final, aside)
-    try:
-        os.replace(new, final)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, final)
-        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from secrets import token_hex
 from tiler.errors import OutputError
 from tiler.pictures.cog import available
 
+# The attribute of a .zarr group that says: an output, which may be replaced.
+MARK = "tiler_poster"
 TIFF_COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
 
 
@@ -32,6 +35,7 @@ _TIFF = Format("TIFF", 1_000_000, (8, 16), True, TIFF_COMPRESSIONS)
 _JPEG = Format("JPEG", 65_500, (8,), False)
 _WEBP = Format("WebP", 16_383, (8,), True, ("lossy", "lossless"))
 _DZI = Format("DeepZoom", 1_000_000, (8,), True)
+_ZARR = Format("OME-Zarr", 1_000_000, (8, 16), True)
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
     ".tif": _TIFF,
@@ -40,6 +44,7 @@ FORMATS: dict[str, Format] = {
     ".jpeg": _JPEG,
     ".webp": _WEBP,
     ".dzi": _DZI,
+    ".zarr": _ZARR,
 }
 
 
@@ -67,26 +72,28 @@ def check_output(
         mode = stat.S_IFREG
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-    if stat.S_ISDIR(mode):
+    if form is _ZARR:
+        _check_zarr(path)
+    elif stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a folder; the name of a file is needed")
-    if not stat.S_ISREG(mode):
+    elif not stat.S_ISREG(mode):
         raise OutputError(f"{path}: is not a regular file and would not be replaced; choose another name")
     check_folder(path)
     longest = max(height or 1, width or 1)
     if min(1 if height is None else height, 1 if width is None else width) < 1:
         raise OutputError(f"{path}: {height} x {width} is no size; at least 1 x 1 is needed")
     if longest > form.longest_side:
-        larger = "" if form.longest_side >= _TIFF.longest_side else "; .tif, .png and .dzi hold larger ones"
+        larger = "" if form.longest_side >= _TIFF.longest_side else "; .tif, .png, .dzi and .zarr hold larger ones"
         raise OutputError(
             f"{path}: {height} x {width} is too large: {form.name} holds {form.longest_side} pixels a side{larger}"
         )
     if channels not in (3, 4):
         raise OutputError(f"{path}: {channels} channels; 3 (RGB) or 4 (RGBA) are allowed")
     if channels == 4 and not form.alpha:
-        raise OutputError(f"{path}: {form.name} holds no transparency; .png, .tif, .webp and .dzi do")
+        raise OutputError(f"{path}: {form.name} holds no transparency; .png, .tif, .webp, .dzi and .zarr do")
     if bits not in form.bits:
         allowed = " or ".join(str(b) for b in form.bits)
-        raise OutputError(f"{path}: {bits} bits; {form.name} holds {allowed} (16 bits: .png or .tif)")
+        raise OutputError(f"{path}: {bits} bits; {form.name} holds {allowed} (16 bits: .png, .tif or .zarr)")
     if compression is not None and compression not in form.compressions:
         allowed = ", ".join(form.compressions) or "none to choose"
         raise OutputError(f"{path}: compression {compression!r}; for {form.name}: {allowed}")
@@ -95,6 +102,20 @@ def check_output(
     if cog and not available():
         raise OutputError(f"{path}: a Cloud Optimized GeoTIFF needs the package rasterio (the extra 'geo')")
     return form
+
+
+def _check_zarr(path: Path) -> None:
+    """Only what was written as an output may be replaced: neither a job's store nor somebody's data."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        if MARK in attributes:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        attributes = {}
+    found = "the state of a job" if "tiler" in attributes else "something else"
+    raise OutputError(f"{path}: holds {found}, which would not be replaced; choose another name")
 
 
 def check_folder(path: Path) -> None:
@@ -130,6 +151,18 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, final: Path, aside: Path) -> None:
+    """A folder cannot be replaced in one step: the old one steps aside, and comes back if the new one cannot."""
+    if final.exists():
+        os.replace(final, aside)
+    try:
+        os.replace(new, final)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, final)
+        raise
 
 
 def publish(temporary: Path, final: Path) -> None:

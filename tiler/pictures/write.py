@@ -36,15 +36,15 @@ def write_picture(
     quality: int = 95,
     cog: bool = False,
 ) -> None:
-    """Writes a picture in the format of `path`'s extension (.png, .tif, .jpg, .webp, .dzi), or nothing at all.
+    """Writes a picture in the format of `path`'s extension (.png, .tif, .jpg, .webp, .dzi, .zarr), or nothing at all.
 
     bands: float `[C, rows, width]` from top to bottom, sRGB; C is 3, or 4 with straight alpha; any number of
     rows each, `height` in all. Values are clipped to 0..1 and rounded to the nearest integer, ties to even.
-    bits: 8, or 16 for .png and .tif. dpi: written where the format has a place for it. georef: of the written
+    bits: 8, or 16 for .png, .tif and .zarr. dpi: written where the format has a place for it. georef: of the written
     picture (see `Georef.scaled`); GeoTIFF tags in .tif, a world file beside .png, .jpg and .webp. metadata: text chunks
-    in .png, a JSON description in the others. compression: "deflate" (default), "zstd", "lzw" or "none" for
-    .tif, "lossy" (default) or "lossless" for .webp. quality: 1..100 of .jpg, lossy .webp and DeepZoom's tiles.
-    cog: a .tif as Cloud Optimized GeoTIFF (needs rasterio).
+    in .png, an attribute in .zarr, a JSON description in the others. compression: "deflate" (default), "zstd", "lzw" or
+    "none" for .tif, "lossy" (default) or "lossless" for .webp. quality: 1..100 of .jpg, lossy .webp and DeepZoom's
+    tiles. cog: a .tif as Cloud Optimized GeoTIFF (needs rasterio).
 
     The sRGB profile is embedded. An existing file is replaced in one step at the end; on any failure, also one
     raised by `bands`, it stays as it was and nothing is left behind. Memory does not grow with the height
@@ -63,6 +63,11 @@ def write_picture(
             from tiler.pictures.deepzoom import write_dzi
 
             write_dzi(path, height, width, pixels, quality, len(first) == 4, tags)
+        elif form.name == "OME-Zarr":
+            from tiler.pictures.deepzoom import halvings
+            from tiler.pictures.omezarr import CHUNK, write_omezarr
+
+            write_omezarr(path, len(first), pixels, tags, halvings(height, width, CHUNK)[::-1])
         else:
             suffix = path.suffix.lower()
             with scratch(path, suffix) as temporary, scratch(path, suffix) as spare:
@@ -77,7 +82,7 @@ def write_picture(
                     copy_cog(temporary, spare, compression or "deflate")
                     os.replace(spare, temporary)
                 publish(temporary, path)
-        if georef and form.name != "DeepZoom":
+        if georef and form.name not in ("DeepZoom", "OME-Zarr"):
             _write_beside(path, georef, world=form.name != "TIFF")
     except (VipsError, OSError) as error:
         raise failed(path, error) from None
