@@ -97,6 +97,12 @@ class RenderConfig:
         None, "Share of each style, e.g. 2,1; default: equal.", LOOK, 0, metavar="W,..."
     )
     init: str = _option("content", "Start from: content, noise or a picture file.", LOOK, metavar="content|noise|FILE")
+    wrap: str = _option(
+        "none",
+        "Axes along which the poster continues at its opposite edge; its size there becomes a multiple of 16.",
+        LOOK,
+        choices=("none", "x", "y", "xy"),
+    )
     seed: int = _option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
 
     steps: tuple[int, ...] | None = _option(
@@ -159,6 +165,8 @@ class RenderConfig:
             layers = getattr(self, name)
             if len(set(layers)) < len(layers):
                 raise ConfigError(f"{name} = {list(layers)}; allowed: each layer once")
+        if self.wrap != "none" and self.optimizer == "lbfgs":
+            raise ConfigError("optimizer = lbfgs needs tiles without neighbours; with wrap, allowed: adam")
         if not self.style_layers:
             raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
         if self.content_weight > 0 and not self.content_layers:

@@ -22,7 +22,7 @@ from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
 from tiler.errors import OutputError, StoreError, TileTooLargeError
-from tiler.resolve import fitted, resolve_config, settle_size
+from tiler.resolve import fitted, notes, resolve_config, settle_size
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -170,11 +170,7 @@ class _Render:
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
-        if (content.height, content.width) != content.file_size:
-            tall, wide = content.file_size
-            part = f"cropped to the middle {content.width} x {content.height} px of {wide} x {tall}"
-            self._progress({"event": "note", "text": f"{content.path}: {part}, to have the poster's shape"})
-        for text in export.remarks(self._config, content.has_alpha):
+        for text in (*notes(self._config, job, content), *export.remarks(self._config, content.has_alpha)):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)
 

@@ -44,9 +44,19 @@ def settle_size(config: RenderConfig, content: Picture) -> RenderConfig:
 
 
 def fitted(config: RenderConfig, content: Picture) -> Picture:
-    """The content, or the middle part of it that has the poster's shape."""
-    shape = content.height, content.width
-    return content.cropped(sizes.content_crop(shape, poster_size(config, content)))
+    """The content, or the middle part of it that has the poster's shape.
+
+    Raises ConfigError where that would cut off edges that are to meet.
+    """
+    height, width = poster_size(config, content)
+    y0, x0, y1, x1 = sizes.content_crop((content.height, content.width), (height, width))
+    for axis, cut in (("y", y1 - y0 < content.height), ("x", x1 - x0 < content.width)):
+        if cut and axis in config.wrap:
+            raise ConfigError(
+                f"wrap = {config.wrap}: {width} x {height} px would crop the content along {axis}; allowed: the "
+                f"content's shape, {content.width}:{content.height}"
+            )
+    return content.cropped((y0, x0, y1, x1))
 
 
 def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]) -> tuple[RenderConfig, Job]:
@@ -64,9 +74,9 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     workers = config.workers or max(1, gpus)
     threads = config.threads or max(1, cores() // workers)
     precision = best_precision(device) if config.precision == "auto" else config.precision
-    levels = _levels(config, size)
     layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers)))
     align = stride_of(deepest(layers))
+    levels = _levels(config, size, align)
     exact = config.mode == "exact"
     halo = config.halo if config.halo is not None else gradient_halo(layers) if exact else FAST_HALO
     feather = config.feather if config.feather is not None else 0 if exact else FEATHER
@@ -90,6 +100,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         precision=precision,
         device=device,
         threads=threads,
+        wrap=config.wrap,
         mode=config.mode,
         steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
         tile=tile,
@@ -113,14 +124,31 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     return resolved, job
 
 
+def notes(config: RenderConfig, job: Job, content: Picture) -> list[str]:
+    """A line for every wish that is met in part only."""
+    found, wanted, last = [], poster_size(config, content), job.levels[-1]
+    if (content.height, content.width) != content.file_size:
+        tall, wide = content.file_size
+        part = f"cropped to the middle {content.width} x {content.height} px of {wide} x {tall}"
+        found.append(f"{content.path}: {part}, to have the poster's shape")
+    if (last.height, last.width) != wanted:
+        found.append(
+            f"wrap {job.wrap}: {last.width} x {last.height} px instead of {wanted[1]} x {wanted[0]}, since edges that "
+            f"meet need a multiple of {job.align}"
+        )
+    return found
+
+
 def _device(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device = cuda, but torch finds no CUDA GPU here; allowed: auto, cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
-def _levels(config: RenderConfig, size: tuple[int, int]) -> list[Level]:
-    sizes = level_sizes(*size, min(config.min_edge, max(size)), config.levels)
+def _levels(config: RenderConfig, size: tuple[int, int], align: int) -> list[Level]:
+    # Feature cells would not meet over an edge that wraps if the last ones were cut off.
+    multiples = align if "y" in config.wrap else 1, align if "x" in config.wrap else 1
+    sizes = level_sizes(*size, min(config.min_edge, max(size)), config.levels, multiples)
     if config.steps is None:
         steps = [next(n for edge, n in DEFAULT_STEPS if max(hw) <= edge * 1.25) for hw in sizes]
     elif len(config.steps) == 1:

@@ -71,3 +71,23 @@ def test_quiet_lbfgs_max_pooling_and_start_from_a_file(tiler, inputs: Path) -> N
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert Image.open(inputs / "p.tif").size == (48, 36)
+
+
+def test_a_poster_that_wraps_meets_itself_without_a_seam(tiler, inputs: Path) -> None:
+    """The content meets itself too: it is mirrored. The step across the joint is one like many."""
+    half = np.asarray(Image.open(inputs / "content.png"))
+    Image.fromarray(np.concatenate([half, half[:, ::-1]], axis=1)).save(inputs / "round.png")
+    steeper = {}
+    for wrap in ("x", "none"):
+        done = tiler(
+            *("render", "round.png", "style.png", "-o", f"{wrap}.png", "--wrap", wrap),
+            *("--long-edge", "100", "--levels", "1", "--steps", "30", "--content-weight", "0.02", "--tv-weight", "0"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("wrap x: 96 x 38 px instead of 100 x 38" in done.stderr) == (wrap == "x")
+        image = np.asarray(Image.open(inputs / f"{wrap}.png"), float)
+        assert image.shape[:2] == (38, 96 if wrap == "x" else 100)
+        energy = np.abs(np.roll(image, -1, 1) - image).mean((0, 2))
+        steeper[wrap] = (energy > energy[-1]).mean()
+    assert steeper["x"] > 0.1, steeper
+    assert steeper["none"] < 0.05, steeper

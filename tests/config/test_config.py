@@ -50,6 +50,7 @@ CHOICES = {
     "pooling": ("avg", "max"),
     "precision": ("auto", "fp32", "bf16", "fp16", "fp64"),
     "mode": ("fast", "exact"),
+    "wrap": ("none", "x", "y", "xy"),
     "device": ("auto", "cpu", "cuda"),
 }
 # name: texts that it takes, in their final spelling.
@@ -200,6 +201,7 @@ def test_one_value_stands_for_a_list_and_types_are_settled(name, value, found):
         (dict(output=None), "output and tiles are missing"),
         (dict(long_edge=5, print="A0"), "long_edge and print are given; allowed: one of long_edge, size, scale, print"),
         (dict(style_layers=[]), "style_layers is empty"),
+        (dict(wrap="x", optimizer="lbfgs"), "optimizer = lbfgs needs tiles without neighbours"),
         (dict(content_layers=[]), "content_layers is empty"),
         (dict(style_blend_weights=[1, 2]), "style_blend_weights = [1.0, 2.0]; allowed: one per style (1)"),
         (dict(style_blend_weights=[0]), "not all 0"),
@@ -273,6 +275,8 @@ def configs(draw):
         elif name in LISTS:
             one = st.lists(one, min_size=1, max_size=4, unique=name.endswith("_layers"))
         values[name] = draw(one)
+    if values.get("wrap", "none") != "none":
+        values["optimizer"] = "adam"
     return RenderConfig(**values)
 
 

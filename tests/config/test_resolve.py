@@ -20,7 +20,7 @@ def tiny_weights(monkeypatch):
 
 
 def picture(height, width):
-    return SimpleNamespace(height=height, width=width)
+    return SimpleNamespace(height=height, width=width, file_size=(height, width))
 
 
 def resolved(content=(600, 800), styles=((300, 200),), **values):
@@ -110,6 +110,46 @@ def test_a_small_poster_has_one_level():
     assert len(resolved(long_edge=50, levels=3)[1].levels) == 3
 
 
+@pytest.mark.parametrize(
+    ("wrap", "sizes"),
+    [
+        ("none", [(83, 125), (166, 250), (333, 500)]),
+        ("x", [(83, 128), (166, 256), (333, 496)]),
+        ("y", [(80, 125), (160, 250), (336, 500)]),
+        ("xy", [(80, 128), (160, 256), (336, 496)]),
+    ],
+)
+def test_axes_that_wrap_have_whole_feature_cells(wrap, sizes):
+    _, job = resolved((400, 600), long_edge=500, levels=3, wrap=wrap, tile=128)
+    assert [(level.height, level.width) for level in job.levels] == sizes
+    for level in range(3):
+        grid = job.grid(level)
+        assert (grid.wrap_y, grid.wrap_x) == ("y" in wrap, "x" in wrap)
+
+
+def test_a_poster_that_wraps_says_when_it_has_another_size():
+    def notes(**values):
+        config, job = resolved((500, 1000), **values)
+        return resolve.notes(config, job, picture(500, 1000))
+
+    assert notes(long_edge=1000) == notes(long_edge=1024, wrap="xy") == []
+    [note] = notes(long_edge=1000, wrap="x")
+    assert note == "wrap x: 992 x 500 px instead of 1000 x 500, since edges that meet need a multiple of 16"
+
+
+def test_edges_that_are_to_meet_are_not_cropped_away():
+    def fitted(wrap):
+        return resolve.fitted(
+            replace(BASE, size="300x300", wrap=wrap),
+            SimpleNamespace(height=500, width=1000, cropped=lambda crop: crop),
+        )
+
+    assert fitted("none") == fitted("y") == (0, 250, 500, 750)
+    for wrap in ("x", "xy"):
+        with pytest.raises(ConfigError, match=f"wrap = {wrap}: 300 x 300 px would crop the content along x"):
+            fitted(wrap)
+
+
 def test_styles_follow_the_poster_until_their_own_pixels_run_out():
     _, job = resolved((500, 1000), styles=[(300, 200), (2000, 4000)], long_edge=1024)
     assert job.style_sizes == (
@@ -193,6 +233,7 @@ def test_a_gpu_that_is_not_here_is_refused():
         dict(steps=4, levels=2, precision="fp32", style_blend_weights=2),
         dict(mode="exact", steps_per_round=3, init="noise", seed=5),
         dict(long_edge=100, min_edge=300),
+        dict(long_edge=100, wrap="xy"),
     ],
 )
 def test_the_same_command_finds_its_own_job_again(values):

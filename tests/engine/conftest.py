@@ -84,12 +84,8 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         nonlocal count
         count += 1
         defaults = {"weights": small_weights, "precision": "fp64", "threads": 1, "device": "cpu"}
-        config = RenderConfig(
-            content=str(pictures_dir / "content.png"),
-            styles=(str(pictures_dir / "style.png"),),
-            output=str(tmp_path / f"{count}.png"),
-            **{**defaults, **options},
-        )
+        files = {"content": str(pictures_dir / "content.png"), "styles": (str(pictures_dir / "style.png"),)}
+        config = RenderConfig(output=str(tmp_path / f"{count}.png"), **{**files, **defaults, **options})
         content, style = pictures.open_picture(config.content), pictures.open_picture(config.styles[0])
         resolved, job = resolve_config(config, content, [style])
         store = RenderStore.create(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiler.engine.blend import composite, noise, upscale
+from tiler.engine.blend import composite, noise, repeated, upscale
 from tiler.geometry import Rect, TileGrid
 
 RNG = np.random.default_rng(2)
@@ -168,3 +168,55 @@ def test_noise_is_uniform_grey_and_without_stripes():
         pairs = np.corrcoef(field.take(range(field.shape[axis] - 1), axis).ravel(),
                             field.take(range(1, field.shape[axis]), axis).ravel())  # fmt: skip
         assert abs(pairs[0, 1]) < 5 / field.size**0.5
+
+
+TORI = [
+    TileGrid(64, 48, 32, 16, feather=8, wrap_y=True, wrap_x=True),
+    TileGrid(50, 80, 16, 32, feather=7, wrap_x=True),
+    TileGrid(32, 45, 64, 64, feather=16, wrap_y=True),
+]
+FAR = st.builds(lambda y, x, h, w: Rect(y, x, y + h, x + w), *[st.integers(-99, 99)] * 2, *[st.integers(1, 150)] * 2)
+
+
+@pytest.mark.parametrize("grid", TORI)
+@given(st.data())
+def test_tiles_that_wrap_give_their_image_back_wherever_it_is_asked_for(grid, data):
+    """Bytes, too, are the same at every turn, whatever the patches hold."""
+    patches = [RNG.random((3, tile.blend.height, tile.blend.width)) for tile in grid]
+    image, size = RNG.random((3, grid.height, grid.width)), (grid.height, grid.width)
+    rect = data.draw(FAR)
+    if not grid.wrap_y:
+        rect = Rect(3, rect.x0, 41, rect.x1)
+    if not grid.wrap_x:
+        rect = Rect(rect.y0, 3, rect.y1, 41)
+
+    def read(tile, part):
+        return patches[tile.index][:, *part.relative_to(tile.blend).slices]
+
+    def cut(tile, part):
+        return repeated(part, size, lambda box: image[:, *box.slices])
+
+    blended = composite(grid, whole(grid), read)
+    again = repeated(rect, size, lambda box: blended[:, *box.slices])
+    np.testing.assert_array_equal(composite(grid, rect, read), again, strict=True)
+    expected = np.take(np.take(image, range(rect.y0, rect.y1), 1, mode="wrap"), range(rect.x0, rect.x1), 2, mode="wrap")
+    np.testing.assert_allclose(composite(grid, rect, cut), expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("wrap", [(True, True), (True, False), (False, True)])
+@given(st.data())
+def test_upscale_over_the_edge_is_upscale_of_the_rolled_image(wrap, data):
+    source = RNG.random((3, 12, 10))
+    down, right = (data.draw(st.integers(0, 9)) * on for on in wrap)
+
+    def enlarge(image, rect):
+        def read(box):
+            return repeated(box, (12, 10), lambda part: image[:, *part.slices])
+
+        return upscale(rect, (24, 20), (12, 10), read, wrap)
+
+    everything, rect = Rect(0, 0, 24, 20), data.draw(rects(24, 20))
+    expected = enlarge(source, everything)
+    rolled = enlarge(np.roll(source, (down, right), (1, 2)), everything)
+    np.testing.assert_allclose(rolled, np.roll(expected, (2 * down, 2 * right), (1, 2)), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(enlarge(source, rect), expected[:, *rect.slices], rtol=0, atol=1e-14)

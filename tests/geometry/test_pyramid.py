@@ -7,16 +7,21 @@ from tiler.geometry import Level, level_sizes
 EDGE = st.one_of(st.integers(1, 300), st.integers(1, 2**20))
 
 
-@given(EDGE, EDGE, st.integers(1, 2000), st.none() | st.integers(1, 24), st.sampled_from([2.0, 1.5, 3.0]))
-def test_sizes_grow_to_the_poster(height, width, min_edge, levels, factor):
-    sizes = level_sizes(height, width, min_edge, levels, factor)
-    assert sizes[-1] == (height, width)
+MULTIPLE = st.sampled_from([1, 2, 16])
+
+
+@given(EDGE, EDGE, st.integers(1, 2000), st.none() | st.integers(1, 24), st.tuples(MULTIPLE, MULTIPLE))
+def test_sizes_grow_to_the_poster(height, width, min_edge, levels, multiples):
+    sizes = level_sizes(height, width, min_edge, levels, multiples)
+    if multiples == (1, 1):
+        assert sizes[-1] == (height, width)
     assert sizes == sorted(sizes)
     assert [w for _, w in sizes] == sorted(w for _, w in sizes)
     assert min(min(size) for size in sizes) >= 1
     for n, size in enumerate(reversed(sizes)):
-        for edge, whole in zip(size, (height, width), strict=True):
-            assert abs(edge - max(1, whole / factor**n)) <= 0.5 + 1e-9
+        for edge, whole, multiple in zip(size, (height, width), multiples, strict=True):
+            assert edge % multiple == 0
+            assert abs(edge - max(multiple, whole / 2**n)) <= multiple / 2
 
 
 @given(EDGE, EDGE, st.integers(1, 2000))
@@ -36,10 +41,11 @@ def test_examples():
     assert level_sizes(1, 4096, 1024) == [(1, 1024), (1, 2048), (1, 4096)]
     assert level_sizes(100, 90) == [(100, 90)]
     assert level_sizes(7, 5, levels=3) == [(2, 1), (4, 2), (7, 5)]
+    assert level_sizes(333, 1000, 200, multiples=(1, 16)) == [(83, 256), (166, 496), (333, 992)]
 
 
 @pytest.mark.parametrize(
-    "arguments", [(0, 5), (5, 0), (5, -1), (5, 5, 0), (5, 5, 1, 0), (5, 5, 1, None, 1.0), (5, 5, 1, None, 0.5)]
+    "arguments", [(0, 5), (5, 0), (5, -1), (5, 5, 0), (5, 5, 1, 0), (5, 5, 1, None, (0, 1)), (5, 5, 1, None, (1, -1))]
 )
 def test_sizes_without_end_or_pixels_are_refused(arguments):
     with pytest.raises(ValueError, match="allowed"):
@@ -50,7 +56,3 @@ def test_sizes_without_end_or_pixels_are_refused(arguments):
 def test_levels_without_pixels_or_with_negative_steps_are_refused(height, width, steps):
     with pytest.raises(ValueError, match="level 3"):
         Level(3, height, width, steps, 0.1)
-
-
-def test_pixels_of_a_level():
-    assert Level(0, 30, 20, 0, 0.1).pixels == 600

@@ -33,8 +33,8 @@ def counting_convs():
     return [Conv(name, torch.ones(1, 3 if name == "1_1" else 1, 3, 3), torch.zeros(1)) for name in NAMES]
 
 
-def composed(convs, pixels, pooling="avg"):
-    """Every ReLU's output [C, H, W] by name, differentiable."""
+def composed(convs, pixels, pooling="avg", wrap=""):
+    """Every ReLU's output [C, H, W] by name, differentiable. wrap: the axes that continue at the opposite edge."""
     x, features, rest = pixels[None], {}, iter(convs)
     for name in PLAN:
         if name == "P":
@@ -45,7 +45,9 @@ def composed(convs, pixels, pooling="avg"):
             )
             continue
         _, weight, bias = next(rest)
-        x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, bias).relu()
+        x = F.pad(x, (1, 1, 0, 0), mode="circular" if "x" in wrap else "replicate")
+        x = F.pad(x, (0, 0, 1, 1), mode="circular" if "y" in wrap else "replicate")
+        x = F.conv2d(x, weight, bias).relu()
         features[f"relu{name}"] = x[0]
     return features
 

@@ -31,15 +31,35 @@ def composite(grid: TileGrid, rect: Rect, read_patch: Callable[[Tile, Rect], np.
     return blended
 
 
+def repeated(rect: Rect, size: tuple[int, int], read: Callable[[Rect], np.ndarray]) -> np.ndarray:
+    """`rect` of an image of (height, width) `size` that repeats without end: [c, h, w].
+
+    read(part) returns [c, h, w] for a part inside the image. A rect inside the image is one part.
+    """
+    pieces = list(rect.pieces(*size))
+    if len(pieces) == 1:
+        return read(pieces[0][0])
+    parts = [(read(inside), there) for inside, there in pieces]
+    whole = np.empty((len(parts[0][0]), rect.height, rect.width), parts[0][0].dtype)
+    for part, there in parts:
+        whole[(slice(None), *there.slices)] = part
+    return whole
+
+
 def upscale(
-    rect: Rect, size: tuple[int, int], source_size: tuple[int, int], read: Callable[[Rect], np.ndarray]
+    rect: Rect,
+    size: tuple[int, int],
+    source_size: tuple[int, int],
+    read: Callable[[Rect], np.ndarray],
+    wrap: tuple[bool, bool] = (False, False),
 ) -> np.ndarray:
     """`rect` of an image enlarged from source_size to size by cubic interpolation: [c, h, w] in 0..1.
 
-    read(source rect) returns [c, h, w] floats. The result does not depend on how the image is cut into rects.
+    read(source rect) returns [c, h, w] floats. wrap: whether the image continues at the opposite edge, along y and x;
+    read is then asked for rects that reach beyond it. The result does not depend on how the image is cut into rects.
     """
-    y0, rows = resample_weights(rect.y0, rect.y1, size[0], source_size[0])
-    x0, cols = resample_weights(rect.x0, rect.x1, size[1], source_size[1])
+    y0, rows = resample_weights(rect.y0, rect.y1, size[0], source_size[0], wrap[0])
+    x0, cols = resample_weights(rect.x0, rect.x1, size[1], source_size[1], wrap[1])
     source = read(Rect(y0, x0, y0 + rows.shape[1], x0 + cols.shape[1]))
     enlarged = rows @ source.astype(np.float64) @ cols.T
     return np.clip(enlarged, 0, 1).astype(source.dtype)

@@ -16,6 +16,7 @@ STYLE_TILE = 512
 class Job:
     """levels: coarsest first. style_sizes[level][style]: (height, width) of the style picture at that level.
     precision: fp32, bf16, fp16 or fp64, the backbone's number type. init: content, noise or picture.
+    wrap: the axes along which levels continue at the opposite edge: none, x, y or xy.
     channels: (layer, number of features) of every layer in use."""
 
     id: str
@@ -36,6 +37,7 @@ class Job:
     precision: str
     device: str
     threads: int
+    wrap: str
     mode: str
     steps_per_round: int
     tile: int
@@ -73,7 +75,9 @@ class Job:
 
     def grid(self, level: int) -> TileGrid:
         size = self.levels[level]
-        return TileGrid.balanced(size.height, size.width, self.tile, self.feather, self.halo, self.align)
+        return TileGrid.balanced(
+            size.height, size.width, self.tile, self.feather, self.halo, self.align, "y" in self.wrap, "x" in self.wrap
+        )
 
     def style_grid(self, level: int, style: int) -> TileGrid:
         """Cuts a style picture for measuring: nothing is blended, every sum is exact, and the target's last bits do not
@@ -81,20 +85,19 @@ class Job:
         height, width = self.style_sizes[level][style]
         return TileGrid.balanced(height, width, STYLE_TILE, 0, statistics_halo(self.layers), self.align)
 
-    def measure_box(self, level: int, tile: Tile) -> Rect:
+    def measure_box(self, tile: Tile) -> Rect:
         """What measuring a tile has to read: no more than its statistics depend on."""
-        size = self.levels[level]
         exact = tile.core.grown(statistics_halo(self.style_layers)).aligned(self.align)
-        return exact.clipped(size.height, size.width).intersection(tile.read) or tile.core
+        return exact.intersection(tile.read) or tile.core
 
     def uses_lbfgs(self, level: int) -> bool:
-        return self.optimizer == "lbfgs" and len(self.grid(level)) == 1
+        return self.optimizer == "lbfgs" and self.grid(level).alone
 
     def rounds(self, level: int) -> list[tuple[int, int]]:
-        """(first step, steps) of every round of a level. A tile that is the whole level exchanges nothing, so its
-        rounds only bound what a crash can cost."""
+        """(first step, steps) of every round of a level. A tile that is the whole level exchanges nothing, not even
+        with itself over an edge, so its rounds only bound what a crash can cost."""
         steps = self.levels[level].steps
-        alone = len(self.grid(level)) == 1
+        alone = self.grid(level).alone
         if self.uses_lbfgs(level):
             per_round = max(1, steps)
         else:
@@ -103,7 +106,7 @@ class Job:
 
     def measures_every_round(self, level: int) -> bool:
         """Exact mode measures the statistics before each round; otherwise tiles report theirs as they go."""
-        return self.mode == "exact" and len(self.grid(level)) > 1
+        return self.mode == "exact" and not self.grid(level).alone
 
 
 def _tuples(value: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tiler.engine import optimize
-from tiler.engine.blend import noise, upscale
+from tiler.engine.blend import noise, repeated, upscale
 from tiler.engine.schedule import reporter
 from tiler.engine.store import MEASURED, PATCHED
 from tiler.engine.workplace import Address, Workplace, workplace
@@ -26,29 +26,35 @@ from tiler.style.grams import GramSums, level_cells, measure_pixels
 
 
 def seed(address: Address, level: int, index: int) -> dict[str, Any]:
-    """State 0 of a tile: the finished level before, enlarged; on the coarsest level what --init says."""
+    """State 0 of a tile."""
     here = workplace(address)
-    store, job = here.store, here.job
-    tile, size = job.grid(level).tile(index), job.levels[level]
-    if level > 0:
-        before = job.levels[level - 1]
-        pixels = upscale(
-            tile.blend,
-            (size.height, size.width),
-            (before.height, before.width),
-            lambda rect: store.read_image(level - 1, rect),
-        )
-    elif job.init == "noise":
-        pixels = noise(tile.blend, size.width, job.seed)
-    elif job.init == "picture":
-        pixels = store.read_picture("init", tile.blend)
-    else:
-        # The content in the style's colours: regions keep the order of their colours, sea bluest and desert palest,
-        # and the optimiser need not guess which is which.
-        pixels = recolour(store.read_picture("levels/0/content", tile.blend), here.colours)
-    store.write_patch(level, 0, tile, pixels)
-    store.mark(store.state_path(level), PATCHED, 0, index)
+    tile, size = here.job.grid(level).tile(index), here.job.levels[level]
+    pixels = repeated(tile.blend, (size.height, size.width), lambda part: _start(here, level, part))
+    here.store.write_patch(level, 0, tile, pixels)
+    here.store.mark(here.store.state_path(level), PATCHED, 0, index)
     return {"tile": index}
+
+
+def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
+    """What a part of a level starts from: the finished level before, enlarged; on the coarsest what --init says."""
+    store, job, size = here.store, here.job, here.job.levels[level]
+    if level > 0:
+        before, grid = job.levels[level - 1], job.grid(level)
+        small = before.height, before.width
+        return upscale(
+            part,
+            (size.height, size.width),
+            small,
+            lambda rect: repeated(rect, small, lambda inside: store.read_image(level - 1, inside)),
+            (grid.wrap_y, grid.wrap_x),
+        )
+    if job.init == "noise":
+        return noise(part, size.width, job.seed)
+    if job.init == "picture":
+        return store.read_picture("init", part)
+    # The content in the style's colours: regions keep the order of their colours, sea bluest and desert palest,
+    # and the optimiser need not guess which is which.
+    return recolour(store.read_picture("levels/0/content", part), here.colours)
 
 
 def measure_style(address: Address, level: int, style: int, index: int) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def measure_tile(address: Address, level: int, state: int, index: int) -> dict[s
     """Gram sums of one tile of a level's state."""
     here = workplace(address)
     tile = here.job.grid(level).tile(index)
-    box = here.job.measure_box(level, tile)
+    box = here.job.measure_box(tile)
     pixels = here.state(level, state, box, "pixels")
     _measure(
         here, here.store.state_path(level), state, index, pixels, here.job.style_layers, tile.core.relative_to(box)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tiler.engine import optimize
-from tiler.engine.blend import composite
+from tiler.engine.blend import composite, repeated
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
@@ -101,7 +101,12 @@ class Workplace:
         """The content over a tile's read area, or None where nobody will ask for it."""
         if (level, tile.index) in self._content or not self.job.content_weight:
             return None
-        return self.store.read_picture(f"levels/{level}/content", tile.read)
+        return self.picture(level, f"levels/{level}/content", tile.read)
+
+    def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
+        """[3, h, w] of a picture of a level's size; `rect` may reach beyond an edge that wraps."""
+        size = self.job.levels[level]
+        return repeated(rect, (size.height, size.width), lambda part: self.store.read_picture(path, part))
 
     def content_features(self, level: int, tile: Tile, content: np.ndarray | None) -> dict[str, torch.Tensor]:
         """The features of what `read_content` gave. They are the same in every round of a level, so as many as a fixed

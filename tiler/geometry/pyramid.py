@@ -25,26 +25,27 @@ class Level:
         if self.steps < 0:
             raise ValueError(f"level {self.index}: steps = {self.steps}, allowed: 0 or more")
 
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
-
 
 def level_sizes(
-    height: int, width: int, min_edge: int = 128, levels: int | None = None, factor: float = 2.0
+    height: int, width: int, min_edge: int = 128, levels: int | None = None, multiples: tuple[int, int] = (1, 1)
 ) -> list[tuple[int, int]]:
     """(height, width) of every level, coarsest first; the last is the poster itself.
 
-    Without `levels`, sizes are divided by `factor` as long as the long edge stays at `min_edge` pixels or more.
-    Every size is rounded from the poster's, so rounding does not add up over levels; no edge falls below 1.
+    Without `levels`, sizes are halved as long as the long edge stays at `min_edge` pixels or more. Every size is
+    rounded from the poster's, so rounding does not add up over levels: to the nearest multiple of `multiples` along
+    each axis, the poster's own too, and never below one of them.
     """
-    if min(height, width, min_edge) < 1 or (levels is not None and levels < 1) or factor <= 1:
-        found = f"{height} x {width}, min_edge = {min_edge}, levels = {levels}, factor = {factor}"
-        raise ValueError(f"{found}; allowed: 1 or more each, and a factor above 1")
-    sizes = [(height, width)]
+    if min(height, width, min_edge, *multiples) < 1 or (levels is not None and levels < 1):
+        found = f"{height} x {width}, min_edge = {min_edge}, levels = {levels}, multiples = {multiples}"
+        raise ValueError(f"{found}; allowed: 1 or more each")
+
+    def rounded(size: float, multiple: int) -> int:
+        return max(1, round(size / multiple)) * multiple
+
+    sizes: list[tuple[int, int]] = []
     while True:
-        scale = factor ** -len(sizes)
+        scale = 2.0 ** -len(sizes)
         enough = len(sizes) >= levels if levels else max(height, width) * scale < min_edge
-        if enough:
+        if sizes and enough:
             return sizes[::-1]
-        sizes.append((max(1, round(height * scale)), max(1, round(width * scale))))
+        sizes.append((rounded(height * scale, multiples[0]), rounded(width * scale, multiples[1])))

@@ -42,9 +42,12 @@ class Rect:
         """The smallest box with all edges on multiples of `to` that holds this one."""
         return Rect(self.y0 // to * to, self.x0 // to * to, -(-self.y1 // to) * to, -(-self.x1 // to) * to)
 
+    def shifted(self, down: int, right: int) -> Rect:
+        return Rect(self.y0 + down, self.x0 + right, self.y1 + down, self.x1 + right)
+
     def relative_to(self, other: Rect) -> Rect:
         """The same box, counted from `other`'s first pixel."""
-        return Rect(self.y0 - other.y0, self.x0 - other.x0, self.y1 - other.y0, self.x1 - other.x0)
+        return self.shifted(-other.y0, -other.x0)
 
     def strided(self, stride: int) -> Rect:
         """The feature cells of a layer with this stride: edges rounded up, as ceil-mode pooling does."""
@@ -55,10 +58,21 @@ class Rect:
         y1, x1 = min(self.y1, other.y1), min(self.x1, other.x1)
         return Rect(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
 
+    def pieces(self, height: int, width: int) -> Iterator[tuple[Rect, Rect]]:
+        """Cut this box of a plane that repeats every height x width pixels into parts that lie in 0..height, 0..width:
+        (the part there, where it belongs counted from this box's first pixel)."""
+        page = Rect(0, 0, height, width)
+        for down in range(self.y0 // height, -(-self.y1 // height)):
+            for right in range(self.x0 // width, -(-self.x1 // width)):
+                part = page.shifted(down * height, right * width).intersection(self)
+                if part:
+                    yield part.shifted(-down * height, -right * width), part.relative_to(self)
+
 
 @dataclass(frozen=True)
 class Tile:
-    """One unit of work: `core` (owned) lies in `blend` (core + feather), which lies in `read` (blend + halo)."""
+    """One unit of work: `core` (owned) lies in `blend` (core + feather), which lies in `read` (blend + halo). Cores lie
+    on the level; on an axis that wraps, `blend` and `read` may reach beyond it, and go on at the opposite edge."""
 
     index: int
     row: int
@@ -67,12 +81,19 @@ class Tile:
     blend: Rect
     read: Rect
 
+    def shifted(self, down: int, right: int) -> Tile:
+        moved = (rect.shifted(down, right) for rect in (self.core, self.blend, self.read))
+        return Tile(self.index, self.row, self.col, *moved)
+
 
 @dataclass(frozen=True)
 class TileGrid:
     """Cores of (core_height, core_width) pixels cover height x width exactly once; only the last row and column may be
     smaller. `align` is the backbone's stride: cores start, and reads start, on its multiples, so that every tile sees
     the same feature cells that the whole image has.
+
+    wrap_y, wrap_x: the level continues at the opposite edge, so that the first and the last row (column) of tiles are
+    neighbours; a tile that is alone on such an axis is its own. Its size is then a multiple of `align`.
     """
 
     height: int
@@ -82,18 +103,36 @@ class TileGrid:
     feather: int = 0
     halo: int = 0
     align: int = 16
+    wrap_y: bool = False
+    wrap_x: bool = False
 
     def __post_init__(self) -> None:
-        for name, core, size in (("height", self.core_height, self.height), ("width", self.core_width, self.width)):
+        for name, core, size, wrap in (
+            ("height", self.core_height, self.height, self.wrap_y),
+            ("width", self.core_width, self.width, self.wrap_x),
+        ):
             if core < 1 or (core % self.align and core < size):
                 raise ValueError(f"core_{name} = {core}, allowed: positive multiples of {self.align}")
-            if core < size and 2 * self.feather > core:
-                raise ValueError(f"feather = {self.feather}, allowed: 0 to half a core ({core // 2})")
+            if wrap and size % self.align:
+                raise ValueError(f"{name} = {size} wraps, allowed: multiples of {self.align}")
+            for most in _feather_limits(core, size, wrap):
+                if self.feather > most:
+                    raise ValueError(f"feather = {self.feather}, allowed: 0 to half a core ({most})")
         if self.feather < 0 or self.halo < 0:
             raise ValueError(f"feather = {self.feather}, halo = {self.halo}, allowed: 0 or more")
 
     @classmethod
-    def balanced(cls, height: int, width: int, tile: int, feather: int, halo: int, align: int = 16) -> TileGrid:
+    def balanced(
+        cls,
+        height: int,
+        width: int,
+        tile: int,
+        feather: int,
+        halo: int,
+        align: int = 16,
+        wrap_y: bool = False,
+        wrap_x: bool = False,
+    ) -> TileGrid:
         """As few tiles as cores of at most `tile` pixels need, of nearly equal size."""
 
         def core(size: int) -> int:
@@ -101,8 +140,9 @@ class TileGrid:
             return -(-per_tile // align) * align
 
         core_height, core_width = core(height), core(width)
-        tiled = [c for c, size in ((core_height, height), (core_width, width)) if c < size]
-        return cls(height, width, core_height, core_width, min([feather, *(c // 2 for c in tiled)]), halo, align)
+        limits = *_feather_limits(core_height, height, wrap_y), *_feather_limits(core_width, width, wrap_x)
+        feather = min([feather, *limits])
+        return cls(height, width, core_height, core_width, feather, halo, align, wrap_y, wrap_x)
 
     @property
     def rows(self) -> int:
@@ -116,12 +156,20 @@ class TileGrid:
         return self.rows * self.cols
 
     @property
+    def alone(self) -> bool:
+        """Whether one tile is the whole level and nobody's neighbour, not even its own."""
+        return len(self) == 1 and not (self.wrap_y or self.wrap_x)
+
+    @property
     def patch_shape(self) -> tuple[int, int]:
         """(height, width) that holds any tile's blend area."""
-        return (
-            min(self.height, self.core_height + 2 * self.feather),
-            min(self.width, self.core_width + 2 * self.feather),
-        )
+        return max(tile.blend.height for tile in self), max(tile.blend.width for tile in self)
+
+    def _clipped(self, rect: Rect) -> Rect:
+        """`rect` without what lies beyond the edges that do not wrap."""
+        y0, y1 = (rect.y0, rect.y1) if self.wrap_y else (max(0, rect.y0), min(self.height, rect.y1))
+        x0, x1 = (rect.x0, rect.x1) if self.wrap_x else (max(0, rect.x0), min(self.width, rect.x1))
+        return Rect(y0, x0, y1, x1)
 
     def tile(self, index: int) -> Tile:
         if not 0 <= index < len(self):
@@ -129,8 +177,8 @@ class TileGrid:
         row, col = divmod(index, self.cols)
         y0, x0 = row * self.core_height, col * self.core_width
         core = Rect(y0, x0, y0 + self.core_height, x0 + self.core_width).clipped(self.height, self.width)
-        blend = core.grown(self.feather).clipped(self.height, self.width)
-        read = blend.grown(self.halo).aligned(self.align).clipped(self.height, self.width)
+        blend = self._clipped(core.grown(self.feather))
+        read = self._clipped(blend.grown(self.halo).aligned(self.align))
         return Tile(index, row, col, core, blend, read)
 
     @cached_property
@@ -141,11 +189,27 @@ class TileGrid:
         return iter(self.tiles)
 
     def overlapping(self, rect: Rect) -> Iterator[tuple[Tile, Rect]]:
-        """Tiles whose blend area meets `rect`, each with the part that meets it, in tile order."""
-        reach = rect.grown(self.feather).clipped(self.height, self.width)
-        for row in range(reach.y0 // self.core_height, -(-reach.y1 // self.core_height)):
-            for col in range(reach.x0 // self.core_width, -(-reach.x1 // self.core_width)):
-                tile = self.tile(row * self.cols + col)
-                part = tile.blend.intersection(rect)
-                if part:
-                    yield tile, part
+        """Tiles whose blend area meets `rect`, each with the part that meets it, in tile order. On axes that wrap, a
+        tile comes as often as it meets `rect`, moved by as many turns of the level as it takes."""
+        reach = rect.grown(self.feather)
+        rows = _cores_meeting(reach.y0, reach.y1, self.core_height, self.height, self.wrap_y)
+        cols = list(_cores_meeting(reach.x0, reach.x1, self.core_width, self.width, self.wrap_x))
+        for index, down, right in sorted((r * self.cols + c, down, right) for r, down in rows for c, right in cols):
+            tile = self.tile(index).shifted(down, right)
+            part = tile.blend.intersection(rect)
+            if part:
+                yield tile, part
+
+
+def _feather_limits(core: int, size: int, wrap: bool) -> list[int]:
+    """Half of every length of core that has a neighbour on both sides of its axis."""
+    last = size - (-(-size // core) - 1) * core
+    return [min(core, last) // 2] if wrap else [core // 2] if core < size else []
+
+
+def _cores_meeting(start: int, stop: int, core: int, size: int, wrap: bool) -> Iterator[tuple[int, int]]:
+    """(number along the axis, pixels it is moved by) of the cores that meet start..stop."""
+    for turn in range(start // size, -(-stop // size)) if wrap else (0,):
+        first, end = max(0, start - turn * size), min(size, stop - turn * size)
+        for number in range(first // core, -(-end // core)):
+            yield number, turn * size
