@@ -93,6 +93,21 @@ class RenderConfig:
     content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
     tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     style_scale: float = _option(1.0, "Size of the style's features relative to the poster.", LOOK, 0.01, 100)
+    content_gsd: str | None = _option(
+        None,
+        "Ground that a pixel of the content shows, in metres: styles get their true size. auto: from the georeference.",
+        LOOK,
+        metavar="M|auto",
+        spelling=sizes.spelled(sizes.parse_gsd),
+    )
+    style_gsd: tuple[float, ...] | None = _option(
+        None,
+        "Ground that a pixel of the style(s) shows, in metres; default with --content-gsd: from the georeference.",
+        LOOK,
+        1e-3,
+        1e6,
+        metavar="M,...",
+    )
     style_blend_weights: tuple[float, ...] | None = _option(
         None, "Share of each style, e.g. 2,1; default: equal.", LOOK, 0, metavar="W,..."
     )
@@ -171,6 +186,11 @@ class RenderConfig:
             raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
         if self.content_weight > 0 and not self.content_layers:
             raise ConfigError("content_layers is empty but content_weight is above 0")
+        ground = self.style_gsd
+        if (ground or self.content_gsd) and self.style_scale != type(self).style_scale:
+            raise ConfigError("style_scale and a ground scale are given; content_gsd and style_gsd decide the scale")
+        if ground is not None and len(ground) not in (1, len(self.styles)):
+            raise ConfigError(f"style_gsd = {list(ground)}; allowed: one, or one per style ({len(self.styles)})")
         blend = self.style_blend_weights
         if blend is not None and (len(blend) != len(self.styles) or sum(blend) == 0):
             raise ConfigError(

@@ -123,7 +123,7 @@ class _Render:
         self._address = tasks.Address(store.url, job.id)
 
     def run(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
-        self._announce(content)
+        self._announce(content, styles)
         for level in range(len(self._job.levels)):
             if self._store.level_report(level) is None:
                 began = time.monotonic()
@@ -165,12 +165,12 @@ class _Render:
             for level in job.levels
         ]
 
-    def _announce(self, content: pictures.Picture) -> None:
+    def _announce(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
         job = self._job
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
-        for text in (*notes(self._config, job, content), *export.remarks(self._config, content.has_alpha)):
+        for text in (*notes(self._config, job, content, styles), *export.remarks(self._config, content.has_alpha)):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)
 

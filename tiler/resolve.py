@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import replace
+from functools import partial
 
 import torch
 
-from tiler import sizes
+from tiler import ground, sizes
 from tiler.config import RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.schedule import cores, memory_bytes
@@ -64,7 +65,8 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
 
     Raises ConfigError when values do not fit each other or the pictures.
     """
-    config = settle_size(config, content)
+    config = ground.settle_ground(settle_size(config, content), content, styles)
+    scales = ground.style_scales(config, content, styles)
     size = poster_size(config, content)
     check_layers(config.style_layers, "style_layers")
     check_layers(config.content_layers, "content_layers")
@@ -84,7 +86,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     job = Job(
         id=uuid.uuid4().hex,
         levels=tuple(levels),
-        style_sizes=tuple(tuple(_style_size(config, level, style) for style in styles) for level in levels),
+        style_sizes=tuple(tuple(map(partial(_style_size, level), styles, scales)) for level in levels),
         style_shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
         style_layers=config.style_layers,
         content_layers=config.content_layers,
@@ -124,7 +126,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     return resolved, job
 
 
-def notes(config: RenderConfig, job: Job, content: Picture) -> list[str]:
+def notes(config: RenderConfig, job: Job, content: Picture, styles: list[Picture]) -> list[str]:
     """A line for every wish that is met in part only."""
     found, wanted, last = [], poster_size(config, content), job.levels[-1]
     if (content.height, content.width) != content.file_size:
@@ -136,7 +138,7 @@ def notes(config: RenderConfig, job: Job, content: Picture) -> list[str]:
             f"wrap {job.wrap}: {last.width} x {last.height} px instead of {wanted[1]} x {wanted[0]}, since edges that "
             f"meet need a multiple of {job.align}"
         )
-    return found
+    return [*found, *ground.notes(config, job, content, styles)]
 
 
 def _device(wanted: str) -> str:
@@ -166,10 +168,10 @@ def _levels(config: RenderConfig, size: tuple[int, int], align: int) -> list[Lev
     ]
 
 
-def _style_size(config: RenderConfig, level: Level, style: Picture) -> tuple[int, int]:
+def _style_size(level: Level, style: Picture, size: float) -> tuple[int, int]:
     """The style keeps its size relative to the poster until its own pixels run out: enlarging it would teach the
     poster the blur of interpolation."""
-    edge = max(level.height, level.width) * config.style_scale
+    edge = max(level.height, level.width) * size
     scale = min(1.0, edge / max(style.height, style.width))
     return max(1, round(style.height * scale)), max(1, round(style.width * scale))
 

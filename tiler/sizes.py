@@ -13,6 +13,7 @@ from tiler.errors import ConfigError
 Size = tuple[int, int]
 Crop = tuple[int, int, int, int]
 
+AUTO = "auto"
 DEFAULT_EDGE, PRINT_DPI, LONGEST_SIDE = 1024, 300.0, 2**20
 _MM = {"mm": 1.0, "cm": 10.0, "in": 25.4, "inch": 25.4, '"': 25.4}
 # Width and height of A0, B0 and C0 in mm (ISO 216 and 269); each further size is half of the one before, rounded down.
@@ -56,6 +57,19 @@ def parse_print(text: str) -> tuple[float, float | None, bool]:
     if min(sides) <= 0 or max(sides) > 1e6:
         raise ValueError(f"{words}, above 0 and up to 1 km")
     return sides[0], sides[1] if len(sides) > 1 else None, False
+
+
+def parse_gsd(text: str) -> float | None:
+    """ "500" -> 500.0 metres per pixel; "auto" -> None. Raises ValueError that says what is allowed."""
+    if text.lower() == AUTO:
+        return None
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = 0.0
+    if not 1e-3 <= metres <= 1e6:
+        raise ValueError("metres per pixel, 0.001 to 1000000, or auto")
+    return metres
 
 
 def spelled(parse: Callable[[str], object]) -> Callable[[object], str]:

@@ -38,6 +38,7 @@ RANGES = {
     "min_edge": (0, 1, None, None),
     "learning_rate": (0, 1e-6, 1, 1.01),
     "steps_per_round": (0, 1, 10**6, 10**6 + 1),
+    "style_gsd": (0, 1e-3, 1e6, 2e6),
     "tile": (15, 16, 65536, 65537),
     "feather": (-1, 0, 4096, 4097),
     "halo": (-1, 0, 4096, 4097),
@@ -58,16 +59,17 @@ SPELLED = {
     "size": ("1024x768", "1x1048576"),
     "scale": ("4x", "0.5", "1.25x"),
     "print": ("90x60cm", "36x24in", "A0", "b10", "90cm"),
+    "content_gsd": ("30", "0.5", "auto", "1e3"),
 }
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
          "tiles")  # fmt: skip
 FLAGS = ("cog",)
 WHOLE = ("bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile",
          "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "output", "compression", "tiles", "long_edge", "dpi", "style_blend_weights",
+OPTIONAL = (*SPELLED, "output", "compression", "tiles", "long_edge", "dpi", "style_gsd", "style_blend_weights",
             "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
             "threads", "scheduler")  # fmt: skip
-LISTS = ("styles", "style_blend_weights", "steps", "content_layers", "style_layers")
+LISTS = ("styles", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
 
 
 def test_every_field_is_in_exactly_one_table():
@@ -200,6 +202,10 @@ def test_one_value_stands_for_a_list_and_types_are_settled(name, value, found):
         (dict(style_weight=0, content_weight=0, tv_weight=0), "all 0"),
         (dict(output=None), "output and tiles are missing"),
         (dict(long_edge=5, print="A0"), "long_edge and print are given; allowed: one of long_edge, size, scale, print"),
+        (dict(style_gsd=[1, 2]), "style_gsd = [1.0, 2.0]; allowed: one, or one per style (1)"),
+        (dict(style_gsd=[]), "style_gsd = []; allowed: one, or one per style (1)"),
+        (dict(style_gsd=5, style_scale=2), "style_scale and a ground scale are given"),
+        (dict(content_gsd="auto", style_scale=2), "style_scale and a ground scale are given"),
         (dict(style_layers=[]), "style_layers is empty"),
         (dict(wrap="x", optimizer="lbfgs"), "optimizer = lbfgs needs tiles without neighbours"),
         (dict(content_layers=[]), "content_layers is empty"),
@@ -270,13 +276,15 @@ def configs(draw):
         if name == "styles" or (name not in NEEDED and draw(st.booleans())):
             continue
         one = value_of(name)
-        if name == "style_blend_weights":
+        if name in ("style_blend_weights", "style_gsd"):
             one = st.lists(one, min_size=len(values["styles"]), max_size=len(values["styles"]))
         elif name in LISTS:
             one = st.lists(one, min_size=1, max_size=4, unique=name.endswith("_layers"))
         values[name] = draw(one)
     if values.get("wrap", "none") != "none":
         values["optimizer"] = "adam"
+    if values.get("style_gsd") or values.get("content_gsd"):
+        values.pop("style_scale", None)
     return RenderConfig(**values)
 
 

@@ -20,7 +20,7 @@ def tiny_weights(monkeypatch):
 
 
 def picture(height, width):
-    return SimpleNamespace(height=height, width=width, file_size=(height, width))
+    return SimpleNamespace(path="p.png", height=height, width=width, file_size=(height, width))
 
 
 def resolved(content=(600, 800), styles=((300, 200),), **values):
@@ -38,7 +38,8 @@ def refusal(**values):
 def test_nothing_is_left_open():
     config, job = resolved()
     left = [item.name for item in fields(config) if getattr(config, item.name) is None]
-    assert left == ["long_edge", "scale", "print", "dpi", "compression", "tiles", "store", "scheduler"]
+    open_by_default = ["long_edge", "scale", "print", "dpi", "compression", "tiles", "content_gsd", "style_gsd"]
+    assert left == [*open_by_default, "store", "scheduler"]
     assert config.size == "1024x768"
     assert "auto" not in (config.precision, config.device, job.precision, job.device)
     assert job.threads >= 1
@@ -130,7 +131,7 @@ def test_axes_that_wrap_have_whole_feature_cells(wrap, sizes):
 def test_a_poster_that_wraps_says_when_it_has_another_size():
     def notes(**values):
         config, job = resolved((500, 1000), **values)
-        return resolve.notes(config, job, picture(500, 1000))
+        return resolve.notes(config, job, picture(500, 1000), [picture(300, 200)])
 
     assert notes(long_edge=1000) == notes(long_edge=1024, wrap="xy") == []
     [note] = notes(long_edge=1000, wrap="x")

@@ -6,6 +6,7 @@ Nothing here holds a whole picture unless the file format leaves no choice (see 
 
 from tiler.pictures.deepzoom import check_xyz, write_xyz
 from tiler.pictures.georef import Georef
+from tiler.pictures.ground import metres_per_pixel
 from tiler.pictures.outputs import check_output
 from tiler.pictures.read import Channels, Picture, open_picture, read_picture
 from tiler.pictures.write import write_picture
@@ -16,6 +17,7 @@ __all__ = [
     "Picture",
     "check_output",
     "check_xyz",
+    "metres_per_pixel",
     "open_picture",
     "read_picture",
     "write_picture",
