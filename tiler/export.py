@@ -14,9 +14,10 @@ import numpy as np
 
 from tiler import identity, pictures
 from tiler.config import FILE, RenderConfig
+from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
 from tiler.engine.view import View
-from tiler.errors import LevelMovedError, OutputError
+from tiler.errors import LevelMovedError, OutputError, StoreError
 from tiler.geometry import Rect
 from tiler.version import __version__
 
@@ -49,7 +50,7 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     """
     store = RenderStore.open(url, writable=False)
     job = identity.load_job(store)
-    stored = RenderConfig.from_dict(store.attributes["config"], f"store {url}")
+    stored = identity.load_config(store)
     plain = {item.name: item.default for item in fields(RenderConfig) if item.metadata["group"] == FILE}
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
@@ -147,13 +148,17 @@ def _alpha_path(view: View) -> str:
 
 
 def _georef(view: View) -> pictures.Georef | None:
-    found = view.store.attributes.get("place", {})
+    found = identity.table(view.store.attributes, "place")
     if not found.get("georef"):
         return None
-    height, width = found["size"]
-    return pictures.Georef.from_dict(found["georef"]).scaled((height, width), (view.height, view.width))
+    try:
+        georef = typed(found["georef"], pictures.Georef, "place.georef")
+        size = typed(found.get("size"), tuple[int, int], "place.size")
+    except ValueError as error:
+        raise StoreError(f"store {view.store.url}: cannot be read: {error}") from None
+    return georef.scaled(size, (view.height, view.width))
 
 
 def _metadata(view: View) -> dict[str, str]:
-    settings = identity.settings(RenderConfig.from_dict(view.store.attributes["config"]))
+    settings = identity.settings(identity.load_config(view.store))
     return {"Software": f"tiler {__version__}", "Description": json.dumps(settings)}

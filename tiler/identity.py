@@ -11,7 +11,7 @@ from typing import Any
 from tiler.config import FILE, RUN, SIZES, RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
-from tiler.errors import PictureError, StoreError
+from tiler.errors import ConfigError, PictureError, StoreError
 from tiler.version import __version__
 
 # Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
@@ -36,12 +36,25 @@ def settings(config: RenderConfig) -> dict[str, Any]:
 
 
 def load_job(store: RenderStore) -> Job:
-    """The job of a store. Raises StoreError when another version wrote it in another form."""
+    """The job of a store. Raises StoreError when it was damaged, or another version wrote it in another form."""
     try:
-        return Job.from_dict(store.attributes["job"])
-    except (KeyError, TypeError, ValueError):
-        version = store.attributes.get("version")
-        raise StoreError(f"store {store.url}: made by version {version}, which {__version__} cannot read") from None
+        return Job.from_dict(store.attributes.get("job"))
+    except ValueError as error:
+        raise _unreadable(store, error) from None
+
+
+def load_config(store: RenderStore) -> RenderConfig:
+    """The configuration that a store's job was made from, every None replaced. Raises StoreError as `load_job`."""
+    values = store.attributes.get("config")
+    try:
+        return RenderConfig.from_dict(values if isinstance(values, dict) else {}, "config")
+    except ConfigError as error:
+        raise _unreadable(store, error) from None
+
+
+def _unreadable(store: RenderStore, error: Exception) -> StoreError:
+    made = str(store.attributes.get("version"))[:40]
+    return StoreError(f"store {store.url}: cannot be read: {error} (made by version {made}, this is {__version__})")
 
 
 def _digest(path: Path) -> str:
@@ -58,14 +71,21 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
     The same words are the same job; so is a value that the stored job had derived.
     """
     advice = "choose another --store, or start over with --force-new"
-    asked, resolved, now = stored.get("asked", {}), stored.get("config", {}), config.to_dict()
-    for role in sorted({*stored.get("inputs", {}), *found}):
-        if stored.get("inputs", {}).get(role) != found.get(role):
+    asked, resolved, before = (table(stored, key) for key in ("asked", "config", "inputs"))
+    now = config.to_dict()
+    for role in sorted({*before, *found}):
+        if before.get(role) != found.get(role):
             raise StoreError(f"store {url}: holds another job: the {role} differs; {advice}")
     for item in fields(config):
         name, value = item.name, now[item.name]
         if name in _FREE or (item.metadata["group"] in (FILE, RUN) and name not in _COUNTS):
             continue
         if value != asked.get(name) and (value is None or value != resolved.get(name)):
-            before = asked.get(name, resolved.get(name))
-            raise StoreError(f"store {url}: holds another job: {name} was {before}, now {value}; {advice}")
+            was = asked.get(name, resolved.get(name))
+            raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {advice}")
+
+
+def table(stored: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """One of a store's attributes, empty where it is none that tiler writes."""
+    found = stored.get(key)
+    return found if isinstance(found, dict) else {}

@@ -83,7 +83,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             loss = run.write_poster()
         finally:
             seconds = time.monotonic() - began
-            store.update(seconds=store.attributes.get("seconds", 0) + seconds)
+            store.update(seconds=store.seconds + seconds)
     return Result(config.target, url, size.height, size.width, loss, seconds)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.engine.view import latest_state
-from tiler.identity import load_job
+from tiler.identity import load_config, load_job
 
 
 def describe(url: str) -> dict[str, Any]:
     """Plain facts of a job, JSON-ready. Raises StoreError when there is no job at `url`."""
     store = RenderStore.open(url, writable=False)
     stored = store.attributes
-    job, config = load_job(store), stored["config"]
+    job, config = load_job(store), load_config(store).to_dict()
     size, grid = job.levels[-1], job.grid(len(job.levels) - 1)
     return {
         "content": config["content"],
@@ -27,8 +27,8 @@ def describe(url: str) -> dict[str, Any]:
         "device": job.device,
         "tile_pitch": [grid.core_height, grid.core_width],
         "levels": [_describe_level(store, job, level) for level in range(len(job.levels))],
-        "seconds": stored.get("seconds", 0.0),
-        "version": stored.get("version"),
+        "seconds": store.seconds,
+        "version": str(stored.get("version")),
         "config": config,
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import bad_options
 import bad_pictures
 import bad_places
+import bad_stores
 import bad_weights
 import pytest
 
@@ -15,6 +16,7 @@ KINDS = {
     "options": bad_options.CASES,
     "weights": bad_weights.CASES,
     "places": bad_places.CASES,
+    "stores": bad_stores.CASES,
 }
 CASES = {f"{kind}: {name}": case for kind, cases in KINDS.items() for name, case in cases.items()}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from tiler.engine.plain import typed
 from tiler.geometry import Level, Rect, Tile, TileGrid
-from tiler.style.backbone import deepest, statistics_halo, stride_of
+from tiler.style.backbone import LAYERS, deepest, statistics_halo, stride_of
 
 STYLE_TILE = 512
+LONGEST_SIDE = 2**20
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,30 @@ class Job:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Job:
-        """The inverse of to_dict after a trip through JSON. Raises KeyError or TypeError when it does not fit."""
-        plain = {item.name: _tuples(values[item.name]) for item in fields(cls)}
-        return cls(**{**plain, "levels": tuple(Level(**level) for level in values["levels"])})
+    def from_dict(cls, values: Any) -> Job:
+        """The inverse of to_dict after a trip through JSON. Raises ValueError, also for what no render writes."""
+        job: Job = typed(values, cls, "job")
+        for allowed, what in job._rules():
+            if not allowed:
+                raise ValueError(f"job: {what}")
+        return job
+
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        """Whether it holds, and what does not."""
+        # It becomes part of a path in the store.
+        yield bool(re.fullmatch("[0-9a-f]{32}", self.id)), "its id is none"
+        yield 0 < len(self.levels) == len(self.style_sizes), "its levels do not fit its styles"
+        yield all(len(sizes) == len(self.style_shares) > 0 for sizes in self.style_sizes), "its styles do not fit"
+        sides = [side for level in self.levels for side in (level.height, level.width)]
+        sides += [side for sizes in self.style_sizes for size in sizes for side in size]
+        yield all(0 < side <= LONGEST_SIDE for side in sides), f"its pictures are not 1 to {LONGEST_SIDE} pixels a side"
+        yield {*self.style_layers, *self.content_layers, *dict(self.channels)} <= {*LAYERS}, "its layers are unknown"
+        yield bool(self.style_layers) and {*self.layers} <= {*dict(self.channels)}, "its layers do not fit its channels"
+        yield all(0 < count <= 4096 for _, count in self.channels), "its channels are too many"
+        yield 16 <= self.tile <= 2**16 and 0 <= self.feather <= 4096 and 0 <= self.halo <= 4096, "its tiles are no size"
+        yield self.steps_per_round > 0 and 0 < self.threads <= 1024, "its counts are out of range"
+        yield self.precision in ("fp32", "bf16", "fp16", "fp64"), "its precision is unknown"
+        yield self.mode in ("fast", "exact") and self.device in ("cpu", "cuda"), "its mode or device is unknown"
 
     @property
     def state_dtype(self) -> str:
@@ -107,7 +130,3 @@ class Job:
     def measures_every_round(self, level: int) -> bool:
         """Exact mode measures the statistics before each round; otherwise tiles report theirs as they go."""
         return self.mode == "exact" and not self.grid(level).alone
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -23,6 +23,7 @@ writer: a tile's own task, the task that adds up, or the client. Chunks end in a
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -43,7 +44,7 @@ _KEPT = ("image", "alpha")
 _PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
 # What zarr raises for what is missing, damaged or not zarr's at all.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError)
 
 
 def _plain() -> tuple[Any, ...]:
@@ -59,7 +60,8 @@ class RenderStore:
 
     def __init__(self, url: str, root: zarr.Group) -> None:
         self.url, self._root = url, root
-        self._cut = str(self.attributes.get("job", {}).get("id", ""))[:12]
+        job = self.attributes.get("job")
+        self._cut = str(job.get("id", "") if isinstance(job, dict) else "")[:12]
         self._arrays: dict[str, zarr.Array] = {}
 
     @classmethod
@@ -70,26 +72,18 @@ class RenderStore:
         """
         if cls.exists(url) and not overwrite:
             raise StoreError(f"store {url}: exists already; choose an empty or new folder")
-        try:
+        with _clearly(url, "cannot be created"):
             if overwrite:
                 place.forget(url)
             attributes = {"tiler": dict(attributes)}
             root = zarr.create_group(store=_opened(url), overwrite=overwrite, attributes=attributes)
-        except Exception as error:
-            if not _is_damage(error):
-                raise
-            raise StoreError(f"store {url}: cannot be created: {first_line(error)}") from None
         return cls(url, root)
 
     @classmethod
     def open(cls, url: str, writable: bool = True) -> RenderStore:
         """Open a job's store. Raises StoreError when there is none, or something else."""
-        try:
+        with _clearly(url, "no readable job there"):
             root = zarr.open_group(store=_opened(url), mode="r+" if writable else "r", zarr_format=3)
-        except Exception as error:
-            if not _is_damage(error):
-                raise
-            raise StoreError(f"store {url}: no readable job there: {first_line(error)}") from None
         if not isinstance(root.attrs.get("tiler"), dict):
             raise StoreError(f"store {url}: a zarr group, but not one of tiler's")
         return cls(url, root)
@@ -110,6 +104,12 @@ class RenderStore:
     def attributes(self) -> dict[str, Any]:
         return json.loads(json.dumps(self._root.attrs["tiler"]))
 
+    @property
+    def seconds(self) -> float:
+        """What the job has cost so far."""
+        found = self.attributes.get("seconds")
+        return float(found) if isinstance(found, int | float) else 0.0
+
     def update(self, **values: Any) -> None:
         """Merge values into the job's attributes (client only)."""
         self._root.attrs["tiler"] = {**self.attributes, **values}
@@ -123,30 +123,31 @@ class RenderStore:
         self._root.attrs["ome"] = image_attributes(name, arrays[::-1], 3, peak)
 
     def has(self, path: str) -> bool:
-        return path in self._root
+        with _clearly(self.url, f"{path} cannot be read"):
+            return path in self._root
 
     def _array(self, path: str) -> zarr.Array:
         if path not in self._arrays:
-            try:
+            if not self.has(path):
+                raise StoreError(f"store {self.url}: {path} is missing")
+            with _clearly(self.url, f"{path} cannot be read"):
                 array = self._root[path]
-            except KeyError:
-                raise StoreError(f"store {self.url}: {path} is missing") from None
-            assert isinstance(array, zarr.Array)
+            if not isinstance(array, zarr.Array) or array.dtype.kind not in "fiu":
+                raise StoreError(f"store {self.url}: {path} is no array of numbers")
             self._arrays[path] = array
         return self._arrays[path]
 
     def _values(self, path: str, selection: tuple[Any, ...]) -> np.ndarray:
         array = self._array(path)
-        try:
+        with _clearly(self.url, f"{path} cannot be read"):
             return np.asarray(array[selection])
-        except Exception as error:
-            if not _is_damage(error):
-                raise
-            raise StoreError(f"store {self.url}: {path} cannot be read: {first_line(error)}") from None
 
     def _create(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, **kwargs: Any) -> None:
-        if path not in self._root:
+        if not self.has(path):
             self._root.create_array(path, shape=shape, chunks=chunks, dtype=dtype, **kwargs)
+        found = self._array(path)
+        if (found.shape, found.chunks, found.dtype) != (shape, chunks, np.dtype(dtype)):
+            raise StoreError(f"store {self.url}: {path} is {found.dtype} {found.shape}; allowed: {dtype} {shape}")
 
     # Pictures -----------------------------------------------------------------------------------------------------
 
@@ -300,7 +301,11 @@ class RenderStore:
     def level_report(self, level: int) -> dict[str, Any] | None:
         """The summary of a finished level, or None."""
         path = f"levels/{level}"
-        report = self._root[path].attrs.get("report") if path in self._root else None
+        with _clearly(self.url, f"{path} cannot be read"):
+            report = self._root[path].attrs.get("report") if path in self._root else None
+        numbers = [report[key] for key in report if key != "layers"] if isinstance(report, dict) else ()
+        if report is not None and not (numbers and all(isinstance(one, int | float) for one in numbers)):
+            raise StoreError(f"store {self.url}: the report of level {level} is damaged")
         return json.loads(json.dumps(report))
 
     def _drop(self, path: str) -> None:
@@ -333,5 +338,12 @@ def _opened(url: str) -> Any:
     return zarr.storage.ObjectStore(place.connect(url)) if place.is_remote(url) else url
 
 
-def _is_damage(error: Exception) -> bool:
-    return isinstance(error, _DAMAGE) or place.is_remote_error(error)
+@contextlib.contextmanager
+def _clearly(url: str, what: str) -> Iterator[None]:
+    """What zarr and an object store raise, as StoreError in one line."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, _DAMAGE) and not place.is_remote_error(error):
+            raise
+        raise StoreError(f"store {url}: {what}: {first_line(error)}") from None

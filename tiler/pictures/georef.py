@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,6 @@ class Georef:
     doubles: tuple[float, ...] = ()
     text: str = ""
     prj: str | None = None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Georef:
-        """The inverse of dataclasses.asdict after a trip through JSON."""
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
 
     def cropped(self, y0: int, x0: int) -> Georef:
         """Of the part that begins at row y0, column x0."""
