@@ -75,15 +75,13 @@ class Tile:
     on the level; on an axis that wraps, `blend` and `read` may reach beyond it, and go on at the opposite edge."""
 
     index: int
-    row: int
-    col: int
     core: Rect
     blend: Rect
     read: Rect
 
     def shifted(self, down: int, right: int) -> Tile:
         moved = (rect.shifted(down, right) for rect in (self.core, self.blend, self.read))
-        return Tile(self.index, self.row, self.col, *moved)
+        return Tile(self.index, *moved)
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ class TileGrid:
         core = Rect(y0, x0, y0 + self.core_height, x0 + self.core_width).clipped(self.height, self.width)
         blend = self._clipped(core.grown(self.feather))
         read = self._clipped(blend.grown(self.halo).aligned(self.align))
-        return Tile(index, row, col, core, blend, read)
+        return Tile(index, core, blend, read)
 
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
