@@ -16,9 +16,17 @@ from typing import Any
 
 from tiler import sizes
 from tiler.errors import ConfigError
+from tiler.regions import REST, Regions, parse_regions
 
 _JOB_FILE_BYTES = 2**18
-SIZE, FILE, LOOK, WORK, RUN = "Size (one of)", "The file", "Look", "How it is computed", "Where it runs"
+SIZE, FILE, LOOK, PLACES, WORK, RUN = (
+    "Size (one of)",
+    "The file",
+    "Look",
+    "Regions",
+    "How it is computed",
+    "Where it runs",
+)
 SIZES = ("long_edge", "size", "scale", "print")
 
 
@@ -31,9 +39,13 @@ def _option(
     choices: tuple[str, ...] = (),
     metavar: str | None = None,
     spelling: Callable[[object], str] | None = None,
+    repeat: bool = False,
 ) -> Any:
-    """spelling: gives a text its final form, or raises ValueError with what is allowed."""
-    meta = dict(help=help, group=group, low=low, high=high, choices=choices, metavar=metavar, spelling=spelling)
+    """spelling: gives a text its final form, or raises ValueError with what is allowed. repeat: the option may be given
+    several times, one item of the field's tuple each."""
+    meta = dict(
+        help=help, group=group, low=low, high=high, choices=choices, metavar=metavar, spelling=spelling, repeat=repeat
+    )
     return field(default=default, metadata=meta)
 
 
@@ -92,7 +104,10 @@ class RenderConfig:
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
     content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
     tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
-    style_scale: float = _option(1.0, "Size of the style's features relative to the poster.", LOOK, 0.01, 100)
+    style_scale: tuple[float, ...] = _option(
+        (1.0,), "Size of the style's features relative to the poster; one, or one per style.", LOOK, 0.01, 100,
+        metavar="X,...",
+    )  # fmt: skip
     content_gsd: str | None = _option(
         None,
         "Ground that a pixel of the content shows, in metres: styles get their true size. auto: from the georeference.",
@@ -111,6 +126,14 @@ class RenderConfig:
     style_blend_weights: tuple[float, ...] | None = _option(
         None, "Share of each style, e.g. 2,1; default: equal.", LOOK, 0, metavar="W,..."
     )
+    style_layer_weights: tuple[tuple[float, ...], ...] = _option(
+        (),
+        "A style's share at each of the style layers, fine to large, e.g. 1,1,0,0,0; given once per style.",
+        LOOK,
+        0,
+        metavar="W,...",
+        repeat=True,
+    )
     init: str = _option("content", "Start from: content, noise or a picture file.", LOOK, metavar="content|noise|FILE")
     wrap: str = _option(
         "none",
@@ -119,6 +142,27 @@ class RenderConfig:
         choices=("none", "x", "y", "xy"),
     )
     seed: int = _option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
+
+    region: tuple[str, ...] = _option(
+        (), "A region with styles of its own; --mask or --label says where.", PLACES, metavar="NAME=STYLE[,STYLE]",
+        repeat=True,
+    )  # fmt: skip
+    mask: tuple[str, ...] = _option(
+        (), "Where a region is: a picture of the content's shape, white inside.", PLACES, metavar="NAME=FILE",
+        repeat=True,
+    )  # fmt: skip
+    labels: str | None = _option(None, "Picture whose colours say where the regions are.", PLACES, metavar="FILE")
+    label: tuple[str, ...] = _option(
+        (), "What a colour of --labels stands for: styles, or a region's name.", PLACES, metavar="'#RRGGBB=STYLE'",
+        repeat=True,
+    )  # fmt: skip
+    region_edge: float = _option(
+        1.0, "Width over which one region passes into the next, in % of the poster's long edge.", PLACES, 0, 100
+    )
+    style_mask: tuple[str, ...] = _option(
+        (), f"Which part of a region's style picture counts ('{REST}' names the default).", PLACES,
+        metavar="NAME=FILE", repeat=True,
+    )  # fmt: skip
 
     steps: tuple[int, ...] | None = _option(
         None, "Optimiser steps: one number, or one per level, coarsest first.", WORK, 0, 10**6, metavar="N,..."
@@ -167,8 +211,6 @@ class RenderConfig:
         for item in fields(self):
             value = _checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
             object.__setattr__(self, item.name, value)
-        if not self.styles:
-            raise ConfigError("styles: at least one style picture is needed")
         if self.output is None and self.tiles is None:
             raise ConfigError("output and tiles are missing; at least one is needed")
         given = [name for name in SIZES if getattr(self, name) is not None]
@@ -186,16 +228,40 @@ class RenderConfig:
             raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
         if self.content_weight > 0 and not self.content_layers:
             raise ConfigError("content_layers is empty but content_weight is above 0")
+        self._check_styles()
+
+    @property
+    def regions(self) -> Regions:
+        """The regions and their styles. Lists of one value per style follow the order of `regions.sources`."""
+        return parse_regions(self.styles, self.region, self.mask, self.labels, self.label, self.style_mask)
+
+    def _check_styles(self) -> None:
+        regions, layers = self.regions, len(self.style_layers)
+        count = len(regions.sources)
         ground = self.style_gsd
         if (ground or self.content_gsd) and self.style_scale != type(self).style_scale:
             raise ConfigError("style_scale and a ground scale are given; content_gsd and style_gsd decide the scale")
-        if ground is not None and len(ground) not in (1, len(self.styles)):
-            raise ConfigError(f"style_gsd = {list(ground)}; allowed: one, or one per style ({len(self.styles)})")
-        blend = self.style_blend_weights
-        if blend is not None and (len(blend) != len(self.styles) or sum(blend) == 0):
-            raise ConfigError(
-                f"style_blend_weights = {list(blend)}; allowed: one per style ({len(self.styles)}), not all 0"
-            )
+        if ground is not None and len(ground) not in (1, count):
+            raise ConfigError(f"style_gsd = {list(ground)}; allowed: one, or one per style ({count})")
+        if len(self.style_scale) not in (1, count):
+            raise ConfigError(f"style_scale = {list(self.style_scale)}; allowed: one, or one per style ({count})")
+        blend, by_layer = self.style_blend_weights, self.style_layer_weights
+        if blend is not None and len(blend) != count:
+            raise ConfigError(f"style_blend_weights = {list(blend)}; allowed: one per style ({count}), not all 0")
+        if by_layer and (len(by_layer) != count or any(len(one) != layers for one in by_layer)):
+            found = " and ".join(",".join(f"{value:g}" for value in one) for one in by_layer)
+            each = f"of {layers} numbers, one per style layer"
+            raise ConfigError(f"style_layer_weights = {found}; allowed: {count} lists, one per style, {each}")
+        for region, name in enumerate(regions.names):
+            styles = [i for i, source in enumerate(regions.sources) if source.region == region]
+            where = f" of region '{name}'" if regions.guided else ""
+            if blend is not None and not any(blend[i] for i in styles):
+                raise ConfigError(f"style_blend_weights = {list(blend)}; allowed: one per style{where}, not all 0")
+            for layer in range(layers if by_layer else 0):
+                if not any(by_layer[i][layer] * (blend[i] if blend else 1) for i in styles):
+                    raise ConfigError(
+                        f"style_layer_weights are all 0 at {self.style_layers[layer]}{where}; allowed: one above 0"
+                    )
 
     @property
     def target(self) -> str:
@@ -244,11 +310,17 @@ def _checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
             return None
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is tuple:
+        if isinstance(value, Mapping) and meta.get("repeat"):
+            value = [f"{key}={','.join(one) if _texts(one) else one}" for key, one in value.items()]
         items = [value] if isinstance(value, str | int | float | Path) else value
         if not isinstance(items, list | tuple):
             raise ConfigError(f"{name} = {value!r}; allowed: a list")
         return tuple(_checked(name, item, typing.get_args(hint)[0], meta) for item in items)
     return _checked_one(name, value, hint, meta)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
 def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> Any:

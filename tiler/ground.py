@@ -30,7 +30,8 @@ def style_scales(config: RenderConfig, content: Picture, styles: Sequence[Pictur
     """The longer side of every style over the longer side of the poster, at any level: as asked for, or so that both
     show as many metres a pixel. config: after `settle_ground`."""
     if config.style_gsd is None:
-        return [config.style_scale] * len(styles)
+        scales = config.style_scale
+        return list(scales if len(scales) > 1 else scales * len(styles))
     across = _content_gsd(config) * _edge(content)
     return [gsd * _edge(style) / across for gsd, style in zip(config.style_gsd, styles, strict=True)]
 

@@ -16,17 +16,34 @@ from tiler.version import __version__
 
 # Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
 # the order of floating-point sums, and with it the last bits. The size counts in pixels only, however it was said.
-_FREE = ("content", "styles", "output", "weights", "init", *(name for name in SIZES if name != "size"))
+_REGIONS = ("region", "mask", "labels", "label", "style_mask")  # told by the files' roles
+_FREE = ("content", "styles", "output", "weights", "init", *_REGIONS, *(name for name in SIZES if name != "size"))
 _COUNTS = ("threads", "device")
 
 
 def inputs(config: RenderConfig) -> dict[str, str]:
     """What the render reads, by role: a file's sha256, or the word that stands in its place."""
     files = {"content file": config.content, **{f"style file {i}": path for i, path in enumerate(config.styles, 1)}}
-    found = {role: _digest(Path(path)) for role, path in files.items()}
+    found = {role: _digest(Path(path)) for role, path in {**files, **_region_files(config)}.items()}
     found["init"] = config.init if config.init in ("content", "noise") else _digest(Path(config.init))
     found["weights"] = config.weights if config.weights in ("bundled", "torchvision") else _digest(Path(config.weights))
     return found
+
+
+def _region_files(config: RenderConfig) -> dict[str, str]:
+    """Files by roles that tell everything about regions but the files' names: where each region is, and in what
+    styles."""
+    regions, files = config.regions, {}
+    for i, source in enumerate(regions.sources):
+        of = f"of region {regions.names[source.region]}"
+        if i >= len(config.styles):
+            files[f"style file {i + 1} {of}"] = source.picture
+        if source.mask:
+            files[f"mask of style file {i + 1} {of}"] = source.mask
+    files.update({f"mask {i} of region {regions.names[r]}": file for i, (r, file) in enumerate(regions.masks, 1)})
+    for (red, green, blue), region in regions.labels:
+        files[f"labels file, #{red:02x}{green:02x}{blue:02x} being region {regions.names[region]}"] = str(config.labels)
+    return files
 
 
 def settings(config: RenderConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler import export, identity, pictures
+from tiler import export, guiding, identity, pictures
 from tiler.config import RenderConfig
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
@@ -48,11 +48,11 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
     """
     began = time.monotonic()
-    opened = [pictures.open_picture(path) for path in _pictures_of(config)]
-    content, *others = opened
-    styles = others[: len(config.styles)]
+    opened = {path: pictures.open_picture(path) for path in _pictures_of(config)}
+    content, styles = opened[config.content], [opened[source.picture] for source in config.regions.sources]
     config = settle_size(config, content)
     content = fitted(config, content)
+    guiding.check_guides(config, content, opened)
     resolved, job = resolve_config(config, content, styles)
     size = job.levels[-1]
     export.check_files(config, size.height, size.width)
@@ -65,7 +65,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         identity.check_same(url, store.attributes, config, inputs)
         job = identity.load_job(store)
     else:
-        for picture in opened:
+        for picture in opened.values():
             picture.check()
     with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool, _disk_errors(url):
         if store is None:
@@ -94,7 +94,10 @@ def _beside(config: RenderConfig) -> str:
 
 
 def _pictures_of(config: RenderConfig) -> list[str]:
-    return [config.content, *config.styles, *([] if config.init in ("content", "noise") else [config.init])]
+    regions = config.regions
+    styles = [file for source in regions.sources for file in (source.picture, source.mask) if file]
+    masks = [file for _, file in regions.masks] + ([config.labels] if config.labels else [])
+    return [config.content, *styles, *masks, *([] if config.init in ("content", "noise") else [config.init])]
 
 
 @contextlib.contextmanager
@@ -181,6 +184,7 @@ class _Render:
         if level == 0 and job.init == "picture":
             init = pictures.open_picture(self._config.init).cropped_like(content)
             self._ingest("init", init, size.height, size.width)
+        self._ingest_guides(level, content)
         for s, style in enumerate(styles):
             self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s])
 
@@ -189,6 +193,26 @@ class _Render:
     ) -> None:
         bands = picture.bands(height, width, RenderStore.picture_rows, channels)
         self._store.write_picture(path, height, width, bands, 1 if channels == "alpha" else 3)
+
+    def _ingest_guides(self, level: int, content: pictures.Picture) -> None:
+        """Where the level's regions are, and what part of each style counts."""
+        job, size, rows = self._job, self._job.levels[level], RenderStore.picture_rows
+        path = job.guides_path(level)
+        if path:
+            bands = guiding.guide_bands(self._config, content, size.height, size.width, rows)
+            self._store.write_picture(path, size.height, size.width, bands, len(job.regions))
+            self._add_up_guides(path, job.style_layers)
+        for s, source in enumerate(self._config.regions.sources):
+            path = job.style_guides_path(level, s)
+            if path and source.mask:
+                height, width = job.style_sizes[level][s]
+                bands = pictures.mask_bands(pictures.open_picture(source.mask), height, width, rows)
+                self._store.write_picture(path, height, width, bands, 1)
+                self._add_up_guides(path, job.layers)
+
+    def _add_up_guides(self, path: str, layers: tuple[str, ...]) -> None:
+        if self._store.read_areas(path) is None:
+            self._each(tasks.add_up_guides, [(self._address, path, layers)])
 
     def _measure_styles(self, level: int) -> None:
         for s in range(len(self._job.style_sizes[level])):
@@ -235,7 +259,7 @@ class _Render:
     def _all_rounds(self, level: int) -> int:
         job, grid = self._job, self._job.grid(level)
         wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
-        self._store.create_state(level, grid, wanted, job.state_dtype, job.moment_dtype)
+        self._store.create_state(level, grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
         self._seed(level)
         rounds = job.rounds(level)
         for state, (start, steps) in enumerate(rounds):

@@ -63,11 +63,13 @@ def fitted(config: RenderConfig, content: Picture) -> Picture:
 def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]) -> tuple[RenderConfig, Job]:
     """The configuration with every None replaced, and the job that it means on this machine.
 
-    Raises ConfigError when values do not fit each other or the pictures.
+    styles: the pictures of `config.regions.sources`. Raises ConfigError when values do not fit each other or the
+    pictures.
     """
     config = ground.settle_ground(settle_size(config, content), content, styles)
     scales = ground.style_scales(config, content, styles)
     size = poster_size(config, content)
+    regions = config.regions
     check_layers(config.style_layers, "style_layers")
     check_layers(config.content_layers, "content_layers")
     convs = load_weights(config.weights)
@@ -88,6 +90,11 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         levels=tuple(levels),
         style_sizes=tuple(tuple(map(partial(_style_size, level), styles, scales)) for level in levels),
         style_shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
+        style_layer_weights=config.style_layer_weights or ((1.0,) * len(config.style_layers),) * len(styles),
+        style_regions=tuple(source.region for source in regions.sources),
+        style_masked=tuple(source.mask is not None for source in regions.sources),
+        regions=regions.names,
+        guided=regions.guided,
         style_layers=config.style_layers,
         content_layers=config.content_layers,
         style_weight=config.style_weight,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tiler.cli import main
 
 RENDER = ["render", "content.png", "style.png", "-o", "poster.png"]
+SEA = [*RENDER, "--region", "sea=style.png"]
+LABELS = [*RENDER, "--labels", "white.png"]
 
 
 @pytest.fixture
@@ -18,6 +21,8 @@ def prepared(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (inputs / "bad.toml").write_text("content = ")
     (inputs / "unknown.toml").write_text('contents = "content.png"\n')
     (inputs / "wrong.toml").write_text('long_edge = "big"\n')
+    for name, size, value in (("black", (120, 90), 0), ("white", (120, 90), 255), ("square", (90, 90), 255)):
+        Image.new("L", size, value).save(inputs / f"{name}.png")
     (inputs / "folder").mkdir()
     (inputs / "folder" / "file").write_text("mine")
     return inputs
@@ -81,6 +86,25 @@ CASES = {
     "store is a file": ([*RENDER, "--store", "text.png"], ["text.png"]),
     "store is a folder of mine": ([*RENDER, "--store", "folder"], ["folder"]),
     "no cluster": ([*RENDER, "--scheduler", "nonsense://127.0.0.1:1"], ["nonsense"]),
+    "region without a form": ([*RENDER, "--region", "sea"], ["region = 'sea'", "NAME=STYLE"]),
+    "mask of an unknown region": ([*SEA, "--mask", "see=white.png"], ["'see=...'", "did you mean sea"]),
+    "region that is nowhere": (SEA, ["region 'sea' is nowhere", "--mask sea=FILE"]),
+    "region's style missing": ([*RENDER, "--region", "sea=none.png", "--mask", "sea=white.png"], ["none.png"]),
+    "mask missing": ([*SEA, "--mask", "sea=none.png"], ["none.png", "no such file"]),
+    "mask not an image": ([*SEA, "--mask", "sea=text.png"], ["text.png"]),
+    "mask of another shape": ([*SEA, "--mask", "sea=square.png"], ["mask square.png", "90 x 90", "120 x 90"]),
+    "mask that is black": ([*SEA, "--mask", "sea=black.png"], ["region 'sea' covers no pixel"]),
+    "labels alone": ([*RENDER, "--labels", "white.png"], ["--labels FILE --label"]),
+    "label not a colour": ([*LABELS, "--label", "sea=style.png"], ["'sea=...'", "six hexadecimal digits"]),
+    "label that is nowhere": (
+        [*LABELS, "--label", "ffffff=rest", "--label", "#0000ff=style.png"],
+        ["region '#0000ff' covers no pixel"],
+    ),
+    "labels of another shape": ([*RENDER, "--labels", "square.png", "--label", "ffffff=rest"], ["labels square.png"]),
+    "style mask of another shape": (
+        [*RENDER, "--style-mask", "rest=square.png"],
+        ["style_mask square.png", "style.png"],
+    ),
     "info without a store": (["info", "nowhere.zarr"], ["nowhere.zarr"]),
     "info on a picture": (["info", "content.png"], ["content.png"]),
 }

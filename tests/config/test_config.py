@@ -32,6 +32,7 @@ RANGES = {
     "tv_weight": (-1e-9, 0, None, None),
     "style_scale": (0.009, 0.01, 100, 100.1),
     "style_blend_weights": (-1.0, 0.5, None, None),
+    "region_edge": (-0.1, 0, 100, 100.1),
     "seed": (-1, 0, 2**63 - 1, 2**63),
     "steps": (-1, 0, 10**6, 10**6 + 1),
     "levels": (0, 1, 24, 25),
@@ -63,18 +64,20 @@ SPELLED = {
 }
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
          "tiles")  # fmt: skip
+# What these say must fit each other; see test_region_options.py.
+REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog",)
 WHOLE = ("bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile",
          "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "output", "compression", "tiles", "long_edge", "dpi", "style_gsd", "style_blend_weights",
-            "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
+OPTIONAL = (*SPELLED, "output", "compression", "tiles", "labels", "long_edge", "dpi", "style_gsd",
+            "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
             "threads", "scheduler")  # fmt: skip
-LISTS = ("styles", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
+LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
 
 
 def test_every_field_is_in_exactly_one_table():
     names = [item.name for item in fields(RenderConfig)]
-    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED, *FLAGS]) == sorted(names)
+    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED, *FLAGS, *REGIONS]) == sorted(names)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -198,7 +201,7 @@ def test_one_value_stands_for_a_list_and_types_are_settled(name, value, found):
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        (dict(styles=[]), "styles: at least one"),
+        (dict(styles=[]), "STYLE is missing: at least one"),
         (dict(style_weight=0, content_weight=0, tv_weight=0), "all 0"),
         (dict(output=None), "output and tiles are missing"),
         (dict(long_edge=5, print="A0"), "long_edge and print are given; allowed: one of long_edge, size, scale, print"),
@@ -276,7 +279,7 @@ def configs(draw):
         if name == "styles" or (name not in NEEDED and draw(st.booleans())):
             continue
         one = value_of(name)
-        if name in ("style_blend_weights", "style_gsd"):
+        if name in ("style_blend_weights", "style_scale", "style_gsd"):
             one = st.lists(one, min_size=len(values["styles"]), max_size=len(values["styles"]))
         elif name in LISTS:
             one = st.lists(one, min_size=1, max_size=4, unique=name.endswith("_layers"))

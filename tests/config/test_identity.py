@@ -23,6 +23,7 @@ def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG):
 
 
 CHANGES = dict(
+    style_layer_weights=((1, 1, 1, 1, 2), (1, 1, 1, 1, 1)), region_edge=5,
     size="77x7", style_weight=2, content_weight=2, tv_weight=2, style_scale=2, style_blend_weights=(2, 1),
     wrap="x", content_gsd="50", style_gsd=(20,), seed=1,
     steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
@@ -35,8 +36,12 @@ FREE = dict(long_edge=77, scale="2x", print="A0", dpi=300, bits=16, compression=
             init="noise", weights="torchvision", scheduler="tcp://somewhere:1")  # fmt: skip
 
 
+# Part of the job by the files' roles: see test_where_regions_are_and_in_what_styles_is_part_of_the_job.
+ROLES = ("region", "mask", "labels", "label", "style_mask")
+
+
 def test_every_option_is_either_part_of_the_job_or_free():
-    assert sorted([*CHANGES, *FREE]) == sorted(CONFIG.to_dict())
+    assert sorted([*CHANGES, *FREE, *ROLES]) == sorted(CONFIG.to_dict())
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -93,6 +98,31 @@ def test_inputs_are_the_digests_of_all_files_that_are_read(tmp_path):
     config = replace(config, init=str(paths["start"]), weights=str(paths["net"]))
     assert identity.inputs(config)["init"] == hashlib.sha256(b"start").hexdigest()
     assert identity.inputs(config)["weights"] == hashlib.sha256(b"net").hexdigest()
+
+
+def test_where_regions_are_and_in_what_styles_is_part_of_the_job(tmp_path):
+    for name in ("content", "sea", "wood", "map", "part", "coast"):
+        (tmp_path / name).write_bytes(name.encode())
+    file = {name.name: str(name) for name in tmp_path.iterdir()}
+    config = RenderConfig(
+        file["content"], (), "x.png", region=[f"sea={file['sea']}"], mask=[f"sea={file['coast']}"],
+        labels=file["map"], label=["#0000FF=sea", f"#00ff00={file['wood']}"], style_mask=[f"sea={file['part']}"],
+    )  # fmt: skip
+    expected = {
+        "content file": "content",
+        "style file 1 of region sea": "sea",
+        "mask of style file 1 of region sea": "part",
+        "style file 2 of region #00ff00": "wood",
+        "mask 1 of region sea": "coast",
+        "labels file, #0000ff being region sea": "map",
+        "labels file, #00ff00 being region #00ff00": "map",
+    }
+    digests = {role: hashlib.sha256(name.encode()).hexdigest() for role, name in expected.items()}
+    found = identity.inputs(config)
+    assert found == {**digests, "init": "content", "weights": "bundled"}
+    swapped = replace(config, label=["#00ff00=sea", f"#0000ff={file['wood']}"])
+    with pytest.raises(StoreError, match="the labels file, #0000ff being region"):
+        check(swapped, stored=config, asked=config, inputs=found, found=identity.inputs(swapped))
 
 
 def test_missing_inputs_are_named(tmp_path):

@@ -86,12 +86,13 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         defaults = {"weights": small_weights, "precision": "fp64", "threads": 1, "device": "cpu"}
         files = {"content": str(pictures_dir / "content.png"), "styles": (str(pictures_dir / "style.png"),)}
         config = RenderConfig(output=str(tmp_path / f"{count}.png"), **{**files, **defaults, **options})
-        content, style = pictures.open_picture(config.content), pictures.open_picture(config.styles[0])
-        resolved, job = resolve_config(config, content, [style])
+        content = pictures.open_picture(config.content)
+        styles = [pictures.open_picture(source.picture) for source in config.regions.sources]
+        resolved, job = resolve_config(config, content, styles)
         store = RenderStore.create(
             str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": resolved.to_dict()}
         )
-        _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, [style])
+        _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, styles)
         size = job.levels[-1]
         return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width))
 

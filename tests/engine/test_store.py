@@ -275,7 +275,7 @@ def test_tiles_never_share_a_chunk(url, store):
     for tile in GRID:
         write(store, 1, tile.index, patches(9)[tile.index])
         store.write_image(0, tile.core, np.ones((3, tile.core.height, tile.core.width)))
-        store.write_grams(STATE, 1, tile.index, {"relu1_1": np.ones((4, 4))})
+        store.write_grams(STATE, 1, tile.index, {"relu1_1": np.ones((1, 4, 4))})
         store.write_losses(0, 1, tile.index, 1, 1)
         store.mark(STATE, PATCHED, 1, tile.index)
         found = [path for path in (Path(url) / "levels/0").rglob("*") if path.is_file() and path.name != "zarr.json"]
@@ -286,7 +286,7 @@ def test_tiles_never_share_a_chunk(url, store):
 
 
 def test_grams_and_totals_round_trip(url, store):
-    grams = {layer: RNG.random((2, len(GRID), c, c), np.float32) for layer, c in (("relu1_1", 4), ("relu4_1", 6))}
+    grams = {layer: RNG.random((2, len(GRID), 1, c, c), np.float32) for layer, c in (("relu1_1", 4), ("relu4_1", 6))}
     for slot in (0, 1):
         for index in range(len(GRID)):
             store.write_grams(STATE, slot, index, {layer: gram[slot, index] for layer, gram in grams.items()})
@@ -375,8 +375,8 @@ def write_everything(store):
     store.write_picture("content", 50, 70, [RNG.random((3, 50, 70))])
     write(store, 0, 0, patches(9)[0])
     store.write_image(0, GRID.tile(0).core, RNG.random((3, 32, 32)))
-    store.write_grams(STATE, 0, 0, {"relu1_1": RNG.random((4, 4))})
-    store.write_total(STATE, 0, "relu1_1", RNG.random((4, 4)))
+    store.write_grams(STATE, 0, 0, {"relu1_1": RNG.random((1, 4, 4))})
+    store.write_total(STATE, 0, "relu1_1", RNG.random((1, 4, 4)))
     store.write_losses(0, 0, 0, 1.0, 2.0)
     store.mark(STATE, PATCHED, 0, 0)
 

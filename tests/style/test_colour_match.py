@@ -50,7 +50,7 @@ def test_match_gives_the_targets_mean_and_covariance(dtype):
     source, target = picture(MIX_A, (0.5, 0.4, 0.6)), picture(MIX_B, (0.45, 0.55, 0.5))
     source = source.astype(dtype)
     matrix = colour_match(ColourMoments.of([source]), ColourMoments.of([target]))
-    matched = recolour(source, matrix)
+    matched = recolour(source, [matrix])
     assert matched.dtype == dtype
     assert 0 < matched.min() < matched.max() < 1
     (mean, covariance), (wanted_mean, wanted_covariance) = statistics(matched.astype(np.float64)), statistics(target)
@@ -81,13 +81,13 @@ COLOUR = picture(MIX_B, (0.45, 0.55, 0.5))
 
 
 def test_a_flat_picture_becomes_the_targets_mean():
-    matched = recolour(FLAT, colour_match(ColourMoments.of([FLAT]), ColourMoments.of([COLOUR])))
+    matched = recolour(FLAT, [colour_match(ColourMoments.of([FLAT]), ColourMoments.of([COLOUR]))])
     np.testing.assert_allclose(matched, np.broadcast_to(statistics(COLOUR)[0][:, None, None], FLAT.shape), atol=1e-6)
 
 
 def test_a_flat_picture_with_a_little_noise_is_not_blown_up():
     noisy = FLAT + RNG.normal(0, 1e-3, FLAT.shape)
-    matched = recolour(noisy, colour_match(ColourMoments.of([noisy]), ColourMoments.of([COLOUR])))
+    matched = recolour(noisy, [colour_match(ColourMoments.of([noisy]), ColourMoments.of([COLOUR]))])
     # The floor counts as a spread of 0.01, so that noise of 0.001 takes on a tenth of the target's spread, not all.
     assert matched.std(axis=(1, 2)).max() < 0.11 * np.linalg.eigvalsh(statistics(COLOUR)[1]).max() ** 0.5
 
@@ -95,7 +95,7 @@ def test_a_flat_picture_with_a_little_noise_is_not_blown_up():
 @pytest.mark.parametrize("source", [FLAT, GREY, COLOUR], ids=["flat", "grey", "colour"])
 @pytest.mark.parametrize("target", [FLAT, GREY], ids=["flat", "grey"])
 def test_grey_and_flat_targets_are_taken_over(source, target):
-    matched = recolour(source, colour_match(ColourMoments.of([source]), ColourMoments.of([target])))
+    matched = recolour(source, [colour_match(ColourMoments.of([source]), ColourMoments.of([target]))])
     assert np.isfinite(matched).all()
     np.testing.assert_allclose(statistics(matched)[0], statistics(target)[0], atol=0.02)
     # What is left of the source's colours has the floor's size: a hundredth of the range.
@@ -104,7 +104,7 @@ def test_grey_and_flat_targets_are_taken_over(source, target):
 
 
 def test_a_grey_source_does_not_turn_to_noise():
-    matched = recolour(GREY, colour_match(ColourMoments.of([GREY]), ColourMoments.of([COLOUR])))
+    matched = recolour(GREY, [colour_match(ColourMoments.of([GREY]), ColourMoments.of([COLOUR]))])
     order = np.argsort(GREY[0].ravel())
     along = matched.sum(axis=0).ravel()[order]
     assert (np.diff(along) >= -1e-9).all()
@@ -112,5 +112,5 @@ def test_a_grey_source_does_not_turn_to_noise():
 
 def test_results_stay_in_range():
     matrix = np.column_stack([5 * np.eye(3), [-2, -2, -2]])
-    matched = recolour(COLOUR, matrix)
+    matched = recolour(COLOUR, [matrix])
     assert (matched.min(), matched.max()) == (0, 1)

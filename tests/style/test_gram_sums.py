@@ -4,7 +4,8 @@ from small_vgg import composed, random_pixels, relative_error, small_convs
 
 from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone, statistics_halo
-from tiler.style.grams import GramSums, StyleTarget, level_cells, measure, measure_pixels
+from tiler.style.grams import GramSums, StyleTarget, measure, measure_pixels
+from tiler.style.guides import level_cells
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SIZES = [(64, 48), (50, 33), (17, 100), (7, 5), (1, 40)]
@@ -37,26 +38,29 @@ def test_sums_of_disjoint_tiles_add_to_the_whole(backbone, size, tile):
     assert len(parts) > 1 or max(size) <= tile
     features = composed(small_convs(), pixels)
     for layer in LAYERS:
-        total = sum(part.sums[layer] for part in parts)
+        [total] = sum(part.sums[layer] for part in parts)
         assert relative_error(total, gram_sums(features[layer])) < 1e-12
-        assert sum(part.cells[layer] for part in parts) == level_cells(layer, *size) == features[layer][0].numel()
+        assert (
+            sum(part.weights[layer].item() for part in parts) == level_cells(layer, *size) == features[layer][0].numel()
+        )
 
 
 def test_a_box_counts_its_own_cells_only(backbone):
     pixels, box = random_pixels(64, 48), Rect(16, 32, 48, 48)
     sums = measure(backbone.forward(pixels), ("relu3_1",), box)
     inner = composed(small_convs(), pixels)["relu3_1"][:, 4:12, 8:12]
-    assert sums.cells == {"relu3_1": 32}
-    assert relative_error(sums.sums["relu3_1"], gram_sums(inner)) < 1e-12
-    assert relative_error(sums.normalised()["relu3_1"], gram_sums(inner) / 32) < 1e-12
+    assert sums.weights["relu3_1"].tolist() == [32]
+    assert relative_error(sums.sums["relu3_1"][0], gram_sums(inner)) < 1e-12
+    assert relative_error(sums.normalised()["relu3_1"][0], gram_sums(inner) / 32) < 1e-12
 
 
 @pytest.mark.parametrize(
-    ("sums", "cells"), [({"relu1_1": 1}, {"relu1_1": 0}), ({"relu1_1": 1}, {}), ({}, {"relu1_1": 4})]
+    ("regions", "weights"), [({"relu1_1": 2}, {"relu1_1": 1}), ({"relu1_1": 1}, {}), ({}, {"relu1_1": 1})]
 )
-def test_sums_without_cells_are_refused(sums, cells):
-    with pytest.raises(ValueError, match="at least one cell"):
-        GramSums(sums, cells)
+def test_sums_without_a_weight_for_each_region_are_refused(regions, weights):
+    sums = {layer: torch.zeros(count, 4, 4) for layer, count in regions.items()}
+    with pytest.raises(ValueError, match="each Gram sum needs one"):
+        GramSums(sums, {layer: torch.ones(count) for layer, count in weights.items()})
 
 
 def random_grams(seed):

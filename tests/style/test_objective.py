@@ -1,5 +1,7 @@
 """The hand-written gradient against autograd of the formula as the documentation writes it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_vgg import composed, random_pixels, relative_error, small_convs
@@ -7,6 +9,7 @@ from small_vgg import composed, random_pixels, relative_error, small_convs
 from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure
+from tiler.style.guides import Areas
 from tiler.style.losses import Objective
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -49,10 +52,10 @@ class Case:
         self.pixels, self.content = random_pixels(*size, seed=1), random_pixels(*size, seed=2)
         used = dict.fromkeys((*layers[0], *layers[1]))
         style = composed(CONVS, random_pixels(24, 40, seed=3) ** 2)
-        self.target = StyleTarget.blended([{layer: gram(style[layer]) for layer in used}], [1.0])
+        self.target = StyleTarget.blended([{layer: gram(style[layer])[None] for layer in used}], [1.0])
         self.layers, self.weights = layers, weights
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(self.target, *layers, *weights, *size)
+        self.objective = Objective(self.target, *layers, *weights, *size, Areas.everywhere(used, *size))
         self.whole = Rect(0, 0, *size)
 
     def terms(self, pixels):
@@ -114,8 +117,8 @@ def test_balance_of_terms_does_not_depend_on_the_size():
 
 def test_a_dead_style_layer_gives_no_nan():
     case = Case((16, 16), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.1))
-    zeros = {"relu1_1": torch.zeros(5, 5, dtype=torch.float64)}
-    case.objective = Objective(StyleTarget.blended([zeros], [1]), *case.layers, *case.weights, 16, 16)
+    zeros = {"relu1_1": torch.zeros(1, 5, 5, dtype=torch.float64)}
+    case.objective = replace(case.objective, target=StyleTarget.blended([zeros], [1]))
     gradient, errors, *_ = case.computed(case.whole)
     assert gradient.isfinite().all()
     assert errors["relu1_1"] > 0

@@ -39,18 +39,23 @@ def _element(hint: Any) -> type:
     return next(kind for kind in (int, float, str) if kind.__name__ in str(hint))
 
 
-def _parser(item: Field[Any], hint: Any) -> Callable[[Any, Any, str | None], Any]:
+def _parser(item: Field[Any], hint: Any) -> Callable[[Any, Any, Any], Any]:
     kind = _element(hint)
+    # Of an option that may be repeated, each occurrence is one item of the tuple, and may itself be one.
+    listed = str(hint).count("tuple") > bool(item.metadata["repeat"])
 
-    def parse(context: Any, parameter: Any, text: str | None) -> Any:
-        if text is None:
-            return None
-        words = text.split(",") if "tuple" in str(hint) else [text]
+    def parse_one(text: str) -> Any:
+        words = text.split(",") if listed else [text]
         try:
             values = [kind(word.strip()) for word in words]
         except ValueError:
             raise ConfigError(f"{item.name} = {text}; allowed: {_NUMBERS[kind]}") from None
-        return values if "tuple" in str(hint) else values[0]
+        return values if listed else values[0]
+
+    def parse(context: Any, parameter: Any, given: Any) -> Any:
+        if item.metadata["repeat"]:
+            return [parse_one(text) for text in given]
+        return None if given is None else parse_one(given)
 
     return parse
 
@@ -62,7 +67,8 @@ def _option(item: Field[Any], hint: Any) -> Callable[..., Any]:
     name = "--" + item.name.replace("_", "-")
     if isinstance(default, bool):
         return click.option(name, item.name, is_flag=True, default=None, **about)
-    about["help"] += f" [{default}]" if default is not None else ""
+    about["help"] += f" [{default}]" if default not in (None, "") else ""
+    about["multiple"] = meta["repeat"]
     metavar = meta["metavar"] or "|".join(meta["choices"]) or {int: "N", float: "X"}.get(_element(hint))
     return click.option(name, item.name, metavar=metavar, callback=_parser(item, hint), **about)
 
@@ -81,10 +87,11 @@ def build_config(given: dict[str, Any], job_file: str | None) -> RenderConfig:
     values = read_job_file(job_file) if job_file is not None else {}
     if any(given.get(name) is not None for name in SIZES):
         values = {key: value for key, value in values.items() if key not in SIZES}
-    values.update({key: value for key, value in given.items() if value not in (None, ())})
+    values.update({key: value for key, value in given.items() if value not in (None, (), [])})
     if "tiles" in values:
         values.setdefault("output", None)
-    for key, word in (("content", "CONTENT"), ("styles", "STYLE"), ("output", "-o POSTER (or --tiles DIR)")):
+    for key, word in (("content", "CONTENT"), ("output", "-o POSTER (or --tiles DIR)")):
         if key not in values:
             raise ConfigError(f"{word} is missing: tiler render CONTENT STYLE -o POSTER")
+    values.setdefault("styles", ())  # where labels cover everything, no default is needed
     return RenderConfig.from_dict(values, job_file or "command line")

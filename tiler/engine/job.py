@@ -18,6 +18,9 @@ LONGEST_SIDE = 2**20
 @dataclass(frozen=True)
 class Job:
     """levels: coarsest first. style_sizes[level][style]: (height, width) of the style picture at that level.
+    regions: their names; guided: whether guides say where they are, or the only one is everywhere.
+    style_regions, style_masked: of each style, the region it belongs to and whether a mask says what part of it counts.
+    style_layer_weights[style]: a factor to its share at each style layer.
     precision: fp32, bf16, fp16 or fp64, the backbone's number type. init: content, noise or picture.
     wrap: the axes along which levels continue at the opposite edge: none, x, y or xy.
     channels: (layer, number of features) of every layer in use."""
@@ -26,6 +29,11 @@ class Job:
     levels: tuple[Level, ...]
     style_sizes: tuple[tuple[tuple[int, int], ...], ...]
     style_shares: tuple[float, ...]
+    style_layer_weights: tuple[tuple[float, ...], ...]
+    style_regions: tuple[int, ...]
+    style_masked: tuple[bool, ...]
+    regions: tuple[str, ...]
+    guided: bool
     style_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
     style_weight: float
@@ -112,6 +120,17 @@ class Job:
         """What measuring a tile has to read: no more than its statistics depend on."""
         exact = tile.core.grown(statistics_halo(self.style_layers)).aligned(self.align)
         return exact.intersection(tile.read) or tile.core
+
+    def guides_path(self, level: int) -> str | None:
+        """Where the store keeps a level's guides; None: its one region is everywhere."""
+        return f"levels/{level}/guides" if self.guided else None
+
+    def style_guides_path(self, level: int, style: int) -> str | None:
+        """Where the store keeps what part of a style counts; None: all of it."""
+        return f"styles/{level}/{style}/guides" if self.style_masked[style] else None
+
+    def styles_of(self, region: int) -> list[int]:
+        return [style for style, owner in enumerate(self.style_regions) if owner == region]
 
     def uses_lbfgs(self, level: int) -> bool:
         return self.optimizer == "lbfgs" and self.grid(level).alone

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from tiler.geometry import Rect
-from tiler.style.backbone import Backbone, deepest
+from tiler.style.backbone import Backbone, deepest, stride_of
 from tiler.style.grams import GramSums, measure
+from tiler.style.guides import EVERYWHERE, Guides
 from tiler.style.losses import Objective
 
 BETAS = (0.9, 0.99)
@@ -60,13 +61,17 @@ class TileProblem:
     """One tile's view of the level's objective while the other tiles stand still.
 
     pixels: [3, h, w], the read area; changed in place over `blend` only. core, blend: in the read area's pixels.
-    total: the level's normalised Grams at the start of the round; reported: this tile's own, as they entered `total`.
+    total: the level's normalised Grams at the start of the round; reported: this tile's own Gram sums, as they entered
+    `total`. Both [R, C, C], of the regions in `guides`, which cover the read area.
     """
 
     # Of the tile's own change per pixel, what is expected of the whole level: as if every tile moved as this one does.
     # With only the tile's share (its pixels over the level's), every tile corrects the whole error alone, and together
     # they overshoot by the number of tiles.
     feedback = 1.0
+    # Feature cells of a region in the core below which its own change counts by its sum: what a sliver of a region goes
+    # through says nothing about the rest, and must not be divided by next to nothing.
+    sliver = 1.0
 
     def __init__(
         self,
@@ -78,11 +83,20 @@ class TileProblem:
         blend: Rect,
         total: dict[str, torch.Tensor],
         reported: dict[str, torch.Tensor],
+        guides: Guides = EVERYWHERE,
     ) -> None:
-        self._backbone, self._objective = backbone, objective
-        self._content, self._core, self._blend = content, core, blend
-        self._total, self._reported = total, reported
+        self._backbone, self._objective = backbone, objective.within(guides.regions)
+        self._content, self._core, self._blend, self._guides = content, core, blend, guides
+        self._total = total
+        self._weights = {layer: self._own_weight(layer).to(total[layer])[:, None, None] for layer in total}
+        self._reported = {layer: sums / self._weights[layer] for layer, sums in reported.items()}
         self.pixels = pixels
+
+    def _own_weight(self, layer: str) -> torch.Tensor:
+        """[R] of each region: the core's part of it, or a sliver's worth where it is less than that (and the level has
+        more)."""
+        own = self._guides.weights(layer, self._core.strided(stride_of(layer)))
+        return torch.maximum(own, own.new_tensor(self._objective.areas.weights[layer]).clamp(max=self.sliver))
 
     @property
     def state_pixels(self) -> torch.Tensor:
@@ -98,13 +112,15 @@ class TileProblem:
         """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels."""
         objective = self._objective
         activations = self._backbone.forward(self.pixels)
-        sums = measure(activations, objective.style_layers, self._core)
+        sums = measure(activations, objective.style_layers, self._core, self._guides)
         expected = {
-            layer: self._total[layer] + self.feedback * (own - self._reported[layer])
-            for layer, own in sums.normalised().items()
+            layer: self._total[layer] + self.feedback * (own / self._weights[layer] - self._reported[layer])
+            for layer, own in sums.sums.items()
         }
         errors, slopes = objective.style_terms(expected)
-        gradient, content_loss = objective.features_gradient(activations, slopes, self._content, self._core)
+        gradient, content_loss = objective.features_gradient(
+            activations, slopes, self._content, self._core, self._guides
+        )
         tv_gradient, tv_loss = objective.smoothness(self.pixels, self._core)
         gradient = tv_gradient.add_(gradient.to(tv_gradient.dtype))[(slice(None), *self._blend.slices)]
         return gradient, sums, TileLosses(errors, content_loss, tv_loss)

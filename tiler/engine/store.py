@@ -3,16 +3,18 @@
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
     /levels/K/content        the content at this level's size, uint16
     /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
+    /levels/K/guides         [R, h, w] where its regions are, uint16; its attribute `areas` says how much each has
     /levels/K/image          the finished level (c, y, x), uint16, one chunk per core
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
                              update is often smaller than a step of 16 bits
         moments              [2 slots, tiles, 6, h, w]: Adam's first and second, bfloat16 in fast mode: an eighth of a
                              per cent matters to nothing there, and their range is as wide as the gradients'
-        grams/LAYER          [2, tiles, C, C] Gram sums of the cores; totals/LAYER [2, C, C] normalised over the level
+        grams/LAYER          [2, tiles, R, C, C] Gram sums of the cores, by region; a region that a tile does not hold
+                             has no chunk. totals/LAYER [2, R, C, C] normalised over the level
         losses               [2, tiles, 2]: content and tv of the cores
         marks                [2 phases, 2, tiles]: which state a slot holds, written after the data
-    /styles/K/S/...          picture, grams and totals of style S at level K's scale
+    /styles/K/S/...          picture, guides (its mask), grams and totals of style S at level K's scale
     /init                    the picture that --init names
 
 Jobs in fp64 keep everything but content and style pictures in float64.
@@ -171,12 +173,20 @@ class RenderStore:
         return _from_16_bits(self._values(path, (slice(None), *rect.slices)))
 
     def picture_bands(self, path: str) -> Iterator[np.ndarray]:
-        """The whole picture, top to bottom: [3, rows, width] float32."""
+        """The whole picture, top to bottom: [channels, rows, width] float32."""
         _, height, width = self._array(path).shape
         for y in range(0, height, _PICTURE_CHUNK):
             yield self.read_picture(path, Rect(y, 0, min(y + _PICTURE_CHUNK, height), width))
 
     picture_rows = _PICTURE_CHUNK
+
+    def write_areas(self, path: str, areas: Mapping[str, Any]) -> None:
+        """Record how much of a picture each of its guides has; JSON values."""
+        self._array(path).attrs["areas"] = dict(areas)
+
+    def read_areas(self, path: str) -> dict[str, Any] | None:
+        """As written, or None."""
+        return json.loads(json.dumps(self._root[path].attrs.get("areas")))
 
     # State of a level ---------------------------------------------------------------------------------------------
 
@@ -186,11 +196,17 @@ class RenderStore:
         return f"levels/{level}/state-{self._cut}"
 
     def create_state(
-        self, level: int, grid: TileGrid, channels: Mapping[str, int], dtype: str, moment_dtype: str
+        self,
+        level: int,
+        grid: TileGrid,
+        channels: Mapping[str, int],
+        dtype: str,
+        moment_dtype: str,
+        regions: int = 1,
     ) -> None:
         """Room for two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name."""
         path, (height, width), tiles = self.state_path(level), grid.patch_shape, len(grid)
-        self.create_statistics(path, tiles, channels, dtype)
+        self.create_statistics(path, tiles, channels, dtype, regions)
         chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
         for name, kinds, kept in (("pixels", 3, dtype), ("moments", 6, moment_dtype)):
             self._create(
@@ -215,11 +231,14 @@ class RenderStore:
             dimension_names=AXES,
         )
 
-    def create_statistics(self, path: str, tiles: int, channels: Mapping[str, int], dtype: str) -> None:
+    def create_statistics(
+        self, path: str, tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1
+    ) -> None:
         """Room for Gram sums of `tiles` tiles under `path`, two slots; channels: per layer."""
         for layer, c in channels.items():
-            self._create(f"{path}/grams/{layer}", (2, tiles, c, c), (1, 1, c, c), dtype, compressors=_plain())
-            self._create(f"{path}/totals/{layer}", (2, c, c), (1, c, c), dtype, compressors=_plain())
+            grams, one = (2, tiles, regions, c, c), (1, 1, 1, c, c)
+            self._create(f"{path}/grams/{layer}", grams, one, dtype, compressors=_plain(), fill_value=0)
+            self._create(f"{path}/totals/{layer}", (2, regions, c, c), (1, regions, c, c), dtype, compressors=_plain())
         self._create(f"{path}/marks", (2, 2, tiles), (1, 1, 1), "int32", compressors=_plain(), fill_value=-1)
 
     def write_patch(
@@ -250,12 +269,17 @@ class RenderStore:
 
     # Statistics and marks -----------------------------------------------------------------------------------------
 
-    def write_grams(self, path: str, slot: int, tile: int, sums: Mapping[str, np.ndarray]) -> None:
-        for layer, value in sums.items():
-            self._array(f"{path}/grams/{layer}")[slot, tile] = value
+    def write_grams(
+        self, path: str, slot: int, tile: int, sums: Mapping[str, np.ndarray], regions: Sequence[int] = (0,)
+    ) -> None:
+        """sums[layer]: [len(regions), C, C]."""
+        for layer, values in sums.items():
+            for region, value in zip(regions, values, strict=True):
+                self._array(f"{path}/grams/{layer}")[slot, tile, region] = value
 
-    def read_grams(self, path: str, slot: int, tile: int, layer: str) -> np.ndarray:
-        return self._values(f"{path}/grams/{layer}", (slot, tile))
+    def read_grams(self, path: str, slot: int, tile: int, layer: str, regions: Sequence[int] = (0,)) -> np.ndarray:
+        """[len(regions), C, C]; 0 for a region that was not written."""
+        return np.stack([self._values(f"{path}/grams/{layer}", (slot, tile, region)) for region in regions])
 
     def write_total(self, path: str, slot: int, layer: str, total: np.ndarray) -> None:
         self._array(f"{path}/totals/{layer}")[slot] = total

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from tiler.engine.workplace import Address, Workplace, workplace
 from tiler.errors import TileTooLargeError
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.style.colour import recolour
-from tiler.style.grams import GramSums, level_cells, measure_pixels
+from tiler.style.grams import GramSums, measure_pixels
+from tiler.style.guides import Areas
 
 
 def seed(address: Address, level: int, index: int) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
         return store.read_picture("init", part)
     # The content in the style's colours: regions keep the order of their colours, sea bluest and desert palest,
     # and the optimiser need not guess which is which.
-    return recolour(store.read_picture("levels/0/content", part), here.colours)
+    regions, guides = here.level_guides(0, part)
+    return recolour(store.read_picture("levels/0/content", part), [here.colours[r] for r in regions], guides)
 
 
 def measure_style(address: Address, level: int, style: int, index: int) -> dict[str, Any]:
@@ -62,29 +64,37 @@ def measure_style(address: Address, level: int, style: int, index: int) -> dict[
     here = workplace(address)
     tile, path = here.job.style_grid(level, style).tile(index), f"styles/{level}/{style}"
     pixels = here.store.read_picture(f"{path}/picture", tile.read)
-    _measure(here, path, 0, index, pixels, here.job.layers, tile.core.relative_to(tile.read))
+    guides = here.style_guides(level, style, tile.read)
+    _measure(here, path, 0, index, pixels, guides, here.job.layers, tile.core.relative_to(tile.read))
     return {"tile": index}
 
 
 def measure_tile(address: Address, level: int, state: int, index: int) -> dict[str, Any]:
     """Gram sums of one tile of a level's state."""
     here = workplace(address)
-    tile = here.job.grid(level).tile(index)
+    tile, path = here.job.grid(level).tile(index), here.store.state_path(level)
     box = here.job.measure_box(tile)
-    pixels = here.state(level, state, box, "pixels")
-    _measure(
-        here, here.store.state_path(level), state, index, pixels, here.job.style_layers, tile.core.relative_to(box)
-    )
+    pixels, guides = here.state(level, state, box, "pixels"), here.level_guides(level, box)
+    _measure(here, path, state, index, pixels, guides, here.job.style_layers, tile.core.relative_to(box))
     return {"tile": index}
 
 
 def _measure(
-    here: Workplace, path: str, state: int, index: int, pixels: np.ndarray, layers: tuple[str, ...], core: Rect
+    here: Workplace,
+    path: str,
+    state: int,
+    index: int,
+    pixels: np.ndarray,
+    guides: tuple[tuple[int, ...], np.ndarray | None],
+    layers: tuple[str, ...],
+    core: Rect,
 ) -> None:
     def sums() -> GramSums:
-        return measure_pixels(here.backbone, here.tensor(pixels), layers, core)
+        return measure_pixels(here.backbone, here.tensor(pixels), layers, core, here.guides(*guides, layers))
 
-    here.store.write_grams(path, state % 2, index, _arrays(here.compute(sums)))
+    regions = guides[0]
+    if regions:  # a tile of a style may hold nothing of what counts
+        here.store.write_grams(path, state % 2, index, _arrays(here.compute(sums)), regions)
     here.store.mark(path, MEASURED, state, index)
 
 
@@ -92,26 +102,43 @@ def _arrays(sums: GramSums) -> dict[str, np.ndarray]:
     return {layer: value.cpu().numpy() for layer, value in sums.sums.items()}
 
 
+def add_up_guides(address: Address, path: str, layers: tuple[str, ...]) -> dict[str, Any]:
+    """How much of the whole picture each of the guides at `path` has."""
+    here = workplace(address)
+    bands = (here.tensor(band) for band in here.store.picture_bands(path))
+    here.store.write_areas(path, asdict(here.compute(Areas.summed, bands, layers)))
+    return {}
+
+
 def add_up_style(address: Address, level: int, style: int) -> dict[str, Any]:
     """The normalised Grams of a style at a level's scale."""
     job = workplace(address).job
-    _add_up(address, f"styles/{level}/{style}", 0, job.style_grid(level, style), job.layers)
+    guides = job.style_guides_path(level, style)
+    _add_up(address, f"styles/{level}/{style}", 0, job.style_grid(level, style), guides, job.layers)
     return {}
 
 
 def add_up_level(address: Address, level: int, state: int) -> dict[str, Any]:
-    """The normalised Grams of a whole level at `state`."""
+    """The normalised Grams of a whole level at `state`, of each region."""
     here = workplace(address)
-    _add_up(address, here.store.state_path(level), state % 2, here.job.grid(level), here.job.style_layers)
+    job, path = here.job, here.store.state_path(level)
+    _add_up(address, path, state % 2, job.grid(level), job.guides_path(level), job.style_layers)
     return {}
 
 
-def _add_up(address: Address, path: str, slot: int, grid: TileGrid, layers: tuple[str, ...]) -> None:
-    """All tiles' sums over all cells, added in tile order in float64: the same bytes whoever measured what."""
-    store = workplace(address).store
+def _add_up(
+    address: Address, path: str, slot: int, grid: TileGrid, guides: str | None, layers: tuple[str, ...]
+) -> None:
+    """All tiles' sums over all weights, added in tile order in float64: the same bytes whoever measured what."""
+    here = workplace(address)
+    areas = here.areas(guides, layers, grid.height, grid.width)
     for layer in layers:
-        total = sum(store.read_grams(path, slot, index, layer).astype(np.float64) for index in range(len(grid)))
-        store.write_total(path, slot, layer, np.asarray(total) / level_cells(layer, grid.height, grid.width))
+        # A region that a coarse level is too small for has sums of 0 and a weight of 0.
+        weights = np.array([weight or 1.0 for weight in areas.weights[layer]])[:, None, None]
+        regions = range(len(weights))
+        parts = (here.store.read_grams(path, slot, index, layer, regions) for index in range(len(grid)))
+        total = sum(part.astype(np.float64) for part in parts)
+        here.store.write_total(path, slot, layer, np.asarray(total) / weights)
 
 
 @dataclass(frozen=True)
@@ -121,6 +148,7 @@ class _Relaxed:
     pixels: np.ndarray
     moments: np.ndarray
     grams: dict[str, np.ndarray]
+    regions: tuple[int, ...]
     losses: optimize.TileLosses
 
 
@@ -138,7 +166,7 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
         after = here.compute(_relax, here, level, tile, given, start, steps, on_step)
     store.write_patch(level, (state + 1) % 2, tile, after.pixels, after.moments)
     if not here.job.measures_every_round(level):
-        store.write_grams(store.state_path(level), (state + 1) % 2, index, after.grams)
+        store.write_grams(store.state_path(level), (state + 1) % 2, index, after.grams, after.regions)
     store.write_losses(level, state + 1, index, after.losses.content, after.losses.tv)
     store.mark(store.state_path(level), PATCHED, state + 1, index)
     return {"tile": index, "steps": steps, "seconds": time.perf_counter() - began, **_losses(after.losses)}
@@ -160,28 +188,30 @@ def _tile_must_fit(tile: Tile) -> Iterator[None]:
 @dataclass(frozen=True)
 class _Given:
     """What one round of a tile starts from. pixels and content: [3, h, w] over its read area; moments: [6, h, w] over
-    its blend area; total, reported: the level's Grams and this tile's part in them, normalised."""
+    its blend area; regions: those in its read area, guides: where, [R, h, w]; total, reported: the level's Grams of
+    these regions, and this tile's Gram sums in them."""
 
     pixels: np.ndarray
     moments: np.ndarray
     content: np.ndarray | None
+    regions: tuple[int, ...]
+    guides: np.ndarray | None
     total: dict[str, np.ndarray]
     reported: dict[str, np.ndarray]
 
 
 def _read_tile(here: Workplace, level: int, state: int, tile: Tile) -> _Given:
     store, path, slot = here.store, here.store.state_path(level), state % 2
-    total, reported = {}, {}
-    for layer in here.job.style_layers:
-        total[layer] = store.read_total(path, slot, layer)
-        cells = level_cells(layer, tile.core.height, tile.core.width)
-        reported[layer] = store.read_grams(path, slot, tile.index, layer) / cells
+    regions, guides = here.level_guides(level, tile.read)
+    layers = here.job.style_layers
     return _Given(
         here.state(level, state, tile.read, "pixels"),
         here.state(level, state, tile.blend, "moments"),
         here.read_content(level, tile),
-        total,
-        reported,
+        regions,
+        guides,
+        {layer: store.read_total(path, slot, layer)[list(regions)] for layer in layers},
+        {layer: store.read_grams(path, slot, tile.index, layer, regions) for layer in layers},
     )
 
 
@@ -203,6 +233,7 @@ def _relax(
         tile.blend.relative_to(tile.read),
         {layer: here.tensor(value) for layer, value in given.total.items()},
         {layer: here.tensor(value) for layer, value in given.reported.items()},
+        here.guides(given.regions, given.guides, here.job.style_layers),
     )
     if here.job.uses_lbfgs(level):
         after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)
@@ -211,7 +242,7 @@ def _relax(
         rates = [optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
         after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
     moments = torch.cat([after.first, after.second])
-    return _Relaxed(after.pixels.cpu().numpy(), moments.cpu().numpy(), _arrays(sums), losses)
+    return _Relaxed(after.pixels.cpu().numpy(), moments.cpu().numpy(), _arrays(sums), given.regions, losses)
 
 
 def _losses(losses: optimize.TileLosses) -> dict[str, Any]:

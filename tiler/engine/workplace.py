@@ -21,6 +21,7 @@ from tiler.geometry import Rect, Tile
 from tiler.style.backbone import Backbone
 from tiler.style.colour import ColourMoments, colour_match
 from tiler.style.grams import StyleTarget
+from tiler.style.guides import Areas, Guides
 from tiler.style.losses import Objective
 from tiler.style.weights import load_weights
 
@@ -66,13 +67,52 @@ class Workplace:
         """A writable copy on the device, in the state's dtype."""
         return torch.tensor(array, dtype=self.dtype, device=self.job.device)
 
+    def level_guides(self, level: int, rect: Rect) -> tuple[tuple[int, ...], np.ndarray | None]:
+        """The regions that lie in `rect` of a level, which may reach beyond an edge that wraps, and their guides
+        [R, h, w]; None where the one region is everywhere."""
+        path = self.job.guides_path(level)
+        return self._present(None if path is None else self.picture(level, path, rect))
+
+    def style_guides(self, level: int, style: int, rect: Rect) -> tuple[tuple[int, ...], np.ndarray | None]:
+        """The same for what counts of a style picture, as its region 0."""
+        path = self.job.style_guides_path(level, style)
+        return self._present(None if path is None else self.store.read_picture(path, rect))
+
+    def _present(self, planes: np.ndarray | None) -> tuple[tuple[int, ...], np.ndarray | None]:
+        if planes is None:
+            return (0,), None
+        regions = tuple(np.flatnonzero(planes.any(axis=(1, 2))).tolist())
+        return regions, planes[list(regions)]
+
+    def guides(self, regions: tuple[int, ...], planes: np.ndarray | None, layers: tuple[str, ...]) -> Guides:
+        return Guides.of(regions, None if planes is None else self.tensor(planes), layers)
+
+    def areas(self, path: str | None, layers: tuple[str, ...], height: int, width: int) -> Areas:
+        """How much of a picture of this size each of the guides at `path` has."""
+        if path is None:
+            return Areas.everywhere(layers, height, width)
+        stored = self.store.read_areas(path)
+        assert stored is not None, f"{path}: its areas are added up before anybody asks"
+        return Areas.from_dict(stored)
+
     @cached_property
-    def colours(self) -> np.ndarray:
-        """[3, 4] map from the content's colours to the styles', taken at the coarsest level."""
-        content = ColourMoments.of(self.store.picture_bands("levels/0/content"))
-        shares = self.job.style_shares
-        styles = [ColourMoments.of(self.store.picture_bands(f"styles/0/{s}/picture")) for s in range(len(shares))]
-        return colour_match(content, ColourMoments.blended(styles, shares))
+    def colours(self) -> list[np.ndarray]:
+        """Of each region, the [3, 4] map from the content's colours there to its styles', as the coarsest level has
+        them."""
+        job = self.job
+        mean_weights = [sum(weights) / len(weights) for weights in job.style_layer_weights]
+        shares = [share * weight for share, weight in zip(job.style_shares, mean_weights, strict=True)]
+        styles = [self._colours(f"styles/0/{s}/picture", job.style_guides_path(0, s), 0) for s in range(len(shares))]
+        maps = []
+        for region in range(len(job.regions)):
+            content, mine = self._colours("levels/0/content", job.guides_path(0), region), job.styles_of(region)
+            wanted = ColourMoments.blended([styles[s] for s in mine], [shares[s] for s in mine])
+            maps.append(colour_match(content, wanted) if content.count else np.eye(3, 4))
+        return maps
+
+    def _colours(self, picture: str, guides: str | None, region: int) -> ColourMoments:
+        planes = None if guides is None else (band[region] for band in self.store.picture_bands(guides))
+        return ColourMoments.of(self.store.picture_bands(picture), planes)
 
     def objective(self, level: int) -> Objective:
         if level not in self._objectives:
@@ -80,14 +120,10 @@ class Workplace:
         return self._objectives[level]
 
     def _objective(self, level: int) -> Objective:
-        job, shares = self.job, self.job.style_shares
-        grams = [
-            {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", 0, layer)) for layer in job.layers}
-            for s in range(len(shares))
-        ]
-        size = job.levels[level]
+        job, size = self.job, self.job.levels[level]
+        areas = self.areas(job.guides_path(level), job.style_layers, size.height, size.width)
         return Objective(
-            StyleTarget.blended(grams, shares),
+            StyleTarget.joined([self._target(level, region) for region in range(len(job.regions))], areas.shares),
             job.style_layers,
             job.content_layers if job.content_weight else (),
             job.style_weight,
@@ -95,7 +131,17 @@ class Workplace:
             job.tv_weight,
             size.height,
             size.width,
+            areas,
         )
+
+    def _target(self, level: int, region: int) -> StyleTarget:
+        job, styles = self.job, self.job.styles_of(region)
+        grams = [
+            {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", 0, layer)) for layer in job.layers}
+            for s in styles
+        ]
+        by_layer = [dict(zip(job.style_layers, job.style_layer_weights[s], strict=True)) for s in styles]
+        return StyleTarget.blended(grams, [job.style_shares[s] for s in styles], by_layer)
 
     def read_content(self, level: int, tile: Tile) -> np.ndarray | None:
         """The content over a tile's read area, or None where nobody will ask for it."""

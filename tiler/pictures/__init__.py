@@ -8,6 +8,7 @@ from tiler.pictures.deepzoom import check_xyz, write_xyz
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
 from tiler.pictures.outputs import check_output
+from tiler.pictures.planes import label_bands, mask_bands
 from tiler.pictures.read import Channels, Picture, open_picture, read_picture
 from tiler.pictures.write import write_picture
 
@@ -17,6 +18,8 @@ __all__ = [
     "Picture",
     "check_output",
     "check_xyz",
+    "label_bands",
+    "mask_bands",
     "metres_per_pixel",
     "open_picture",
     "read_picture",

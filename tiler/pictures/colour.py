@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 PEAK = 65535
+# Rec. 709 weights on the coded values: what "luminance" means to people who edit photos.
+LUMA = (0.2126, 0.7152, 0.0722)
 _UNSIGNED = {"uchar": 257, "ushort": 1}
 
 
@@ -59,6 +61,11 @@ def widen(image: Any) -> Any:
 def unit(image: Any) -> Any:
     """As float in 0..1, from either type that `widen` gives."""
     return image if is_float(image) else (image / PEAK).cast("float")
+
+
+def luma(image: Any) -> Any:
+    """One channel from three, of the same range."""
+    return image.recomb([list(LUMA)])
 
 
 def to_srgb(image: Any) -> Any:

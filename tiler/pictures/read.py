@@ -28,8 +28,6 @@ _WHOLE_BYTES = 4 * 2**30
 # A block of 8 x 8 takes a bit at least. libjpeg would fill the rest of a forged picture with grey, for minutes.
 _JPEG_PIXELS_PER_BYTE = 1024
 _CHECK_PIXELS = 2**20
-# Rec. 709 weights on the coded values: what "luminance" means to people who edit photos.
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 @dataclass(frozen=True)
@@ -128,14 +126,19 @@ class Picture:
         except (VipsError, vips.Error) as error:
             raise unreadable(self.path, self.kind, error) from None
 
-    def _pipeline(self, source: Path, height: int, width: int, channels: str, crop: Crop | None) -> Any:
+    def part(self, source: Path, crop: Crop | None = None) -> Any:
+        """The libvips image of the picture, or of a part of it, upright; `source` as `tiff.readable` gives it."""
         image = _upright(self.path, self.kind, source)
         if (image.height, image.width) != self.file_size:
             tall, wide = self.file_size
             raise PictureError(f"{self.path}: has changed since it was opened; it was {tall} x {wide}")
         y0, x0, y1, x1 = crop or (0, 0, self.height, self.width)
-        if (y1 - y0, x1 - x0) != self.file_size:
-            image = image.crop(self.origin[1] + x0, self.origin[0] + y0, x1 - x0, y1 - y0)
+        if (y1 - y0, x1 - x0) == self.file_size:
+            return image
+        return image.crop(self.origin[1] + x0, self.origin[0] + y0, x1 - x0, y1 - y0)
+
+    def _pipeline(self, source: Path, height: int, width: int, channels: str, crop: Crop | None) -> Any:
+        image = self.part(source, crop)
         same_size = (height, width) == (image.height, image.width)
         pixels, alpha = colour.split_alpha(image)
         if channels == "alpha":
@@ -166,7 +169,7 @@ class Picture:
         elif channels == "rgb" and len(planes) == 1:
             planes = np.repeat(planes, 3, axis=0)
         elif channels == "grey" and len(planes) == 3:
-            planes = np.tensordot(_LUMA, planes, axes=1)[None]
+            planes = np.tensordot(np.array(colour.LUMA, np.float32), planes, axes=1)[None]
         return np.clip(planes, 0, 1, out=planes)
 
     def _check_floats(self, planes: np.ndarray, slack: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,15 @@ class ColourMoments:
     second: np.ndarray
 
     @classmethod
-    def of(cls, bands: Iterable[np.ndarray]) -> ColourMoments:
-        """Sum over bands [3, rows, width]."""
+    def of(cls, bands: Iterable[np.ndarray], guides: Iterable[np.ndarray] | None = None) -> ColourMoments:
+        """Sum over bands [3, rows, width]; with guides [rows, width] each pixel counts as much as they say."""
         count, first, second = 0.0, np.zeros(3), np.zeros((3, 3))
-        for band in bands:
+        for band, guide in zip(bands, itertools.repeat(None) if guides is None else guides, strict=False):
             x = band.reshape(3, -1).astype(np.float64)
-            count, first, second = count + x.shape[1], first + x.sum(1), second + x @ x.T
+            weights = None if guide is None else guide.reshape(-1).astype(np.float64)
+            weighted = x if weights is None else x * weights
+            count += x.shape[1] if weights is None else weights.sum()
+            first, second = first + weighted.sum(1), second + weighted @ x.T
         return cls(count, first, second)
 
     @classmethod
@@ -56,10 +60,14 @@ def colour_match(source: ColourMoments, target: ColourMoments) -> np.ndarray:
     return np.column_stack([matrix, target.mean - matrix @ source.mean])
 
 
-def recolour(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply a [3, 4] map to pixels [3, h, w]; the result is clipped to 0..1 and keeps their float type."""
-    moved = np.tensordot(matrix[:, :3], pixels, 1) + matrix[:, 3, None, None]
-    return np.clip(moved, 0, 1).astype(pixels.dtype)
+def recolour(pixels: np.ndarray, matrices: Sequence[np.ndarray], guides: np.ndarray | None = None) -> np.ndarray:
+    """Apply a [3, 4] map to pixels [3, h, w]; the result is clipped to 0..1 and keeps their float type.
+
+    guides: [len(matrices), h, w], how much of each pixel each map decides; None: the only map decides all.
+    """
+    moved = [np.tensordot(one[:, :3], pixels, 1) + one[:, 3, None, None] for one in matrices]
+    blended = moved[0] if guides is None else sum(guide * one for guide, one in zip(guides, moved, strict=True))
+    return np.clip(blended, 0, 1).astype(pixels.dtype)
 
 
 def _power(symmetric: np.ndarray, exponent: float) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Gram statistics that add over tiles, and the style's target.
 
-Normalised Grams G = F F^T / (H*W) as in Gatys et al. 2016; the unnormalised sum over a box is a *Gram sum*. Sums of
-disjoint boxes add up to the sum of their union, which is all that tiling the style loss needs.
+Normalised Grams G = F F^T / (H*W) as in Gatys et al. 2016, or sum_p g(p) f(p) f(p)^T / sum_p g(p) of a region with the
+guide g (Gatys et al. 2017); the unnormalised sum over a box is a *Gram sum*. Sums of disjoint boxes add up to the sum
+of their union, which is all that tiling the style loss needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,58 +15,79 @@ import torch
 import kernels
 from tiler.geometry import Rect
 from tiler.style.backbone import Activations, Backbone, deepest, stride_of
+from tiler.style.guides import EVERYWHERE, Guides
 
 
 @dataclass(frozen=True)
 class GramSums:
-    """Gram sums of some layers over one box. sums[layer]: [C, C]; cells[layer]: feature cells counted."""
+    """Gram sums of some layers over one box, of the regions that lie there. sums[layer]: [R, C, C]. weights[layer]:
+    [R], the sum of each guide over the box; the number of feature cells where nothing is guided."""
 
     sums: dict[str, torch.Tensor]
-    cells: dict[str, int]
+    weights: dict[str, torch.Tensor]
 
     def __post_init__(self) -> None:
-        if self.sums.keys() != self.cells.keys() or any(n < 1 for n in self.cells.values()):
-            raise ValueError(f"layers {sorted(self.sums)} with cells {self.cells}: every layer needs at least one cell")
+        weights = {layer: len(weight) for layer, weight in self.weights.items()}
+        if weights != {layer: len(total) for layer, total in self.sums.items()}:
+            raise ValueError(f"layers {sorted(self.sums)} with weights of {weights} regions: each Gram sum needs one")
 
     def normalised(self) -> dict[str, torch.Tensor]:
-        """Grams per feature cell, [C, C] each."""
-        return {layer: total / self.cells[layer] for layer, total in self.sums.items()}
+        """Grams, [R, C, C] each."""
+        return {layer: total / self.weights[layer].to(total)[:, None, None] for layer, total in self.sums.items()}
 
 
 @dataclass(frozen=True)
 class StyleTarget:
-    """grams[layer]: the Gram to reach, [C, C]. energies[layer]: mean square of the style's features, which is the unit
-    in which content differences are measured."""
+    """grams[layer]: the Gram to reach in each region, [R, C, C]. energies[layer]: mean square of the styles' features,
+    which is the unit in which content differences are measured."""
 
     grams: dict[str, torch.Tensor]
     energies: dict[str, float]
 
     @classmethod
-    def blended(cls, grams: Sequence[dict[str, torch.Tensor]], weights: Sequence[float]) -> StyleTarget:
-        """One target for several styles: the weighted mean of their Grams. Its loss differs from the weighted sum of
-        the single losses by a constant only. weights: non-negative, not all 0."""
-        share = [w / sum(weights) for w in weights]
-        pairs = list(zip(share, grams, strict=True))
-        mean = {layer: torch.stack([w * g[layer] for w, g in pairs]).sum(0) for layer in grams[0]}
-        return cls(mean, {layer: float(g.diagonal().mean()) for layer, g in mean.items()})
+    def blended(
+        cls,
+        grams: Sequence[dict[str, torch.Tensor]],
+        weights: Sequence[float],
+        layer_weights: Sequence[Mapping[str, float]] | None = None,
+    ) -> StyleTarget:
+        """One region's target from several styles: at every layer the weighted mean of their Grams [1, C, C]. Its loss
+        differs from the weighted sum of the single losses by a constant only.
+
+        weights: of each style, non-negative. layer_weights: factors to them at some layers, 1 elsewhere. Not all 0 at
+        any layer.
+        """
+        factors = layer_weights or [{}] * len(grams)
+        mean = {}
+        for layer in grams[0]:
+            here = [weight * factor.get(layer, 1.0) for weight, factor in zip(weights, factors, strict=True)]
+            pairs = zip(here, grams, strict=True)
+            mean[layer] = torch.stack([weight / sum(here) * gram[layer] for weight, gram in pairs]).sum(0)
+        return cls(mean, {layer: float(gram.diagonal(0, -2, -1).mean()) for layer, gram in mean.items()})
+
+    @classmethod
+    def joined(cls, regions: Sequence[StyleTarget], shares: Sequence[float]) -> StyleTarget:
+        """The target of several regions, in order; energies are their mean by shares, which sum to 1."""
+        pairs = list(zip(shares, regions, strict=True))
+        return cls(
+            {layer: torch.cat([one.grams[layer] for one in regions]) for layer in regions[0].grams},
+            {layer: sum(share * one.energies[layer] for share, one in pairs) for layer in regions[0].energies},
+        )
 
 
-def measure(activations: Activations, layers: Iterable[str], box: Rect) -> GramSums:
+def measure(activations: Activations, layers: Iterable[str], box: Rect, guides: Guides = EVERYWHERE) -> GramSums:
     """Gram sums over `box`, in pixels relative to the activations' input and starting on multiples of the stride."""
-    sums, cells = {}, {}
+    sums, weights = {}, {}
     for layer in layers:
-        inner = box.strided(stride_of(layer))
-        sums[layer] = kernels.gram_sums(activations[layer], (inner.y0, inner.x0, inner.y1, inner.x1))
-        cells[layer] = inner.height * inner.width
-    return GramSums(sums, cells)
+        inner, features = box.strided(stride_of(layer)), activations[layer]
+        found = kernels.gram_sums(features, (inner.y0, inner.x0, inner.y1, inner.x1), guides.at(layer))
+        sums[layer] = found.view(-1, len(features), len(features))
+        weights[layer] = guides.weights(layer, inner)
+    return GramSums(sums, weights)
 
 
-def level_cells(layer: str, height: int, width: int) -> int:
-    """Feature cells of a whole level."""
-    stride = stride_of(layer)
-    return -(-height // stride) * -(-width // stride)
-
-
-def measure_pixels(backbone: Backbone, pixels: torch.Tensor, layers: Sequence[str], box: Rect) -> GramSums:
+def measure_pixels(
+    backbone: Backbone, pixels: torch.Tensor, layers: Sequence[str], box: Rect, guides: Guides = EVERYWHERE
+) -> GramSums:
     """pixels [3, H, W] in 0..1 -> Gram sums over `box`; only the forward pass runs."""
-    return measure(backbone.forward(pixels, to=deepest(layers)), layers, box)
+    return measure(backbone.forward(pixels, to=deepest(layers)), layers, box, guides)

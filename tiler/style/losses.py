@@ -1,30 +1,35 @@
 """The objective, the same at every resolution: relative, per-pixel terms over the whole level.
 
-    L = style_weight * mean_l ||G_l - A_l||^2 / ||A_l||^2
+    L = style_weight * sum_r share_r * mean_l ||G_rl - A_rl||^2 / ||A_rl||^2
       + content_weight * mean_l MSE(F_l, C_l) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
 
-G is taken over the whole level, A and the energies from the style. Since each term is a relative error or a mean per
-pixel, no term's balance changes with the size, and a small preview minimises what the poster minimises.
+G_r is taken over region r of the whole level (all of it where nothing is guided), A_r from the region's styles, the
+energies from all. A region's share is that of its area, so that a pixel's style weighs as much against its content in a
+small region as in a large one. Since each term is a relative error or a mean per pixel, no term's balance changes with
+the size, and a small preview minimises what the poster minimises.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
 precision out of trouble.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 import kernels
 from tiler.geometry import Rect
 from tiler.style.backbone import Activations, stride_of
-from tiler.style.grams import StyleTarget, level_cells
+from tiler.style.grams import StyleTarget
+from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What one level minimises. target: on the backbone's device. height, width: the level's pixels."""
+    """What one level minimises. target, areas: of every region, the target's tensors on the backbone's device.
+    height, width: the level's pixels."""
 
     target: StyleTarget
     style_layers: tuple[str, ...]
@@ -34,14 +39,30 @@ class Objective:
     tv_weight: float
     height: int
     width: int
+    areas: Areas
+
+    def within(self, regions: Sequence[int]) -> Objective:
+        """The same objective as a tile sees it that holds only some regions."""
+        if len(regions) == len(self.areas.shares):
+            return self
+        grams = {layer: gram[list(regions)] for layer, gram in self.target.grams.items()}
+        return replace(self, target=replace(self.target, grams=grams), areas=self.areas.within(regions))
 
     def style_terms(self, grams: dict[str, torch.Tensor]) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        """(relative error, S = dL/dG) of each layer, for the whole level's normalised Grams."""
+        """(relative error, slopes) of each layer, for the regions' Grams [R, C, C] of the whole level.
+
+        The error is the regions' mean by share. slopes [R, C, C] are dL/dG, times the mean weight of a cell in place of
+        the region's own, so that one scale (`style_scale`) leads from each to the features' gradient.
+        """
         errors, slopes = {}, {}
-        weight = self.style_weight / len(self.style_layers)
+        weight, shares = self.style_weight / len(self.style_layers), self.areas.shares
         for layer in self.style_layers:
-            loss, slopes[layer] = kernels.style_term(grams[layer], self.target.grams[layer], weight)
-            errors[layer] = float(loss) / weight if weight else 0.0
+            weights = [weight * share for share in shares]
+            loss, slope = kernels.style_term(grams[layer], self.target.grams[layer], weights)
+            cells = level_cells(layer, self.height, self.width)
+            factor = slope.new_tensor([cells / area if area else 0.0 for area in self.areas.weights[layer]])
+            slopes[layer] = slope.mul_(factor[:, None, None])
+            errors[layer] = float(loss.sum()) / (weight * sum(shares)) if weight else 0.0
         return errors, slopes
 
     def style_scale(self, layer: str) -> float:
@@ -53,7 +74,12 @@ class Objective:
         return self.content_weight / len(self.content_layers) / (channels * energy) * self.style_scale(layer)
 
     def features_gradient(
-        self, activations: Activations, slopes: dict[str, torch.Tensor], content: dict[str, torch.Tensor], core: Rect
+        self,
+        activations: Activations,
+        slopes: dict[str, torch.Tensor],
+        content: dict[str, torch.Tensor],
+        core: Rect,
+        guides: Guides = EVERYWHERE,
     ) -> tuple[torch.Tensor, float]:
         """Back-propagate the style and content terms; consumes `activations`.
 
@@ -76,7 +102,9 @@ class Objective:
                 difference *= 2 * scale
                 grad = difference if grad is None else grad.add_(difference)
             if layer in slopes:
-                return kernels.gram_backward_(grad, features, slopes[layer], self.style_scale(layer))
+                plane = guides.at(layer)
+                slope = slopes[layer][0] if plane is None else slopes[layer]
+                return kernels.gram_backward_(grad, features, slope, self.style_scale(layer), plane)
             return None if grad is None else torch.ops.aten.threshold_backward(grad, features, 0)
 
         return activations.backward(inject), content_loss

@@ -1,0 +1,75 @@
+"""Regions end to end with the real backbone: labels, masks, a job file with tables, and resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+LEFT, RIGHT = "#2040a0", "#e0c080"
+SMALL = ("--long-edge", "64", "--steps", "12", "--levels", "1", "--precision", "fp32", "--quiet")
+
+
+@pytest.fixture
+def labelled(inputs: Path) -> Path:
+    """Beside the inputs: blue.png and sand.png, two plain styles with a little grain, and labels.png, half and half."""
+    rng = np.random.default_rng(7)
+    for name, colour in (("blue", (30, 60, 150)), ("sand", (220, 190, 130))):
+        grain = np.clip(np.array(colour) + rng.normal(0, 12, (60, 80, 1)), 0, 255)
+        Image.fromarray(grain.astype(np.uint8)).save(inputs / f"{name}.png")
+    both = np.zeros((90, 120, 3), np.uint8)
+    both[:, :60], both[:, 60:] = (32, 64, 160), (224, 192, 128)
+    Image.fromarray(both).save(inputs / "labels.png")
+    Image.fromarray((both[..., 0] < 100).astype(np.uint8) * 255).save(inputs / "left.png")
+    return inputs
+
+
+def halves(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colours of the left and the right half, away from the border between them."""
+    image = np.asarray(Image.open(path).convert("RGB"), float)
+    width = image.shape[1]
+    return image[:, : width * 2 // 5].mean((0, 1)), image[:, width * 3 // 5 :].mean((0, 1))
+
+
+def test_each_label_takes_its_own_style(tiler, labelled: Path) -> None:
+    labels = ("--labels", "labels.png", "--label", f"{LEFT}=blue.png", "--label", f"{RIGHT}=sand.png")
+    done = tiler("render", "content.png", "-o", "p.png", *labels, *SMALL)
+    assert (done.returncode, done.stderr) == (0, "")
+    left, right = halves(labelled / "p.png")
+    assert np.abs(left - (30, 60, 150)).max() < 25
+    assert np.abs(right - (220, 190, 130)).max() < 25
+    poster = (labelled / "p.png").read_bytes()
+    again = tiler("render", "content.png", "-o", "p.png", *labels, *SMALL)
+    assert again.returncode == 0, again.stderr
+    assert (labelled / "p.png").read_bytes() == poster
+    swapped = tiler("render", "content.png", "-o", "p.png", *labels[:3], f"{RIGHT}=blue.png", "--label",
+                    f"{LEFT}=sand.png", *SMALL)  # fmt: skip
+    assert swapped.returncode == 2
+    assert "holds another job" in swapped.stderr
+
+
+def test_a_job_file_names_regions_in_tables(tiler, labelled: Path) -> None:
+    (labelled / "job.toml").write_text(
+        'content = "content.png"\nstyles = ["sand.png"]\noutput = "p.png"\n'
+        '[region]\nsea = ["blue.png", "sand.png"]\n[mask]\nsea = "left.png"\n[style_mask]\nrest = "labels.png"\n'
+    )
+    done = tiler("render", "--job", "job.toml", "--style-blend-weights", "1,3,0", "--style-scale", "1,0.5,1", *SMALL)
+    assert (done.returncode, done.stderr) == (0, "")
+    left, right = halves(labelled / "p.png")
+    assert left[2] > left[0]
+    assert right[0] > right[2]
+    config = json.loads(tiler("info", "p.zarr", "--json").stdout)["config"]
+    assert config["region"] == ["sea=blue.png,sand.png"]
+
+
+def test_layers_can_take_after_different_styles(tiler, labelled: Path) -> None:
+    """Colours follow the style of the large layers."""
+    for name, first, second in (("a.png", "1,1,0,0,0", "0,0,1,1,1"), ("b.png", "0,0,1,1,1", "1,1,0,0,0")):
+        weights = ("--style-layer-weights", first, "--style-layer-weights", second)
+        done = tiler("render", "content.png", "blue.png", "sand.png", "-o", name, *weights, *SMALL)
+        assert (done.returncode, done.stderr) == (0, "")
+    one, two = (np.asarray(Image.open(labelled / name), float).mean((0, 1)) for name in ("a.png", "b.png"))
+    assert two[2] - two[0] > one[2] - one[0] + 20

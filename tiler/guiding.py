@@ -1,0 +1,97 @@
+"""Guides from the masks and label pictures that the user gave, at any size, in bands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tiler import pictures
+from tiler.config import RenderConfig
+from tiler.errors import ConfigError
+from tiler.regions import REST
+
+_CHECK_EDGE, _CHECK_ROWS = 256, 256
+# Two pictures of one shape differ by a pixel or so when they were scaled; this is a share of the longer side.
+_SHAPE_TOLERANCE = 0.01
+
+
+def guide_bands(
+    config: RenderConfig, content: pictures.Picture, height: int, width: int, rows: int
+) -> Iterator[np.ndarray]:
+    """Bands [R, n, width] float32 in 0..1 that sum to 1: how much of each pixel of `content` (the part of the file that
+    is rendered) belongs to each region.
+
+    Masks lie on top of the labels and share what more than one of them covers; what is left is the default's.
+    """
+    regions, edge = config.regions, config.region_edge / 100 * max(height, width)
+
+    def part_of(file: str) -> pictures.Picture:
+        return pictures.open_picture(file).cropped_like(content)
+
+    masks = [pictures.mask_bands(part_of(file), height, width, rows, edge) for _, file in regions.masks]
+    labels: Iterator[np.ndarray | None] = (None for _ in range(0, height, rows))
+    if regions.labels:
+        assert config.labels
+        palette = [colour for colour, _ in regions.labels]
+        labels = pictures.label_bands(part_of(config.labels), palette, height, width, rows, edge)
+    for top, below, *above in zip(range(0, height, rows), labels, *masks, strict=True):
+        band = np.zeros((len(regions.names), min(rows, height - top), width), np.float32)
+        for (region, _), mask in zip(regions.masks, above, strict=True):
+            np.maximum(band[region], mask[0], out=band[region])
+        covered = band.sum(0)
+        band /= np.maximum(covered, 1)
+        left = 1 - np.minimum(covered, 1)
+        if below is None:
+            band[regions.names.index(REST)] += left
+        else:
+            for (_, region), label in zip(regions.labels, below, strict=True):
+                band[region] += left * label
+        yield band
+
+
+def check_guides(config: RenderConfig, content: pictures.Picture, opened: Mapping[str, pictures.Picture]) -> None:
+    """Raise ConfigError for a mask or label picture of another shape than what it belongs to, and for one that says
+    that a region is nowhere. content: the part of the file that is rendered. opened: pictures by file name."""
+    regions = config.regions
+    for option, file in [("mask", file) for _, file in regions.masks] + [("labels", config.labels)] * bool(
+        regions.labels
+    ):
+        _check_shape(f"{option} {file}", opened[str(file)], opened[config.content], "content")
+    for source in regions.sources:
+        if source.mask is not None:
+            _check_shape(f"style_mask {source.mask}", opened[source.mask], opened[source.picture], source.picture)
+            _check_style_mask(source.mask, opened[source.mask])
+    if regions.guided:
+        _check_regions(config, content)
+
+
+def _check_regions(config: RenderConfig, content: pictures.Picture) -> None:
+    height, width = _small(content)
+    areas = sum(np.rint(band * 65535).sum((1, 2)) for band in guide_bands(config, content, height, width, _CHECK_ROWS))
+    for name, area in zip(config.regions.names, np.asarray(areas), strict=True):
+        if not area and name != REST:
+            raise ConfigError(
+                f"region '{name}' covers no pixel; allowed: a mask or label that covers some of the content"
+            )
+
+
+def _check_style_mask(file: str, mask: pictures.Picture) -> None:
+    height, width = _small(mask)
+    if not any(band.max() > 0 for band in pictures.mask_bands(mask, height, width, _CHECK_ROWS)):
+        raise ConfigError(f"style_mask {file}: is black all over; allowed: white where the style picture counts")
+
+
+def _small(picture: pictures.Picture) -> tuple[int, int]:
+    scale = min(1.0, _CHECK_EDGE / max(picture.height, picture.width))
+    return max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
+
+
+def _check_shape(what: str, mask: pictures.Picture, of: pictures.Picture, name: str) -> None:
+    longer = max(of.height, of.width)
+    scale = longer / max(mask.height, mask.width)
+    apart = max(abs(mask.height * scale - of.height), abs(mask.width * scale - of.width))
+    if apart > max(1, _SHAPE_TOLERANCE * longer):
+        raise ConfigError(
+            f"{what}: {mask.width} x {mask.height} pixels; allowed: the shape of the {name} ({of.width} x {of.height})"
+        )

@@ -1,0 +1,82 @@
+"""Pictures as planes of numbers in 0..1: masks, and label pictures whose colours name regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tiler.pictures import colour
+from tiler.pictures.probe import unreadable
+from tiler.pictures.read import Picture
+from tiler.pictures.resize import resize
+from tiler.pictures.stream import VipsError, bands_of, load_vips
+from tiler.pictures.tiff import readable
+
+# A blurred edge rises from 2 to 98 % within this many sigmas.
+_SIGMAS = 4
+
+
+def mask_bands(picture: Picture, height: int, width: int, rows: int, edge: float = 0) -> Iterator[np.ndarray]:
+    """How white a picture is, resized: bands [1, n, width] float32 in 0..1 from top to bottom; transparent counts as
+    black. edge: width in output pixels that an edge is softened over, at least.
+
+    Raises PictureError for pixels that are damaged.
+    """
+
+    def grey(pixels: Any, alpha: Any | None) -> Any:
+        luma = colour.unit(pixels) if pixels.bands == 1 else colour.luma(colour.unit(pixels))
+        return luma if alpha is None else luma * colour.unit(alpha)
+
+    return _planes(picture, grey, height, width, rows, edge)
+
+
+def label_bands(
+    picture: Picture,
+    palette: Sequence[tuple[int, int, int]],
+    height: int,
+    width: int,
+    rows: int,
+    edge: float = 0,
+) -> Iterator[np.ndarray]:
+    """Which colour of `palette` (0..255) each pixel is nearest to, resized: bands [palette, n, width] float32 in 0..1
+    that sum to 1. Pixels are told apart at the picture's own size, so that no mixture of two labels makes a third;
+    transparent ones count as white.
+
+    Raises PictureError for pixels that are damaged.
+    """
+
+    def nearest(pixels: Any, alpha: Any | None) -> Any:
+        image = colour.unit(pixels)
+        if alpha is not None:
+            image = image.bandjoin(colour.unit(alpha)).flatten(background=[1.0] * pixels.bands, max_alpha=1.0)
+        image = image if image.bands == 3 else image.bandjoin([image, image])
+        apart = [image - [value / 255 for value in one] for one in palette]
+        distances = [(one * one).bandmean() for one in apart]
+        least = distances[0].bandrank(distances[1:], index=0) if distances[1:] else distances[0]
+        # As masks of 0 or 255; of equals the first wins.
+        found = [distances[0] == least]
+        taken = found[0]
+        for distance in distances[1:]:
+            found.append((distance == least) & (taken ^ 255))
+            taken = taken | found[-1]
+        return (found[0].bandjoin(found[1:]) if found[1:] else found[0]) / 255
+
+    return _planes(picture, nearest, height, width, rows, edge)
+
+
+def _planes(picture: Picture, convert: Any, height: int, width: int, rows: int, edge: float) -> Iterator[np.ndarray]:
+    vips = load_vips()
+    try:
+        with readable(picture.path, picture.kind) as source:
+            pixels, alpha = colour.split_alpha(picture.part(source))
+            planes = convert(colour.to_srgb(pixels), None if alpha is None else colour.widen(alpha)).cast("float")
+            # Without the negative lobes of sharper filters: they would put a rim of the region beyond its edge.
+            planes = resize(planes, height, width, shrink="linear", enlarge="bilinear")
+            if edge:
+                planes = planes.gaussblur(edge / _SIGMAS, precision="float", min_ampl=0.01)
+            for band in bands_of(planes, rows):
+                yield np.clip(band.transpose(2, 0, 1), 0, 1)
+    except (VipsError, vips.Error) as error:
+        raise unreadable(picture.path, picture.kind, error) from None

@@ -1,0 +1,131 @@
+"""What --region, --mask, --label and --style-mask say: which regions there are, where, and in which styles."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tiler.errors import ConfigError
+
+REST = "rest"
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A style picture as one region uses it. mask: the file that says which part of it, or None for all of it."""
+
+    region: int
+    picture: str
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """names: of every region; `rest`, where there is a default style, is the first. sources: all styles, those of the
+    default first, then by region. masks: (region, file). labels: (colour, region)."""
+
+    names: tuple[str, ...]
+    sources: tuple[Source, ...]
+    masks: tuple[tuple[int, str], ...]
+    labels: tuple[tuple[Colour, int], ...]
+
+    @property
+    def guided(self) -> bool:
+        """Whether anything says where a region is; else there is one, and it is everywhere."""
+        return bool(self.masks or self.labels)
+
+
+def parse_regions(
+    styles: Sequence[str],
+    region: Sequence[str],
+    mask: Sequence[str],
+    labels: str | None,
+    label: Sequence[str],
+    style_mask: Sequence[str],
+) -> Regions:
+    """From the options' texts, each NAME=VALUE. Raises ConfigError, in one line, for what does not fit."""
+    pictures = {REST: list(styles)} if styles else {}
+    for name, value in _pairs("region", region, "NAME=STYLE[,STYLE]"):
+        if name == REST or name in pictures:
+            raise ConfigError(
+                f"region = '{name}=...'; allowed: each name once, and '{REST}' is the default style's area"
+            )
+        pictures[name] = _files("region", name, value)
+    where = {}
+    for text, value in _pairs("label", label, "'#RRGGBB=STYLE[,STYLE]' or '#RRGGBB=NAME'"):
+        colour = _colour(text)
+        if colour in where:
+            raise ConfigError(f"label = '{text}=...' is given twice; allowed: each colour once")
+        if value == REST and REST not in pictures:
+            raise ConfigError(f"label = '{text}={REST}', but there is no default STYLE")
+        where[colour] = value if value in pictures else text
+        if value not in pictures:
+            pictures[text] = _files("label", text, value)
+    names = list(pictures)
+    masks = [(_known(name, names, "mask"), file) for name, file in _pairs("mask", mask, "NAME=FILE")]
+    if bool(labels) != bool(where):
+        raise ConfigError("labels and label belong together: --labels FILE --label '#RRGGBB=STYLE'")
+    found = Regions(
+        tuple(names),
+        tuple(_sources(pictures, names, style_mask)),
+        tuple(masks),
+        tuple((colour, names.index(name)) for colour, name in where.items()),
+    )
+    _check_areas(found)
+    return found
+
+
+def _check_areas(regions: Regions) -> None:
+    placed = {index for index, _ in regions.masks} | {index for _, index in regions.labels}
+    for index, name in enumerate(regions.names):
+        if name != REST and index not in placed:
+            raise ConfigError(f"region '{name}' is nowhere: give --mask {name}=FILE or --label '#RRGGBB={name}'")
+    if not regions.labels and REST not in regions.names:
+        raise ConfigError("STYLE is missing: at least one style picture is needed, for all that has no other")
+
+
+def _sources(pictures: dict[str, list[str]], names: list[str], style_mask: Sequence[str]) -> Iterable[Source]:
+    masks: dict[str, list[str]] = {}
+    for name, value in _pairs("style_mask", style_mask, "NAME=FILE[,FILE]"):
+        _known(name, names, "style_mask")
+        masks[name] = _files("style_mask", name, value)
+        if len(masks[name]) != len(pictures[name]):
+            count = f"one per style of the region ({len(pictures[name])})"
+            raise ConfigError(f"style_mask = '{name}={value}'; allowed: {count}")
+    for index, name in enumerate(names):
+        for i, picture in enumerate(pictures[name]):
+            yield Source(index, picture, masks[name][i] if name in masks else None)
+
+
+def _pairs(option: str, texts: Sequence[str], form: str) -> Iterable[tuple[str, str]]:
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise ConfigError(f"{option} = {text!r}; allowed: {form}")
+        yield name, value
+
+
+def _files(option: str, name: str, value: str) -> list[str]:
+    files = [file.strip() for file in value.split(",")]
+    if not all(files):
+        raise ConfigError(f"{option} = '{name}={value}'; allowed: file names with one comma between two")
+    return files
+
+
+def _colour(text: str) -> Colour:
+    match = re.fullmatch(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
+    if not match:
+        raise ConfigError(f"label = '{text}=...'; allowed: a colour of six hexadecimal digits, such as '#2244aa'")
+    red, green, blue = (int(part, 16) for part in match.groups())
+    return red, green, blue
+
+
+def _known(name: str, names: list[str], option: str) -> int:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{option} = '{name}=...': unknown region; allowed: {', '.join(names)}{hint}")
+    return names.index(name)
