@@ -27,6 +27,10 @@ class LevelMovedError(StoreError):
     """A level was rendered on while it was being read."""
 
 
+class ResourceError(TilerError):
+    """There is too little disk or memory for what is asked."""
+
+
 class WeightsError(TilerError):
     """The backbone's weights are missing, fail their checksum or do not fit VGG-19."""
 

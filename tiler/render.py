@@ -16,13 +16,15 @@ import numpy as np
 
 from tiler import export, guiding, identity, pictures
 from tiler.config import RenderConfig
-from tiler.engine import place, tasks
+from tiler.engine import tasks
 from tiler.engine.job import Job
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
 from tiler.errors import OutputError, StoreError, TileTooLargeError
-from tiler.resolve import fitted, notes, resolve_config, settle_size
+from tiler.plan import plan_job
+from tiler.resolve import fitted, notes, resolve_config, settle_size, store_url, visible_gpus
+from tiler.room import check_room
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -58,7 +60,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     export.check_files(config, size.height, size.width)
     if config.output and os.path.realpath(config.output) in map(os.path.realpath, _pictures_of(config)):
         raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
-    url = place.absolute(config.store or _beside(config))
+    url = store_url(config)
     inputs = identity.inputs(config)
     store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
     if store is not None:
@@ -67,7 +69,10 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     else:
         for picture in opened.values():
             picture.check()
-    with Pool(config.scheduler, resolved.workers or 1, job.threads, _gpus(job)) as pool, _disk_errors(url):
+    planned = plan_job(resolved, job, content.has_alpha)
+    check_room(planned, config, job, url)
+    progress = progress or (lambda event: None)
+    with Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)) as pool, _disk_errors(url):
         if store is None:
             facts = {
                 "place": export.place(content),
@@ -77,7 +82,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
                 "version": __version__,
             }
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
-        run = _Render(resolved, job, store, pool, progress or (lambda event: None))
+        run = _Render(resolved, job, store, pool, progress)
+        progress({"event": "plan", **planned.to_dict()})
         try:
             run.run(content, styles)
             loss = run.write_poster()
@@ -85,12 +91,6 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             seconds = time.monotonic() - began
             store.update(seconds=store.seconds + seconds)
     return Result(config.target, url, size.height, size.width, loss, seconds)
-
-
-def _beside(config: RenderConfig) -> str:
-    """Where the state lives unless the user says: named after the poster, and never the poster itself."""
-    poster = Path(config.target)
-    return str(poster.with_suffix(".job.zarr" if poster.suffix.lower() == ".zarr" else ".zarr"))
 
 
 def _pictures_of(config: RenderConfig) -> list[str]:
@@ -107,15 +107,6 @@ def _disk_errors(url: str) -> Iterator[None]:
     except OSError as error:
         place = error.filename or url
         raise StoreError(f"{place}: {error.strerror or error}; what is finished is kept in {url}") from error
-
-
-def _gpus(job: Job) -> list[str]:
-    if job.device != "cuda":
-        return []
-    import torch
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
 
 
 class _Render:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import uuid
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from tiler import ground, sizes
 from tiler.config import RenderConfig
 from tiler.engine.job import Job
+from tiler.engine.place import absolute
 from tiler.engine.schedule import cores, memory_bytes
 from tiler.errors import ConfigError
 from tiler.geometry import Level, level_sizes
@@ -58,6 +61,22 @@ def fitted(config: RenderConfig, content: Picture) -> Picture:
                 f"content's shape, {content.width}:{content.height}"
             )
     return content.cropped((y0, x0, y1, x1))
+
+
+def store_url(config: RenderConfig) -> str:
+    """Where the job's state lives: unless the user says, named after the poster, and never the poster itself. Absolute,
+    since workers may have another current folder."""
+    poster = Path(config.target)
+    beside = poster.with_suffix(".job.zarr" if poster.suffix.lower() == ".zarr" else ".zarr")
+    return absolute(config.store or str(beside))
+
+
+def visible_gpus(job: Job) -> list[str]:
+    """Names of the GPUs that workers here share out among them, as CUDA_VISIBLE_DEVICES has them."""
+    if job.device != "cuda":
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
 
 
 def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]) -> tuple[RenderConfig, Job]:

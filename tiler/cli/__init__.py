@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, export, info, render
+from tiler.cli import demo, export, info, plan, render
 from tiler.errors import TilerError
 from tiler.version import __version__
 
@@ -23,6 +23,7 @@ def cli() -> None:
     tiler demo                                    the mission in one command, on real pictures
     tiler render MAP PHOTO -o POSTER              the map rendered in the photo's look
     tiler render MAP PHOTO -o POSTER --long-edge 16384
+    tiler plan MAP PHOTO --long-edge 16384        what that would take: memory, disk, hours
     tiler info POSTER.zarr                        what a job is and how far it came
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
 
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (render.render, info.info, export.export, demo.demo):
+for command in (render.render, plan.plan, info.info, export.export, demo.demo):
     cli.add_command(command)
 
 

@@ -1,13 +1,14 @@
 """Events of a render, for people (a live line, or plain lines where there is no terminal) and for machines (JSON).
 
-Kinds: `start` (levels, workers, how), `level`, `step` (one optimiser step of one tile), `tile` (one round of one tile),
-`level done`, `note` (text), `write`, `done`.
+Kinds: `plan` (what it will take, see tiler.plan.Plan), `start` (levels, workers, how), `level`, `step` (one optimiser
+step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import sys
 import threading
@@ -49,6 +50,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
 
 
+def size(count: int) -> str:
+    """1234567890 -> '1.2 GB', 1234567 -> '2 MB'."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6)} MB"
+
+
 class _Printer:
     """Prints to standard error. Steps arrive on a thread of the scheduler's, and a task that was repeated reports its
     steps again, so work is counted by (level, tile) and only ever grows."""
@@ -75,6 +81,14 @@ class _Printer:
     def _line(self, text: str) -> None:
         self.clear()
         click.echo(text, err=True)
+
+    def _on_plan(self, event: dict[str, Any]) -> None:
+        self._line(
+            f"needs about {size(event['memory_bytes'])} of memory"
+            + (f", {size(event['gpu_bytes'])} on each GPU" if event["gpu_bytes"] else "")
+            + f", {size(event['store_bytes'])} of disk for the state and {size(event['output_bytes'])} for the poster; "
+            f"{event['steps']} steps, {event['tile_steps']} counted by tiles"
+        )
 
     def _on_start(self, event: dict[str, Any]) -> None:
         self._levels = event["levels"]

@@ -73,8 +73,10 @@ class Pool:
             options = {"nthreads": _THREADS, "env": env, "memory_limit": 0, "dashboard": False, "silence_logs": 50}
             specs[i] = {"cls": Nanny, "options": {**options, "host": "127.0.0.1"}}
         # What a worker inherits at birth. Dask's own choice, one thread and memory handed back after every free, would
-        # slow torch down: its large buffers come and go each step and should stay mapped.
+        # slow torch down: its large buffers come and go each step and should stay mapped. One heap for all threads, or
+        # each would keep the largest buffers that it ever had (a fifth of a worker's memory).
         birth = {"OMP_NUM_THREADS": threads, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_MMAP_THRESHOLD_": 2**34}
+        birth["MALLOC_ARENA_MAX"] = 1
         self._stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": birth}))
         scheduler = {
             "cls": Scheduler,

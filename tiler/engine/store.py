@@ -4,7 +4,7 @@
     /levels/K/content        the content at this level's size, uint16
     /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
     /levels/K/guides         [R, h, w] where its regions are, uint16; its attribute `areas` says how much each has
-    /levels/K/image          the finished level (c, y, x), uint16, one chunk per core
+    /levels/K/image          the finished level (c, y, x), uint16; a core is eight chunks, one below the other
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
                              update is often smaller than a step of 16 bits
@@ -34,16 +34,14 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from tiler.engine import place
+from tiler.engine import layout, place
 from tiler.engine.place import first_line
 from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.ome import AXES, image_attributes
 
 PATCHED, MEASURED = 0, 1
-_PICTURE_CHUNK = 512
 _KEPT = ("image", "alpha")
-_PATCH_CHUNK = 288
 _UINT16 = np.float32(65535)
 # What zarr raises for what is missing, damaged or not zarr's at all.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError)
@@ -144,12 +142,15 @@ class RenderStore:
         with _clearly(self.url, f"{path} cannot be read"):
             return np.asarray(array[selection])
 
-    def _create(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, **kwargs: Any) -> None:
+    def _create(self, path: str, array: layout.Array, **options: Any) -> None:
         if not self.has(path):
-            self._root.create_array(path, shape=shape, chunks=chunks, dtype=dtype, **kwargs)
+            how = {"dtype": array.dtype, "fill_value": array.fill_value, **options}
+            packing = _plain() if array.ratio is None else _packed()
+            self._root.create_array(path, shape=array.shape, chunks=array.chunks, compressors=packing, **how)
         found = self._array(path)
-        if (found.shape, found.chunks, found.dtype) != (shape, chunks, np.dtype(dtype)):
-            raise StoreError(f"store {self.url}: {path} is {found.dtype} {found.shape}; allowed: {dtype} {shape}")
+        if (found.shape, found.chunks, found.dtype) != (array.shape, array.chunks, np.dtype(array.dtype)):
+            allowed = f"{array.dtype} {array.shape}"
+            raise StoreError(f"store {self.url}: {path} is {found.dtype} {found.shape}; allowed: {allowed}")
 
     # Pictures -----------------------------------------------------------------------------------------------------
 
@@ -157,8 +158,7 @@ class RenderStore:
         """Stream bands [channels, rows, width] in 0..1 into a 16-bit array; a picture that is complete is kept."""
         if self.has_picture(path):
             return
-        chunks = (channels, min(_PICTURE_CHUNK, height), min(_PICTURE_CHUNK, width))
-        self._create(path, (channels, height, width), chunks, "uint16", compressors=_packed())
+        self._create(path, layout.picture(height, width, channels))
         array, y = self._array(path), 0
         for band in bands:
             array[:, y : y + band.shape[1]] = _to_16_bits(band)
@@ -175,10 +175,10 @@ class RenderStore:
     def picture_bands(self, path: str) -> Iterator[np.ndarray]:
         """The whole picture, top to bottom: [channels, rows, width] float32."""
         _, height, width = self._array(path).shape
-        for y in range(0, height, _PICTURE_CHUNK):
-            yield self.read_picture(path, Rect(y, 0, min(y + _PICTURE_CHUNK, height), width))
+        for y in range(0, height, self.picture_rows):
+            yield self.read_picture(path, Rect(y, 0, min(y + self.picture_rows, height), width))
 
-    picture_rows = _PICTURE_CHUNK
+    picture_rows = layout.PICTURE_ROWS
 
     def write_areas(self, path: str, areas: Mapping[str, Any]) -> None:
         """Record how much of a picture each of its guides has; JSON values."""
@@ -205,41 +205,19 @@ class RenderStore:
         regions: int = 1,
     ) -> None:
         """Room for two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name."""
-        path, (height, width), tiles = self.state_path(level), grid.patch_shape, len(grid)
-        self.create_statistics(path, tiles, channels, dtype, regions)
-        chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
-        for name, kinds, kept in (("pixels", 3, dtype), ("moments", 6, moment_dtype)):
-            self._create(
-                f"{path}/{name}",
-                (2, tiles, kinds, height, width),
-                (1, 1, 3, *chunk),
-                "uint16" if kept == "bfloat16" else kept,
-                compressors=_packed(),
-                fill_value=0,
-            )
-        self._create(f"{path}/losses", (2, tiles, 2), (1, 1, 2), "float64", compressors=_plain(), fill_value=0)
+        for name, array in layout.state(grid, channels, dtype, moment_dtype, regions).items():
+            self._create(f"{self.state_path(level)}/{name}", array)
 
     def create_image(self, level: int, grid: TileGrid, dtype: str) -> None:
         """Room for the finished level. dtype: the state's; float32 is kept in 16 bits."""
-        core = (3, min(grid.core_height, grid.height), min(grid.core_width, grid.width))
-        self._create(
-            f"levels/{level}/image",
-            (3, grid.height, grid.width),
-            core,
-            "uint16" if dtype == "float32" else dtype,
-            compressors=_packed(),
-            dimension_names=AXES,
-        )
+        self._create(f"levels/{level}/image", layout.image(grid, dtype), dimension_names=AXES)
 
     def create_statistics(
         self, path: str, tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1
     ) -> None:
         """Room for Gram sums of `tiles` tiles under `path`, two slots; channels: per layer."""
-        for layer, c in channels.items():
-            grams, one = (2, tiles, regions, c, c), (1, 1, 1, c, c)
-            self._create(f"{path}/grams/{layer}", grams, one, dtype, compressors=_plain(), fill_value=0)
-            self._create(f"{path}/totals/{layer}", (2, regions, c, c), (1, regions, c, c), dtype, compressors=_plain())
-        self._create(f"{path}/marks", (2, 2, tiles), (1, 1, 1), "int32", compressors=_plain(), fill_value=-1)
+        for name, array in layout.statistics(tiles, channels, dtype, regions).items():
+            self._create(f"{path}/{name}", array)
 
     def write_patch(
         self, level: int, slot: int, tile: Tile, pixels: np.ndarray, moments: np.ndarray | None = None

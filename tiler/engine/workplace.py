@@ -26,7 +26,7 @@ from tiler.style.losses import Objective
 from tiler.style.weights import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
-CONTENT_CACHE_BYTES = 2**29
+CONTENT_CACHE_BYTES = 2**27
 Computed = TypeVar("Computed")
 
 

@@ -29,6 +29,10 @@ class Rect:
         return self.x1 - self.x0
 
     @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    @property
     def slices(self) -> tuple[slice, slice]:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 

@@ -16,26 +16,30 @@ from tiler.pictures.cog import available
 
 # The attribute of a .zarr group that says: an output, which may be replaced.
 MARK = "tiler_poster"
+# Pixels of all levels over those of the finest.
+_PYRAMID = 4 / 3
 TIFF_COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
 
 
 @dataclass(frozen=True)
 class Format:
-    """One output format: its limits, in pixels a side and bits a channel, and what it can hold."""
+    """One output format: its limits, in pixels a side and bits a channel, and what it can hold. file_bytes: of 8-bit
+    posters as they come out, per value, pyramids included."""
 
     name: str
     longest_side: int
     bits: tuple[int, ...]
     alpha: bool
+    file_bytes: float
     compressions: tuple[str, ...] = ()
 
 
-_PNG = Format("PNG", 1_000_000, (8, 16), True)
-_TIFF = Format("TIFF", 1_000_000, (8, 16), True, TIFF_COMPRESSIONS)
-_JPEG = Format("JPEG", 65_500, (8,), False)
-_WEBP = Format("WebP", 16_383, (8,), True, ("lossy", "lossless"))
-_DZI = Format("DeepZoom", 1_000_000, (8,), True)
-_ZARR = Format("OME-Zarr", 1_000_000, (8, 16), True)
+_PNG = Format("PNG", 1_000_000, (8, 16), True, 0.52)
+_TIFF = Format("TIFF", 1_000_000, (8, 16), True, 0.8, TIFF_COMPRESSIONS)
+_JPEG = Format("JPEG", 65_500, (8,), False, 0.14)
+_WEBP = Format("WebP", 16_383, (8,), True, 0.09, ("lossy", "lossless"))
+_DZI = Format("DeepZoom", 1_000_000, (8,), True, 0.25)
+_ZARR = Format("OME-Zarr", 1_000_000, (8, 16), True, 0.9)
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
     ".tif": _TIFF,
@@ -116,6 +120,22 @@ def _check_zarr(path: Path) -> None:
         attributes = {}
     found = "the state of a job" if "tiler" in attributes else "something else"
     raise OutputError(f"{path}: holds {found}, which would not be replaced; choose another name")
+
+
+def typical_bytes(
+    path: str | os.PathLike[str],
+    height: int,
+    width: int,
+    channels: int = 3,
+    bits: int = 8,
+    compression: str | None = None,
+) -> int:
+    """Size of a poster in the format of `path`'s extension, or of a folder of map tiles where it has none; to some ten
+    percent of those that were measured."""
+    form = FORMATS.get(Path(path).suffix.lower(), _DZI)
+    # The lower half of 16 bits is noise to every codec.
+    each = bits / 8 * _PYRAMID if compression == "none" else form.file_bytes + (bits - 8) / 8
+    return round(each * channels * height * width)
 
 
 def check_folder(path: Path) -> None:

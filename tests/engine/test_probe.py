@@ -1,0 +1,24 @@
+"""Timing a machine by the tasks that a render runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tiler import pictures
+from tiler.config import RenderConfig
+from tiler.engine.probe import time_tile
+from tiler.engine.store import RenderStore
+from tiler.resolve import resolve_config
+
+
+@pytest.mark.parametrize("options", [dict(), dict(mode="exact"), dict(init="content", content_weight=0)])
+def test_a_tile_of_any_job_can_be_timed(options, small_weights, pictures_dir, tmp_path):
+    paths = [str(pictures_dir / name) for name in ("content.png", "style.png", "style.png")]
+    config = RenderConfig(paths[0], tuple(paths[1:]), "poster.png", weights=small_weights, device="cpu", **options)
+    opened = [pictures.open_picture(path) for path in paths]
+    _, job = resolve_config(config, opened[0], opened[1:])
+    found = time_tile(job.to_dict(), str(tmp_path / "probe.zarr"), 48)
+    assert found["pixels"] == 48 * 48
+    assert found["step"] > 0
+    assert found["measure"] > 0
+    assert RenderStore.exists(str(tmp_path / "probe.zarr"))

@@ -1,0 +1,239 @@
+"""What a render will take: arithmetic, and refusals before anything is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tiler import plan as planning
+from tiler import resolve, room
+from tiler.cli import main
+from tiler.config import RenderConfig
+from tiler.engine.probe import Speed, _line
+from tiler.errors import ResourceError
+from tiler.plan import Plan, plan_job
+from tiler.room import check_room
+from tiler.style.weights import NAMES, Conv
+
+BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1, threads=1, precision="bf16", tile=256)
+SPEED = Speed(start=3, task=0.01, one_step=(0.01, 1e-6), one_measure=(0.005, 2e-7))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def narrow_weights():
+    convs = [Conv(name, torch.zeros(2, 2, 3, 3), torch.zeros(64)) for name in NAMES]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resolve, "load_weights", lambda source: convs)
+        yield
+
+
+def job_of(content=(300, 400), style=(200, 300), **values):
+    pictures = [SimpleNamespace(height=height, width=width) for height, width in (content, style)]
+    return resolve.resolve_config(replace(BASE, **values), pictures[0], pictures[1:])
+
+
+def planned(speed: Speed | None = None, **values) -> Plan:
+    return plan_job(*job_of(**values), speed=speed)
+
+
+# Arithmetic -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20)
+@given(
+    edge=st.integers(128, 1200),
+    tile=st.integers(8, 40).map(lambda n: 16 * n),
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    mode=st.sampled_from(["fast", "exact"]),
+    steps=st.sampled_from([None, 0, 3]),
+)
+def test_twice_the_size_never_needs_less(edge, tile, shape, mode, steps):
+    # Not every larger size: 257 px are cut into two tiles of about 128, which need less memory than one of 256.
+    content = shape[0] * 50, shape[1] * 50
+    small, large = (
+        planned(SPEED, content=content, long_edge=size, tile=tile, mode=mode, steps=steps) for size in (edge, 2 * edge)
+    )
+    for name in ("memory_bytes", "store_bytes", "kept_bytes", "output_bytes", "steps", "tile_steps", "seconds"):
+        assert getattr(large, name) >= getattr(small, name), name
+    assert min(small.memory_bytes, small.store_bytes, small.output_bytes, small.seconds) > 0
+
+
+def test_memory_depends_on_the_tile_and_not_on_the_size():
+    sizes = [planned(long_edge=edge, content=(400, 400)).memory_bytes for edge in (1024, 4096)]
+    assert sizes[1] < 1.15 * sizes[0]
+    assert planned(long_edge=4096, tile=512).memory_bytes > planned(long_edge=4096, tile=256).memory_bytes
+
+
+def test_more_workers_need_more_memory_and_less_time():
+    one, two = planned(SPEED, long_edge=2048), planned(SPEED, long_edge=2048, workers=2)
+    assert 1.5 * one.memory_bytes < two.memory_bytes < 2 * one.memory_bytes
+    assert one.seconds / 2 < two.seconds < one.seconds
+    assert one.store_bytes == two.store_bytes
+    elsewhere = planned(long_edge=2048, scheduler="tcp://host:1")
+    assert elsewhere.memory_bytes < one.memory_bytes / 2
+
+
+def test_precision_sets_memory():
+    in_bf16, in_fp32 = (planned(long_edge=2048, tile=512, precision=kind).memory_bytes for kind in ("bf16", "fp32"))
+    assert in_bf16 < in_fp32 < 2.1 * in_bf16
+
+
+def test_levels_add_up():
+    plan = planned(SPEED, long_edge=1000)
+    assert [(one.height, one.width) for one in plan.levels][-1] == (plan.height, plan.width) == (750, 1000)
+    assert plan.kept_bytes == sum(one.kept_bytes for one in plan.levels)
+    last = plan.levels[-1]
+    assert plan.store_bytes == plan.kept_bytes + last.working_bytes
+    assert plan.steps == sum(one.steps for one in plan.levels)
+    assert plan.tile_steps == sum(one.steps * one.tiles for one in plan.levels)
+    assert plan.seconds > SPEED.start + sum(one.seconds for one in plan.levels) > plan.seconds * 0.9
+    assert planned(long_edge=1000).seconds is None
+    assert json.loads(json.dumps(plan.to_dict()))["levels"][0]["tiles"] == 1
+
+
+def test_time_follows_the_steps():
+    few, many = (planned(SPEED, long_edge=1000, steps=steps) for steps in (10, 20))
+    work = sum(10 * SPEED.step(tile.read.area) for k in range(3) for tile in job_of(long_edge=1000)[1].grid(k))
+    assert many.seconds - few.seconds == pytest.approx(work, rel=0.2)
+
+
+def test_a_line_through_two_timings_never_falls():
+    points = [{"pixels": 100, "step": 2.0}, {"pixels": 300, "step": 4.0}]
+    assert _line(points, "step") == pytest.approx((1.0, 0.01))
+    assert _line(points[:1], "step") == pytest.approx((0.0, 0.02))
+    for late in (1.0, 30.0):  # noise: the larger tile was faster, or slower per pixel
+        constant, slope = _line([points[0], {"pixels": 300, "step": late}], "step")
+        assert constant >= 0
+        assert slope > 0
+        assert constant + slope * 300 == pytest.approx(late)
+
+
+# Refusals ---------------------------------------------------------------------------------------------------------
+
+
+def disk_with(monkeypatch, free: int) -> None:
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+
+
+def refusal(tmp_path: Path, **values) -> str:
+    config, job = job_of(**{"long_edge": 2048, "output": str(tmp_path / "poster.png"), **values})
+    with pytest.raises(ResourceError) as error:
+        check_room(plan_job(config, job), config, job, str(tmp_path / "job.zarr"))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_too_little_disk_says_how_much_would_do(tmp_path, monkeypatch):
+    plan = planned(long_edge=2048)
+    disk_with(monkeypatch, plan.store_bytes // 2)
+    message = refusal(tmp_path)
+    assert message.startswith(f"--store {tmp_path / 'job.zarr'}: needs about {plan.store_bytes / 1e6:.0f}"[:-1])
+    assert "another place" in message
+    disk_with(monkeypatch, plan.store_bytes + plan.output_bytes)
+    config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"))
+    check_room(plan, config, job, str(tmp_path / "job.zarr"))
+
+
+def test_what_a_begun_job_holds_counts(tmp_path, monkeypatch):
+    config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"))
+    plan = plan_job(config, job)
+    disk_with(monkeypatch, plan.store_bytes - 8_000_000)
+    refusal(tmp_path)
+    (tmp_path / "job.zarr" / "c").mkdir(parents=True)
+    (tmp_path / "job.zarr" / "c" / "0").write_bytes(b"x" * 9_000_000)
+    check_room(plan, config, job, str(tmp_path / "job.zarr"))
+
+
+def test_only_the_poster_needs_room_where_the_store_is_elsewhere(tmp_path, monkeypatch):
+    config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"))
+    plan = plan_job(config, job)
+    disk_with(monkeypatch, plan.output_bytes)
+    check_room(plan, config, job, "s3://bucket/job.zarr")
+    disk_with(monkeypatch, plan.output_bytes - 1)
+    with pytest.raises(ResourceError, match=r"-o .*poster.png: needs about"):
+        check_room(plan, config, job, "s3://bucket/job.zarr")
+
+
+def test_too_little_memory_names_a_tile_that_would_do(tmp_path, monkeypatch):
+    need = planned(long_edge=2048, tile=512).memory_bytes
+    monkeypatch.setattr(room, "memory_bytes", lambda: need)
+    assert refusal(tmp_path, tile=1024).endswith("--tile 512 would do")
+    monkeypatch.setattr(room, "memory_bytes", lambda: 10**6)
+    assert refusal(tmp_path, tile=1024).endswith("a machine with more")
+    assert "fewer --workers" in refusal(tmp_path, tile=1024, workers=2)
+
+
+# The command line -------------------------------------------------------------------------------------------------
+
+
+def run(arguments, monkeypatch, capsys) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["tiler", *arguments])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch) -> Path:
+    from PIL import Image
+
+    Image.new("RGB", (120, 90), "teal").save(tmp_path / "content.png")
+    Image.new("RGB", (60, 90), "tan").save(tmp_path / "style.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
+    monkeypatch.setattr(planning, "probe", lambda *arguments: SPEED)
+    arguments = ["plan", "content.png", "style.png", "--long-edge", "700", "--tile", "256", "--device", "cpu"]
+    code, text, _ = run(arguments, monkeypatch, capsys)
+    assert code == 0
+    for word in ("700 x 525 px", "level 3", "memory:", "disk:", "for the poster", "steps:", "time:"):
+        assert word in text
+    code, text, _ = run([*arguments, "--json"], monkeypatch, capsys)
+    facts = json.loads(text)
+    assert (facts["height"], facts["width"], len(facts["levels"])) == (525, 700, 3)
+    assert facts["seconds"] > 0
+    code, text, _ = run(["plan", "content.png", *arguments[3:], "--json"], monkeypatch, capsys)
+    assert code == 0
+    assert json.loads(text)["steps"] == facts["steps"]
+    assert sorted(path.name for path in pictures.iterdir()) == ["content.png", "style.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["plan"], "CONTENT"),
+        (["plan", "none.png"], "none.png"),
+        (["plan", "content.png", "--long-edge", "0"], "long_edge = 0"),
+        (["plan", "content.png", "-o", "nowhere/poster.png"], "nowhere"),
+    ],
+)
+def test_wrong_use_of_plan(arguments, word, pictures, monkeypatch, capsys):
+    code, _, text = run(arguments, monkeypatch, capsys)
+    assert code == 2
+    assert word in text
+    assert len(text.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("short_of", ["disk", "memory"])
+def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeypatch, capsys):
+    if short_of == "disk":
+        disk_with(monkeypatch, 10_000)
+    else:
+        monkeypatch.setattr(room, "memory_bytes", lambda: 10**7)
+    code, _, text = run(["render", "content.png", "style.png", "-o", "p.png"], monkeypatch, capsys)
+    assert code == 2
+    assert "need" in text
+    assert len(text.strip().splitlines()) == 1
+    assert sorted(path.name for path in pictures.iterdir()) == ["content.png", "style.png"]

@@ -1,0 +1,79 @@
+"""What arrays a job's store holds: their shapes, chunks and types, and the disk they take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiler.geometry import TileGrid
+
+# Whoever reads or writes a picture or an image as a whole holds a row of chunks, as wide as the picture: low ones.
+PICTURE_ROWS, _PICTURE_COLUMNS = 128, 512
+_PATCH_CHUNK = 288
+# Files take whole blocks of the disk, and so do folders, which every index of a chunk but the last makes. An array has
+# two folders and a file of metadata of its own.
+_BLOCK, _OWN_BLOCKS, _CHECKSUM = 4096, 3, 4
+# Packed over plain size of what the store packs, taken on shaded relief and photographs; flat pictures take less.
+_PICTURE, _IMAGE, _PIXELS, _MOMENTS = 0.7, 0.94, 0.79, 0.7
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array. dtype: a numpy name. ratio: packed over plain size of its chunks, None where they are not packed."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str
+    ratio: float | None = None
+    fill_value: float = 0
+
+    def disk_bytes(self, written: float = 1.0) -> int:
+        """Blocks on the disk, folders included, when a share of the chunks is `written`; a chunk that holds nothing but
+        the fill value is not kept, and what lies beyond the border packs to nothing."""
+        counts = [-(-size // chunk) for size, chunk in zip(self.shape, self.chunks, strict=True)]
+        chunks = math.prod(counts)
+        plain = math.prod(self.shape) * np.dtype(self.dtype).itemsize / chunks
+        file_bytes = plain * (1 if self.ratio is None else self.ratio) + _CHECKSUM
+        folders = sum(math.prod(counts[: depth + 1]) for depth in range(len(counts) - 1))
+        blocks = chunks * math.ceil(file_bytes / _BLOCK) + folders
+        return (math.ceil(blocks * written) + _OWN_BLOCKS) * _BLOCK
+
+
+def picture(height: int, width: int, channels: int = 3) -> Array:
+    """A content or style picture, or an alpha channel, at a level's size: 16 bits, whatever the job's precision."""
+    chunks = (channels, min(PICTURE_ROWS, height), min(_PICTURE_COLUMNS, width))
+    return Array((channels, height, width), chunks, "uint16", _PICTURE)
+
+
+def image(grid: TileGrid, dtype: str) -> Array:
+    """A finished level. Cores are cut into whole chunks, so each chunk has one writer. dtype: the state's; float32 is
+    kept in 16 bits."""
+    chunks = (3, grid.band_height, min(grid.core_width, grid.width))
+    return Array((3, grid.height, grid.width), chunks, "uint16" if dtype == "float32" else dtype, _IMAGE)
+
+
+def statistics(tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1) -> dict[str, Array]:
+    """Gram sums of `tiles` tiles in two slots, their totals, and marks. channels: per layer."""
+    arrays = {}
+    for layer, c in channels.items():
+        arrays[f"grams/{layer}"] = Array((2, tiles, regions, c, c), (1, 1, 1, c, c), dtype)
+        arrays[f"totals/{layer}"] = Array((2, regions, c, c), (1, regions, c, c), dtype)
+    return {**arrays, "marks": Array((2, 2, tiles), (1, 1, 1), "int32", fill_value=-1)}
+
+
+def state(
+    grid: TileGrid, channels: Mapping[str, int], dtype: str, moment_dtype: str, regions: int = 1
+) -> dict[str, Array]:
+    """Two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name."""
+    (height, width), tiles = grid.patch_shape, len(grid)
+    chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
+    moments = "uint16" if moment_dtype == "bfloat16" else moment_dtype
+    return {
+        **statistics(tiles, channels, dtype, regions),
+        "pixels": Array((2, tiles, 3, height, width), (1, 1, 3, *chunk), dtype, _PIXELS),
+        "moments": Array((2, tiles, 6, height, width), (1, 1, 3, *chunk), moments, _MOMENTS),
+        "losses": Array((2, tiles, 2), (1, 1, 2), "float64"),
+    }

@@ -1,0 +1,127 @@
+"""How fast this machine is: some steps on a small and on a larger tile, by the tasks that a render runs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiler.engine import tasks
+from tiler.engine.job import Job
+from tiler.engine.place import is_remote
+from tiler.engine.schedule import Pool
+from tiler.engine.store import RenderStore
+from tiler.engine.workplace import Address
+from tiler.geometry import Level, Rect
+
+SMALL, LARGE = 128, 512
+STEPS = 2
+_ROUND_TRIPS = 20
+# Seconds per pixel on one core of 2024, for what is too small a part of a render to be worth probing: reading and
+# resizing pictures, seeding and compositing; and writing the poster.
+MOVE, WRITE = 0.4e-6, 0.15e-6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds. start: until workers run. task: a task's way there and back. one_step, one_measure: (for any tile, per
+    pixel of its read area), for an optimiser's step and for measuring statistics. move, write: per pixel of a level, of
+    the poster."""
+
+    start: float
+    task: float
+    one_step: tuple[float, float]
+    one_measure: tuple[float, float]
+    move: float = MOVE
+    write: float = WRITE
+
+    def step(self, pixels: int) -> float:
+        return self.one_step[0] + self.one_step[1] * pixels
+
+    def measure(self, pixels: int) -> float:
+        return self.one_measure[0] + self.one_measure[1] * pixels
+
+
+def probe(job: Job, gpus: list[str], scheduler: str | None, url: str) -> Speed:
+    """Start a worker and time it on tiles no larger than the job's. url: of the job's store; the state of a few
+    tiles is kept on the same disk meanwhile, and nothing of it stays."""
+    began = time.perf_counter()
+    largest = max(max(tile.read.height, tile.read.width) for tile in job.grid(len(job.levels) - 1))
+    sides = sorted({min(side, -(-largest // job.align) * job.align) for side in (SMALL, LARGE)})
+    with (
+        Pool(scheduler, 1, job.threads, gpus) as pool,
+        tempfile.TemporaryDirectory(prefix=".tiler-", dir=folder_above(url)) as at,
+    ):
+        start = time.perf_counter() - began
+        found = list(pool.run(time_tile, [(job.to_dict(), f"{at}/{side}", side) for side in sides]))
+        list(pool.run(nothing, [()]))
+        began = time.perf_counter()
+        list(pool.run(nothing, [()] * _ROUND_TRIPS))
+        task = (time.perf_counter() - began) / _ROUND_TRIPS
+    found.sort(key=lambda one: one["pixels"])
+    return Speed(start, task, _line(found, "step"), _line(found, "measure"))
+
+
+def folder_above(url: str) -> Path | None:
+    """The nearest folder above `url` that is there already; None for an address that is not on this machine's disks."""
+    return None if is_remote(url) else next(parent for parent in Path(url).absolute().parents if parent.is_dir())
+
+
+def _line(found: list[dict[str, Any]], name: str) -> tuple[float, float]:
+    """(constant, per pixel) through one or two timings; never falling, as more pixels never take less."""
+    first, last = found[0], found[-1]
+    rise = (last[name] - first[name]) / max(1, last["pixels"] - first["pixels"])
+    slope = min(max(rise, 0.0), last[name] / last["pixels"]) or last[name] / last["pixels"]
+    return max(0.0, last[name] - slope * last["pixels"]), slope
+
+
+def nothing() -> dict[str, Any]:
+    """The task that costs only its way."""
+    return {}
+
+
+def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
+    """Seconds of one step and of one measurement on a tile of side x side pixels of noise, reading and writing its
+    state included."""
+    size = Level(0, side, side, 2 * STEPS, 0.01)
+    one = replace(
+        Job.from_dict(job),
+        id=uuid.uuid4().hex,
+        levels=(size,),
+        style_sizes=(((side, side),),),
+        style_shares=(1.0,),
+        init="noise",
+        wrap="none",
+        optimizer="adam",
+        tile=side,
+    )
+    store = RenderStore.create(url, {"job": one.to_dict()})
+    address, noise = Address(url, one.id), np.random.default_rng(0).random((3, side, side), np.float32)
+    for path in ("levels/0/content", "styles/0/0/picture"):
+        store.write_picture(path, side, side, [noise])
+    store.create_statistics("styles/0/0", len(one.style_grid(0, 0)), dict(one.channels), one.state_dtype)
+    for tile in one.style_grid(0, 0):
+        tasks.measure_style(address, 0, 0, tile.index)
+    tasks.add_up_style(address, 0, 0)
+    wanted = {layer: channels for layer, channels in one.channels if layer in one.style_layers}
+    store.create_state(0, one.grid(0), wanted, one.state_dtype, one.moment_dtype)
+    tasks.seed(address, 0, 0)
+    tasks.measure_tile(address, 0, 0, 0)
+    measure = _seconds(tasks.measure_tile, address, 0, 0, 0)
+    tasks.add_up_level(address, 0, 0)
+    tasks.relax_tile(address, 0, 0, 0, 1, 0)
+    tasks.add_up_level(address, 0, 1)
+    step = _seconds(tasks.relax_tile, address, 0, 1, 1, STEPS, 0) / STEPS
+    return {"pixels": Rect(0, 0, side, side).area, "step": step, "measure": measure}
+
+
+def _seconds(task: Callable[..., Any], *arguments: Any) -> float:
+    began = time.perf_counter()
+    task(*arguments)
+    return time.perf_counter() - began

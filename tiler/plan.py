@@ -1,0 +1,229 @@
+"""What a render will take, known before it begins: arithmetic on the job, and on the speed of this machine if known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tiler import pictures
+from tiler.config import RenderConfig
+from tiler.engine import layout
+from tiler.engine.job import Job
+from tiler.engine.probe import Speed, probe
+from tiler.engine.workplace import CONTENT_CACHE_BYTES
+from tiler.export import check_files
+from tiler.pictures.outputs import typical_bytes
+from tiler.resolve import BYTES_PER_PIXEL, resolve_config, store_url, visible_gpus
+from tiler.style.backbone import stride_of
+
+ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
+# A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
+# which are kept twice. Proportional sizes (memory that processes share is split among them).
+WORKER_BYTES, WEIGHTS = 500e6, 2 * 13e6
+CLIENT_BYTES = 270e6
+# Of a step's memory per pixel, what measuring takes, which keeps the activations but no gradients; and what buffers of
+# tiles of other shapes leave behind.
+MEASURE_SHARE, LEFT_BEHIND = 0.6, 1.15
+# float32 copies of a band of RGB rows that reading and writing pictures hold at once, in the client.
+BAND_COPIES = 4
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """level: 0 = coarsest. read_pixels: of all tiles, halos included. working_bytes: disk until the level is finished;
+    kept_bytes: disk from then on. seconds: None where no speed is known."""
+
+    level: int
+    height: int
+    width: int
+    tiles: int
+    steps: int
+    rounds: int
+    read_pixels: int
+    working_bytes: int
+    kept_bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """memory_bytes: peak of all processes here together. gpu_bytes: peak of one GPU, 0 on the CPU. store_bytes: the
+    store's peak, kept_bytes: what stays of it; output_bytes: the poster's file. steps: of the optimiser, summed over
+    levels; tile_steps: over tiles too. seconds: None where no speed is known."""
+
+    height: int
+    width: int
+    mode: str
+    precision: str
+    device: str
+    workers: int
+    tile: int
+    levels: tuple[LevelPlan, ...]
+    steps: int
+    tile_steps: int
+    memory_bytes: int
+    gpu_bytes: int
+    store_bytes: int
+    kept_bytes: int
+    output_bytes: int
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def plan(config: RenderConfig) -> Plan:
+    """What `render(config)` would take on this machine, timed on a few tiles; nothing is left behind.
+
+    Raises TilerError as `render` does for what is wrong with the pictures or the options.
+    """
+    content, *styles = [pictures.open_picture(path) for path in (config.content, *config.styles)]
+    resolved, job = resolve_config(config, content, styles)
+    check_files(config, job.levels[-1].height, job.levels[-1].width)
+    speed = probe(job, visible_gpus(job), config.scheduler, store_url(config))
+    return plan_job(resolved, job, content.has_alpha, speed)
+
+
+def plan_job(config: RenderConfig, job: Job, has_alpha: bool = False, speed: Speed | None = None) -> Plan:
+    """config: resolved, with its number of workers; job: the one it came to. has_alpha: the content's transparency is
+    kept beside every level."""
+    workers, last = config.workers or 1, job.levels[-1]
+    levels = tuple(_level(job, level.index, workers, has_alpha, speed) for level in job.levels)
+    before = [sum(one.kept_bytes for one in levels[:k]) for k in range(len(levels))]
+    seconds = None
+    if speed is not None:
+        seconds = speed.start + sum(one.seconds or 0 for one in levels) + speed.write * last.height * last.width
+    on_gpu = job.device == "cuda"
+    busy = _tile_bytes(job)
+    here = 0 if config.scheduler else workers
+    return Plan(
+        height=last.height,
+        width=last.width,
+        mode=job.mode,
+        precision=job.precision,
+        device=job.device,
+        workers=workers,
+        tile=job.tile,
+        levels=levels,
+        steps=sum(one.steps for one in levels),
+        tile_steps=sum(one.steps * one.tiles for one in levels),
+        memory_bytes=round(_client_bytes(job) + here * (_idle_bytes(job) + (0 if on_gpu else busy))),
+        gpu_bytes=round(busy + WEIGHTS * ITEM_BYTES[job.precision]) if on_gpu else 0,
+        store_bytes=max(b + one.working_bytes + one.kept_bytes for b, one in zip(before, levels, strict=True)),
+        kept_bytes=sum(one.kept_bytes for one in levels),
+        output_bytes=_output_bytes(config, last.height, last.width, 4 if has_alpha else 3),
+        seconds=seconds,
+    )
+
+
+def _level(job: Job, index: int, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
+    level, grid = job.levels[index], job.grid(index)
+    working, kept = _disk(job, index, has_alpha)
+    return LevelPlan(
+        level=index,
+        height=level.height,
+        width=level.width,
+        tiles=len(grid),
+        steps=level.steps,
+        rounds=len(job.rounds(index)),
+        read_pixels=sum(tile.read.area for tile in grid),
+        working_bytes=working,
+        kept_bytes=kept,
+        seconds=None if speed is None else _seconds(job, index, min(workers, len(grid)), speed),
+    )
+
+
+# Disk -----------------------------------------------------------------------------------------------------------------
+
+
+def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
+    """(bytes until the level is finished, bytes that stay) in the store."""
+    level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
+    picture = layout.picture(level.height, level.width).disk_bytes()
+    working = picture if level.steps or index == 0 else 0
+    for s, size in enumerate(job.style_sizes[index]):
+        working += layout.picture(*size).disk_bytes() if level.steps or index == 0 else 0
+        if level.steps:
+            # One of two slots: a style is measured once.
+            working += _sum_bytes(
+                layout.statistics(len(job.style_grid(index, s)), dict(job.channels), job.state_dtype), 0.5
+            )
+    wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
+    state = layout.state(grid, wanted, job.state_dtype, job.moment_dtype)
+    shape = grid.patch_shape
+    filled = sum(tile.blend.area for tile in grid) / (len(grid) * shape[0] * shape[1])
+    slots = min(2, rounds + 1) / 2
+    moments, pixels = state.pop("moments"), state.pop("pixels")
+    working += pixels.disk_bytes(filled * slots) + moments.disk_bytes(filled * min(2, rounds) / 2)
+    working += _sum_bytes(state, slots if rounds else 0)
+    kept = layout.image(grid, job.state_dtype).disk_bytes()
+    kept += layout.picture(level.height, level.width, 1).disk_bytes() if has_alpha else 0
+    return working, kept + (picture if index == 0 and job.init == "picture" else 0)
+
+
+def _sum_bytes(arrays: Mapping[str, layout.Array], written: float) -> int:
+    return sum(array.disk_bytes(written) for array in arrays.values())
+
+
+def _output_bytes(config: RenderConfig, height: int, width: int, channels: int) -> int:
+    poster = 0
+    if config.output is not None:
+        poster = typical_bytes(config.output, height, width, channels, config.bits, config.compression)
+    return poster + (0 if config.tiles is None else typical_bytes(config.tiles, height, width, channels))
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def _idle_bytes(job: Job) -> float:
+    return WORKER_BYTES + WEIGHTS * ITEM_BYTES[job.precision]
+
+
+def _tile_bytes(job: Job) -> float:
+    """What a worker's largest tile takes while it is computed, and the content's features that are kept."""
+    step, features = BYTES_PER_PIXEL[job.precision] * LEFT_BEHIND, 0.0
+    largest = 0.0
+    for level in job.levels:
+        if not level.steps:
+            continue
+        grid = job.grid(level.index)
+        largest = max(largest, *(tile.read.area * step for tile in grid))
+        for s in range(len(job.style_sizes[level.index])):
+            areas = (tile.read.area for tile in job.style_grid(level.index, s))
+            largest = max(largest, *(area * step * MEASURE_SHARE for area in areas))
+        features = max(features, sum(tile.read.area for tile in grid) * _feature_bytes(job))
+    return largest + min(features, CONTENT_CACHE_BYTES)
+
+
+def _feature_bytes(job: Job) -> float:
+    """Of the content's features, per pixel."""
+    wanted = job.content_layers if job.content_weight else ()
+    cells = sum(channels / stride_of(layer) ** 2 for layer, channels in job.channels if layer in wanted)
+    return cells * ITEM_BYTES[job.precision]
+
+
+def _client_bytes(job: Job) -> float:
+    last = job.levels[-1]
+    image, picture = layout.image(job.grid(last.index), job.state_dtype), layout.picture(last.height, last.width)
+    return CLIENT_BYTES + BAND_COPIES * 12 * max(image.chunks[1], picture.chunks[1]) * last.width
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+def _seconds(job: Job, index: int, parallel: int, speed: Speed) -> float:
+    level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
+    tasks, work = 2 * len(grid), speed.move * level.height * level.width
+    if level.steps:
+        measured = rounds + 1 if job.measures_every_round(index) else 1
+        reads = [tile.read.area for tile in grid]
+        kept = min(len(reads), int(CONTENT_CACHE_BYTES / (max(reads) * max(_feature_bytes(job), 1e-9))))
+        looks = (kept + (len(reads) - kept) * rounds) / len(reads)
+        work += sum(level.steps * speed.step(area) + looks * speed.measure(area) for area in reads)
+        work += measured * sum(speed.measure(job.measure_box(tile).area) for tile in grid)
+        styles = [tile for s in range(len(job.style_sizes[index])) for tile in job.style_grid(index, s)]
+        work += sum(speed.measure(tile.read.area) for tile in styles)
+        tasks += (measured + rounds) * len(grid) + len(styles)
+    return work / parallel + tasks * speed.task / parallel + (rounds + 3) * speed.task
