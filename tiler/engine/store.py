@@ -3,7 +3,7 @@
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
     /levels/K/content        the content at this level's size, uint16
     /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
-    /levels/K/image          the finished level (c, y, x), uint16, one chunk per core
+    /levels/K/image          the finished level (c, y, x), uint16; a core is eight chunks, one below the other
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
                              update is often smaller than a step of 16 bits
@@ -205,11 +205,10 @@ class RenderStore:
 
     def create_image(self, level: int, grid: TileGrid, dtype: str) -> None:
         """Room for the finished level. dtype: the state's; float32 is kept in 16 bits."""
-        core = (3, min(grid.core_height, grid.height), min(grid.core_width, grid.width))
         self._create(
             f"levels/{level}/image",
             (3, grid.height, grid.width),
-            core,
+            (3, grid.band_height, min(grid.core_width, grid.width)),
             "uint16" if dtype == "float32" else dtype,
             compressors=_packed(),
             dimension_names=AXES,
@@ -319,7 +318,9 @@ def _to_16_bits(pixels: np.ndarray) -> np.ndarray:
 
 
 def _from_16_bits(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32) / _UINT16
+    floats = values.astype(np.float32)
+    floats /= _UINT16
+    return floats
 
 
 def _bfloat16_bits(values: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class View:
         Raises LevelMovedError at the end when a render that is going on has overwritten or dropped the state meanwhile,
         so that what was yielded may be a mixture.
         """
-        rows = self.job.grid(self.level).core_height
+        rows = self.job.grid(self.level).band_height
         try:
             for y in range(0, self.height, rows):
                 yield self.read(Rect(y, 0, min(y + rows, self.height), self.width))
