@@ -134,11 +134,16 @@ def _pixels(view: View, keeps_alpha: bool) -> Iterator[np.ndarray]:
 
 
 def _alpha_stage(view: View, keeps_alpha: bool) -> Stage:
-    """The content's transparency as a fourth channel, or the poster on white."""
+    """The content's transparency as a fourth channel, or the poster on white.
+
+    What was rendered is the content on white, so the white is taken out again: soft edges would have a pale fringe.
+    """
 
     def stage(band: np.ndarray, y: int) -> np.ndarray:
         alpha = view.store.read_picture(_alpha_path(view), Rect(y, 0, y + band.shape[1], view.width))
-        return np.concatenate([band, alpha.astype(band.dtype)]) if keeps_alpha else band * alpha + (1 - alpha)
+        own = np.clip((band - (1 - alpha)) / np.maximum(alpha, 1 / 65535), 0, 1)
+        colours = np.where(alpha > 0, own, band).astype(band.dtype)
+        return np.concatenate([colours, alpha.astype(band.dtype)]) if keeps_alpha else colours * alpha + (1 - alpha)
 
     return stage
 

@@ -14,7 +14,7 @@ from tiler.engine.probe import Speed, probe
 from tiler.engine.workplace import CONTENT_CACHE_BYTES
 from tiler.export import check_files
 from tiler.pictures.outputs import typical_bytes
-from tiler.resolve import BYTES_PER_PIXEL, resolve_config, store_url, visible_gpus
+from tiler.resolve import BYTES_PER_PIXEL, fitted, resolve_config, settle_size, store_url, visible_gpus
 from tiler.style.backbone import stride_of
 
 ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
@@ -79,7 +79,9 @@ def plan(config: RenderConfig) -> Plan:
 
     Raises TilerError as `render` does for what is wrong with the pictures or the options.
     """
-    content, *styles = [pictures.open_picture(path) for path in (config.content, *config.styles)]
+    sources = [source.picture for source in config.regions.sources]
+    content, *styles = [pictures.open_picture(path) for path in (config.content, *sources)]
+    content = fitted(settle_size(config, content), content)
     resolved, job = resolve_config(config, content, styles)
     check_files(config, job.levels[-1].height, job.levels[-1].width)
     speed = probe(job, visible_gpus(job), config.scheduler, store_url(config))
@@ -143,6 +145,8 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
     picture = layout.picture(level.height, level.width).disk_bytes()
     working = picture if level.steps or index == 0 else 0
+    if job.guided and (level.steps or index == 0):
+        working += layout.picture(level.height, level.width, len(job.regions)).disk_bytes()
     for s, size in enumerate(job.style_sizes[index]):
         working += layout.picture(*size).disk_bytes() if level.steps or index == 0 else 0
         if level.steps:
@@ -151,7 +155,7 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
                 layout.statistics(len(job.style_grid(index, s)), dict(job.channels), job.state_dtype), 0.5
             )
     wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
-    state = layout.state(grid, wanted, job.state_dtype, job.moment_dtype)
+    state = layout.state(grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
     shape = grid.patch_shape
     filled = sum(tile.blend.area for tile in grid) / (len(grid) * shape[0] * shape[1])
     slots = min(2, rounds + 1) / 2

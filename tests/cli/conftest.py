@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from PIL import Image
 
 Tiler = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -48,3 +49,11 @@ def tiler(inputs: Path) -> Tiler:
 def events() -> Callable[[str], list[dict[str, Any]]]:
     """The JSON lines that --log-json printed."""
     return lambda text: [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """A worker that lives as long as these tests, so that each render costs no start of a process."""
+    options = dict(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, silence_logs=50)
+    with LocalCluster(protocol="tcp", host="127.0.0.1", **options) as running:
+        yield running.scheduler_address

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +14,9 @@ import zarr
 from ome_zarr_models.v05 import Image as OmeImage
 from PIL import Image, ImageCms
 
-from tiler.cli import main
+from tiler.cli import cli
 from tiler.config import RenderConfig
+from tiler.errors import OutputError
 from tiler.render import _beside
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -36,7 +35,7 @@ def content_pixels() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def job(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> Path:
     """A folder with content.tif (georeferenced, 16-bit, alpha), and poster.tif and poster.zarr rendered from it."""
     folder = tmp_path_factory.mktemp("formats")
     profile = dict(driver="GTiff", height=90, width=120, count=4, dtype="uint16", crs=CRS, photometric="RGB")
@@ -46,28 +45,23 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f.write(content_pixels().transpose(2, 0, 1))
     grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
     Image.fromarray(grain).resize((104, 80), Image.Resampling.BICUBIC).save(folder / "style.png")
-    render(folder, "poster.tif", "--bits", "16", "--compression", "zstd")
+    render(folder, cluster, "poster.tif", "--bits", "16", "--compression", "zstd")
     return folder
 
 
-def render(folder: Path, *output: str) -> subprocess.CompletedProcess[str]:
-    command = ("render", "content.tif", "style.png", "--levels", "2", "--steps", "1,0", *PAPER, "-o", *output)
-    done = subprocess.run([sys.executable, "-m", "tiler", *command], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "cropped to the middle 120 x 60 px of 120 x 90" in done.stdout + done.stderr
-    return done
+def render(folder: Path, cluster: str, output: str, *options: str) -> None:
+    files = (str(folder / "content.tif"), str(folder / "style.png"), "-o", str(folder / output))
+    fixed = ("--levels", "2", "--steps", "1,0", *PAPER, "--scheduler", cluster, "--store", str(folder / "poster.zarr"))
+    cli(["render", *files, *fixed, *options], standalone_mode=False)
 
 
 @pytest.fixture
-def export(job: Path, tmp_path: Path, monkeypatch, capsys) -> Callable[..., Path]:
+def export(job: Path, tmp_path: Path, capsys) -> Callable[..., Path]:
     """export("name", options...) -> what `tiler export` wrote."""
 
     def run(name: str, *options: str) -> Path:
-        arguments = ["export", str(job / "poster.zarr"), *options]
-        if "--tiles" not in options:
-            arguments += ["-o", str(tmp_path / name)]
-        monkeypatch.setattr("sys.argv", ["tiler", *arguments])
-        main()
+        goal = "--tiles" if name == "tiles" else "-o"
+        cli(["export", str(job / "poster.zarr"), goal, str(tmp_path / name), *options], standalone_mode=False)
         assert str(tmp_path / name) in capsys.readouterr().err
         return tmp_path / name
 
@@ -75,10 +69,16 @@ def export(job: Path, tmp_path: Path, monkeypatch, capsys) -> Callable[..., Path
 
 
 def stored(job: Path, level: int = 1) -> np.ndarray:
-    """[h, w, 4] in 0..1: the level's pixels as the store has them, with the content's alpha."""
+    """[h, w, 4] in 0..1: the level's pixels as the store has them, with the content's alpha.
+
+    They were rendered on white: colour * alpha + 1 - alpha is what the store holds, as far as it can be.
+    """
     group = zarr.open_group(job / "poster.zarr", mode="r")[f"levels/{level}"]
-    planes = np.concatenate([np.asarray(group["image"]), np.asarray(group["alpha"])])
-    return planes.transpose(1, 2, 0) / 65535
+    rendered, alpha = (np.asarray(group[name]).astype(np.float32) / np.float32(65535) for name in ("image", "alpha"))
+    seen = alpha[0] > 0
+    colours = rendered.copy()
+    colours[:, seen] = ((rendered[:, seen] - (1 - alpha[0, seen])) / alpha[0, seen]).clip(0, 1)
+    return np.concatenate([colours, alpha]).transpose(1, 2, 0)
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -196,14 +196,8 @@ def test_the_store_is_an_omezarr_image(job: Path) -> None:
 
 
 def test_a_zarr_poster_is_not_its_own_store(job: Path, export) -> None:
-    refused = subprocess.run(
-        [sys.executable, "-m", "tiler", "export", "poster.zarr", "-o", "poster.zarr"],
-        cwd=job,
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode == 2
-    assert "the state of a job" in refused.stderr
+    with pytest.raises(OutputError, match="the state of a job"):
+        cli(["export", str(job / "poster.zarr"), "-o", str(job / "poster.zarr")], standalone_mode=False)
     for output, tiles, store in (("a.zarr", None, "a.job.zarr"), ("a.png", "t", "a.zarr"), (None, "t", "t.zarr")):
         assert _beside(RenderConfig("c", ("s",), output, tiles=tiles)) == store
 
@@ -217,7 +211,7 @@ def test_deepzoom(job: Path, export) -> None:
 
 
 def test_map_tiles(job: Path, export) -> None:
-    folder = export("t", "--tiles", str(export("x.png").parent / "t"))
+    folder = export("tiles")
     facts = json.loads((folder / "tiles.json").read_text())
     assert (facts["height"], facts["width"], facts["maxzoom"]) == (*SIZE, 1)
     assert facts["transform"] == pytest.approx((11.25, 0, 500_000, 0, -11.25, 4_600_000 - 30 * MIDDLE[0]))
@@ -234,8 +228,10 @@ def test_a_coarser_level_keeps_its_size_on_paper_and_on_the_map(job: Path, expor
     lies_where_the_content_lay(path, (80, 160))
 
 
-def test_the_same_job_to_another_file_is_not_another_job(job: Path) -> None:
-    done = render(job, "other.png", "--store", "poster.zarr", "--bits", "16", "--tiles", "tiles", "--log-json")
-    assert not [line for line in done.stdout.splitlines() if json.loads(line)["event"] in ("level", "step")]
+def test_the_same_job_to_another_file_is_not_another_job(job: Path, cluster: str, capsys) -> None:
+    render(job, cluster, "other.png", "--bits", "16", "--tiles", str(job / "tiles"))
+    said = capsys.readouterr().err
+    assert "content.tif: cropped to the middle 120 x 60 px of 120 x 90" in said
+    assert "steps" not in said
     np.testing.assert_array_equal(pixels_of(job / "other.png"), whole(stored(job), 16))
     assert (job / "tiles" / "index.html").is_file()

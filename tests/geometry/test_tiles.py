@@ -49,6 +49,12 @@ def test_cores_cover_every_pixel_once(grid):
 
 
 @given(ANY_GRID)
+def test_no_band_crosses_a_core_line(grid):
+    assert 1 <= grid.band_height <= min(grid.core_height, grid.height)
+    assert all(tile.core.y0 % grid.band_height == 0 for tile in grid)
+
+
+@given(ANY_GRID)
 def test_tiles_nest_and_are_aligned(grid):
     for tile in grid:
         core, blend, read = tile.core, tile.blend, tile.read

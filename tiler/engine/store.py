@@ -321,7 +321,9 @@ def _to_16_bits(pixels: np.ndarray) -> np.ndarray:
 
 
 def _from_16_bits(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32) / _UINT16
+    floats = values.astype(np.float32)
+    floats /= _UINT16
+    return floats
 
 
 def _bfloat16_bits(values: np.ndarray) -> np.ndarray:

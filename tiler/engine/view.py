@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tiler.engine import layout
 from tiler.engine.blend import composite
 from tiler.engine.job import Job
 from tiler.engine.store import PATCHED, RenderStore
@@ -80,7 +79,7 @@ class View:
         Raises LevelMovedError at the end when a render that is going on has overwritten or dropped the state meanwhile,
         so that what was yielded may be a mixture.
         """
-        rows = layout.image(self.job.grid(self.level), self.job.state_dtype).chunks[1]
+        rows = self.job.grid(self.level).band_height
         try:
             for y in range(0, self.height, rows):
                 yield self.read(Rect(y, 0, min(y + rows, self.height), self.width))

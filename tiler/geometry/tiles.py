@@ -173,6 +173,13 @@ class TileGrid:
         x0, x1 = (rect.x0, rect.x1) if self.wrap_x else (max(0, rect.x0), min(self.width, rect.x1))
         return Rect(y0, x0, y1, x1)
 
+    @property
+    def band_height(self) -> int:
+        """Rows of a band as wide as the level: an eighth of a core's where that is a whole number, so that no band
+        crosses the line between two cores."""
+        rows = min(self.core_height, self.height)
+        return rows // 8 if rows % 8 == 0 else rows
+
     def tile(self, index: int) -> Tile:
         if not 0 <= index < len(self):
             raise IndexError(f"tile {index} of {len(self)}")
