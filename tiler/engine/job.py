@@ -73,6 +73,12 @@ class Job:
         yield bool(re.fullmatch("[0-9a-f]{32}", self.id)), "its id is none"
         yield 0 < len(self.levels) == len(self.style_sizes), "its levels do not fit its styles"
         yield all(len(sizes) == len(self.style_shares) > 0 for sizes in self.style_sizes), "its styles do not fit"
+        by_style = (self.style_layer_weights, self.style_regions, self.style_masked)
+        yield {*map(len, by_style)} == {len(self.style_shares)}, "its styles do not fit"
+        yield {*self.style_regions} == {*range(len(self.regions))}, "its regions do not fit its styles"
+        yield self.guided or len(self.regions) == 1, "its regions are nowhere"
+        layers = {*map(len, self.style_layer_weights)}
+        yield layers == {len(self.style_layers)}, "its weights do not fit its layers"
         sides = [side for level in self.levels for side in (level.height, level.width)]
         sides += [side for sizes in self.style_sizes for size in sizes for side in size]
         yield all(0 < side <= LONGEST_SIDE for side in sides), f"its pictures are not 1 to {LONGEST_SIDE} pixels a side"

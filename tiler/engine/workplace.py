@@ -15,6 +15,7 @@ import torch
 from tiler.engine import optimize
 from tiler.engine.blend import composite, repeated
 from tiler.engine.job import Job
+from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile
@@ -91,9 +92,13 @@ class Workplace:
         """How much of a picture of this size each of the guides at `path` has."""
         if path is None:
             return Areas.everywhere(layers, height, width)
-        stored = self.store.read_areas(path)
-        assert stored is not None, f"{path}: its areas are added up before anybody asks"
-        return Areas.from_dict(stored)
+        stored = self.store.read_areas(path) or {}
+        try:
+            shares = typed(stored.get("shares"), tuple[float, ...], "shares")
+            weights = {layer: typed(stored["weights"][layer], tuple[float, ...], layer) for layer in layers}
+        except (KeyError, TypeError, ValueError):
+            raise StoreError(f"store {self.store.url}: {path} does not say how much of it each region has") from None
+        return Areas(shares, weights)
 
     @cached_property
     def colours(self) -> list[np.ndarray]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,11 +78,6 @@ class Areas:
                 sums[layer] = sums[layer] + plane.sum((1, 2), dtype=torch.float64)
         weights = {layer: tuple(value.tolist()) for layer, value in sums.items()}
         return cls(tuple((total / pixels).tolist()), weights)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Areas:
-        """The inverse of dataclasses.asdict after a trip through JSON."""
-        return cls(tuple(values["shares"]), {layer: tuple(value) for layer, value in values["weights"].items()})
 
     def within(self, regions: Sequence[int]) -> Areas:
         """Of some regions only."""
