@@ -177,8 +177,8 @@ class TileGrid:
     def band_height(self) -> int:
         """Rows of a band as wide as the level: an eighth of a core's where that is a whole number, so that no band
         crosses the line between two cores."""
-        rows = min(self.core_height, self.height)
-        return rows // 8 if rows % 8 == 0 else rows
+        rows = self.core_height
+        return min(self.height, rows // 8 if rows % 8 == 0 else rows)
 
     def tile(self, index: int) -> Tile:
         if not 0 <= index < len(self):
