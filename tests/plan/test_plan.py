@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_too_little_disk_says_how_much_would_do(tmp_path, monkeypatch):
     plan = planned(long_edge=2048)
     disk_with(monkeypatch, plan.store_bytes // 2)
     message = refusal(tmp_path)
-    assert message.startswith(f"--store {tmp_path / 'job.zarr'}: needs about {plan.store_bytes / 1e6:.0f}"[:-1])
+    assert message.startswith(f"--store {tmp_path / 'job.zarr'}: needs about {math.ceil(plan.store_bytes / 1e6)} MB")
     assert "another place" in message
     disk_with(monkeypatch, plan.store_bytes + plan.output_bytes)
     config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"))
