@@ -154,6 +154,7 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
             working += _sum_bytes(
                 layout.statistics(len(job.style_grid(index, s)), dict(job.channels), job.state_dtype), 0.5
             )
+            working += layout.picture(*size, 1).disk_bytes() if job.style_masked[s] else 0
     wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
     state = layout.state(grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
     shape = grid.patch_shape

@@ -89,13 +89,18 @@ def nothing() -> dict[str, Any]:
 def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
     """Seconds of one step and of one measurement on a tile of side x side pixels of noise, reading and writing its
     state included."""
-    size = Level(0, side, side, 2 * STEPS, 0.01)
+    size, whole = Level(0, side, side, 2 * STEPS, 0.01), Job.from_dict(job)
     one = replace(
-        Job.from_dict(job),
+        whole,
         id=uuid.uuid4().hex,
         levels=(size,),
         style_sizes=(((side, side),),),
         style_shares=(1.0,),
+        style_layer_weights=whole.style_layer_weights[:1],
+        style_regions=(0,),
+        style_masked=(False,),
+        regions=whole.regions[:1],
+        guided=False,
         init="noise",
         wrap="none",
         optimizer="adam",
