@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,12 +15,16 @@ import psutil
 from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed, get_worker
 from distributed.system import MEMORY_LIMIT
 
+from tiler.engine.place import first_line
 from tiler.errors import ConfigError, RenderError, TilerError
+from tiler.version import __version__
 
-TOPIC = "tiler"
+# Of a cluster that several renders share, each hears its own tasks only.
+_topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
 # Of a worker's two tasks one reads or writes while the other computes (tiler.engine.workplace); a third waits its turn.
 _THREADS, _IN_FLIGHT = 2, 3
 _RETRIES = 2
+_WAIT_SECONDS = 60
 _SETTINGS = {"distributed.logging.distributed": "critical", "distributed.comm.timeouts.connect": "15s"}
 
 
@@ -29,11 +35,20 @@ def reporter() -> Callable[[dict[str, Any]], None]:
         worker = get_worker()
     except ValueError:
         return lambda event: None
-    return lambda event: worker.log_event(TOPIC, event)
+    topic = _topic.get()
+    return lambda event: worker.log_event(topic, event)
 
 
-def _attempt(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> dict[str, Any] | TilerError:
+def _version() -> str:
+    """Of the tiler that a worker imports."""
+    return __version__
+
+
+def _attempt(
+    function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], topic: str
+) -> dict[str, Any] | TilerError:
     """Runs on the worker. Errors of ours come back as values: trying again would end the same way."""
+    _topic.set(topic)
     try:
         return function(*arguments)
     except TilerError as error:
@@ -47,7 +62,7 @@ class Pool:
     """
 
     def __init__(self, scheduler: str | None, workers: int, threads: int, gpus: list[str]) -> None:
-        self._stack = contextlib.ExitStack()
+        self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._stack.enter_context(dask.config.set(_SETTINGS))
         try:
             self._client = self._connect(scheduler) if scheduler else self._start(workers, threads, gpus)
@@ -58,9 +73,16 @@ class Pool:
     def _connect(self, scheduler: str) -> Client:
         try:
             client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
-            client.wait_for_workers(1, timeout=60)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise ConfigError(f"--scheduler {scheduler}: no cluster with a worker answers: {error}") from None
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise ConfigError(f"--scheduler {scheduler}: no scheduler answers: {first_line(error)}") from None
+        try:
+            client.wait_for_workers(1, timeout=_WAIT_SECONDS)
+        except TimeoutError:
+            raise ConfigError(
+                f"--scheduler {scheduler}: waited {_WAIT_SECONDS} s for a worker to join; start one with: dask worker "
+                f"{scheduler}"
+            ) from None
+        _check_versions(client, scheduler)
         return client
 
     def _start(self, workers: int, threads: int, gpus: list[str]) -> Client:
@@ -100,7 +122,7 @@ class Pool:
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
         """Have `handler` called, on another thread, with what running tasks report."""
-        self._client.subscribe_topic(TOPIC, lambda event: handler(event[1]))
+        self._client.subscribe_topic(self._topic, lambda event: handler(event[1]))
 
     def run(
         self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]
@@ -116,7 +138,7 @@ class Pool:
                 running.add(self._submit(function, one))
 
     def _submit(self, function: Callable[..., dict[str, Any]], one: tuple[Any, ...]) -> Any:
-        return self._client.submit(_attempt, function, one, pure=False, retries=_RETRIES)
+        return self._client.submit(_attempt, function, one, self._topic, pure=False, retries=_RETRIES)
 
     def _result(self, future: Any) -> dict[str, Any]:
         try:
@@ -127,6 +149,23 @@ class Pool:
         if isinstance(result, TilerError):
             raise result
         return result
+
+
+def _check_versions(client: Client, scheduler: str) -> None:
+    """Another version may compute other bytes; a worker without tiler would fail task by task."""
+    try:
+        found = client.run(_version)
+    except Exception as error:
+        raise ConfigError(
+            f"--scheduler {scheduler}: its workers cannot import tiler {__version__}, install it there: "
+            f"{first_line(error)}"
+        ) from None
+    for worker, version in found.items():
+        if version != __version__:
+            raise ConfigError(
+                f"--scheduler {scheduler}: worker {worker} has tiler {version}, this is {__version__}; "
+                "install the same version everywhere"
+            )
 
 
 def memory_bytes() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,7 +110,9 @@ def _from_file(path: Path) -> list[Conv]:
 
             state = load_file(path)
         else:
-            state = torch.load(path, weights_only=True, map_location="cpu")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a file's format; what matters is an error
+                state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # every reader raises its own kinds; none may reach the user as a traceback
         raise WeightsError(f"--weights {path}: not a readable weights file: {_line(error)}") from None
     return _from_state(state, str(path))

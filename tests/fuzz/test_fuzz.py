@@ -1,0 +1,60 @@
+"""Bytes of any kind: an answer or one line, in bounded time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tiler.config import RenderConfig, read_job_file
+from tiler.errors import ConfigError
+
+GOOD = b'content = "a"\nstyles = ["b", "c"]\noutput = "d.png"\nsteps = [10, 5]\nseed = 3\n[x]\ny = {z = 1.5}\n'
+VALUES = st.recursive(
+    st.one_of(st.booleans(), st.integers(), st.floats(), st.text(), st.dates(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def answer(values) -> None:
+    with contextlib.suppress(ConfigError):
+        RenderConfig.from_dict({"content": "a", "styles": ["b"], "output": "c.png", **values}, "job")
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, len(GOOD)),
+    tail=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(str.encode)),
+)
+def test_job_files_of_any_bytes(tmp_path: Path, changes, cut, tail) -> None:
+    data = bytearray(GOOD)
+    for at, value in changes:
+        data[at] = value
+    path = tmp_path / "job.toml"
+    path.write_bytes(bytes(data[:cut]) + tail)
+    with contextlib.suppress(ConfigError):
+        answer(read_job_file(path))
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.sampled_from([*RenderConfig.__dataclass_fields__]), VALUES, min_size=1, max_size=4))
+def test_options_of_any_values(values) -> None:
+    answer(values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["job", "picture"])
+def test_guided_by_coverage(tmp_path: Path, target: str) -> None:
+    pytest.importorskip("atheris")
+    script = Path(__file__).with_name("fuzz.py")
+    done = subprocess.run(
+        [sys.executable, str(script), target, "30"], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
