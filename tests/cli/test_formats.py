@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from tiler.cli import cli
 from tiler.config import RenderConfig
 from tiler.errors import OutputError
-from tiler.render import _beside
+from tiler.resolve import store_url
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 rasterio = pytest.importorskip("rasterio")
@@ -199,7 +199,7 @@ def test_a_zarr_poster_is_not_its_own_store(job: Path, export) -> None:
     with pytest.raises(OutputError, match="the state of a job"):
         cli(["export", str(job / "poster.zarr"), "-o", str(job / "poster.zarr")], standalone_mode=False)
     for output, tiles, store in (("a.zarr", None, "a.job.zarr"), ("a.png", "t", "a.zarr"), (None, "t", "t.zarr")):
-        assert _beside(RenderConfig("c", ("s",), output, tiles=tiles)) == store
+        assert store_url(RenderConfig("c", ("s",), output, tiles=tiles)) == str(Path(store).absolute())
 
 
 def test_deepzoom(job: Path, export) -> None:
@@ -232,6 +232,6 @@ def test_the_same_job_to_another_file_is_not_another_job(job: Path, cluster: str
     render(job, cluster, "other.png", "--bits", "16", "--tiles", str(job / "tiles"))
     said = capsys.readouterr().err
     assert "content.tif: cropped to the middle 120 x 60 px of 120 x 90" in said
-    assert "steps" not in said
+    assert "level 1 of 2" not in said
     np.testing.assert_array_equal(pixels_of(job / "other.png"), whole(stored(job), 16))
     assert (job / "tiles" / "index.html").is_file()
