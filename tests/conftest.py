@@ -1,6 +1,30 @@
 """Shared settings. Machines that run tests are busy with other work, so no example has a deadline."""
 
+from __future__ import annotations
+
+import pytest
 from hypothesis import settings
+
+CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
 
 settings.register_profile("tiler", deadline=None, database=None)
 settings.load_profile("tiler")
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A VGG-19 with few channels and random weights: right for geometry, useless for pictures."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tiler.style.weights import _torchvision_indices
+
+    generator, state, before = torch.Generator().manual_seed(3), {}, 3
+    for index, channels in zip(_torchvision_indices(), CHANNELS, strict=True):
+        spread = (2 / (9 * before)) ** 0.5
+        state[f"features.{index}.weight"] = torch.randn(channels, before, 3, 3, generator=generator) * spread
+        state[f"features.{index}.bias"] = torch.rand(channels, generator=generator) * 0.1
+        before = channels
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(state, path)
+    return str(path)

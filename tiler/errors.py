@@ -27,6 +27,19 @@ class LevelMovedError(StoreError):
     """A level was rendered on while it was being read."""
 
 
+class DamageError(StoreError):
+    """Something that was written to the store is missing or fails its checksum; it can be computed again.
+
+    path: the array; index: the leading indices of what was to be read.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, path: str = "", index: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path, self.index = path, index
+
+
 class ResourceError(TilerError):
     """There is too little disk or memory for what is asked."""
 
@@ -45,3 +58,11 @@ class RenderError(TilerError):
     """The render started and could not go on; finished work is in the store."""
 
     exit_code = 1
+
+
+class WorkerDiedError(RenderError):
+    """Workers died again and again on the same task, as they do when the system runs out of memory."""
+
+
+class NotFiniteError(RenderError):
+    """A loss or a pixel became infinite or not a number, also in fp32 and with smaller steps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ from tiler.version import __version__
 _REGIONS = ("region", "mask", "labels", "label", "style_mask")  # told by the files' roles
 _FREE = ("content", "styles", "output", "weights", "init", *_REGIONS, *(name for name in SIZES if name != "size"))
 _COUNTS = ("threads", "device")
+_INITS, _WEIGHTS = ("content", "noise"), ("bundled", "torchvision")
+_ADVICE = "choose another --store, or start over with tiler render --force-new"
 
 
 def inputs(config: RenderConfig) -> dict[str, str]:
     """What the render reads, by role: a file's sha256, or the word that stands in its place."""
     files = {"content file": config.content, **{f"style file {i}": path for i, path in enumerate(config.styles, 1)}}
     found = {role: _digest(Path(path)) for role, path in {**files, **_region_files(config)}.items()}
-    found["init"] = config.init if config.init in ("content", "noise") else _digest(Path(config.init))
-    found["weights"] = config.weights if config.weights in ("bundled", "torchvision") else _digest(Path(config.weights))
+    found["init"] = config.init if config.init in _INITS else _digest(Path(config.init))
+    found["weights"] = config.weights if config.weights in _WEIGHTS else _digest(Path(config.weights))
     return found
 
 
@@ -44,6 +46,39 @@ def _region_files(config: RenderConfig) -> dict[str, str]:
     for (red, green, blue), region in regions.labels:
         files[f"labels file, #{red:02x}{green:02x}{blue:02x} being region {regions.names[region]}"] = str(config.labels)
     return files
+
+
+def located(config: RenderConfig) -> RenderConfig:
+    """The same with absolute paths, which mean the same from any folder; this is how a job is stored."""
+
+    def absolute(value: str, *words: str) -> str:
+        return value if value in words else str(Path(value).absolute())
+
+    return replace(
+        config,
+        content=absolute(config.content),
+        styles=tuple(absolute(path) for path in config.styles),
+        init=absolute(config.init, *_INITS),
+        weights=absolute(config.weights, *_WEIGHTS),
+        output=config.output and absolute(config.output),
+        tiles=config.tiles and absolute(config.tiles),
+    )
+
+
+def asked_for(url: str, stored: Mapping[str, Any]) -> RenderConfig:
+    """What the user asked for when a stored job was begun, to go on with it. Raises StoreError when another version
+    wrote it."""
+    check_version(url, stored)
+    return replace(RenderConfig.from_dict(stored["asked"], f"store {url}"), store=url)
+
+
+def check_version(url: str, stored: Mapping[str, Any]) -> None:
+    """Raise StoreError for a job of another version, which may mean other pixels by the same words."""
+    if stored.get("version") != __version__:
+        raise StoreError(
+            f"store {url}: made by tiler {stored.get('version')}, and this is {__version__}; go on with that version, "
+            f"or {_ADVICE}"
+        )
 
 
 def settings(config: RenderConfig) -> dict[str, Any]:
@@ -87,19 +122,19 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
 
     The same words are the same job; so is a value that the stored job had derived.
     """
-    advice = "choose another --store, or start over with --force-new"
+    check_version(url, stored)
     asked, resolved, before = (table(stored, key) for key in ("asked", "config", "inputs"))
     now = config.to_dict()
     for role in sorted({*before, *found}):
         if before.get(role) != found.get(role):
-            raise StoreError(f"store {url}: holds another job: the {role} differs; {advice}")
+            raise StoreError(f"store {url}: holds another job: the {role} differs; {_ADVICE}")
     for item in fields(config):
         name, value = item.name, now[item.name]
         if name in _FREE or (item.metadata["group"] in (FILE, RUN) and name not in _COUNTS):
             continue
         if value != asked.get(name) and (value is None or value != resolved.get(name)):
             was = asked.get(name, resolved.get(name))
-            raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {advice}")
+            raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {_ADVICE}")
 
 
 def table(stored: Mapping[str, Any], key: str) -> dict[str, Any]:

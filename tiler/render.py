@@ -7,6 +7,7 @@ import math
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +17,20 @@ import numpy as np
 
 from tiler import export, guiding, identity, pictures
 from tiler.config import RenderConfig
-from tiler.engine import tasks
+from tiler.engine import place, tasks
 from tiler.engine.job import Job
+from tiler.engine.lock import sole_writer
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
-from tiler.errors import OutputError, StoreError, TileTooLargeError
+from tiler.errors import DamageError, OutputError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.plan import plan_job
 from tiler.resolve import fitted, notes, resolve_config, settle_size, store_url, visible_gpus
 from tiler.room import check_room
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
+_REPAIRS = 2
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,29 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
     url = store_url(config)
     inputs = identity.inputs(config)
-    store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
-    if store is not None:
-        identity.check_same(url, store.attributes, config, inputs)
-        job = identity.load_job(store)
-    else:
-        for picture in opened.values():
-            picture.check()
-    planned = plan_job(resolved, job, content.has_alpha)
-    check_room(planned, config, job, url)
-    progress = progress or (lambda event: None)
-    with Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)) as pool, _disk_errors(url):
+    RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
+    with sole_writer(url), _disk_errors(url), contextlib.ExitStack() as stack:
+        store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
+        if store is not None:
+            identity.check_same(url, store.attributes, config, inputs)
+            job = identity.load_job(store)
+        else:
+            for picture in opened.values():
+                picture.check()
+        planned = plan_job(resolved, job, content.has_alpha)
+        check_room(planned, config, job, url)
+        progress = progress or (lambda event: None)
+        pool = stack.enter_context(Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)))
         if store is None:
+            located = identity.located(config)
             facts = {
                 "place": export.place(content),
                 "config": resolved.to_dict(),
-                "asked": config.to_dict(),
+                "asked": located.to_dict(),
                 "inputs": inputs,
                 "version": __version__,
             }
+            job = replace(job, weights=located.weights)
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
         run = _Render(resolved, job, store, pool, progress)
         progress({"event": "plan", **planned.to_dict()})
@@ -89,8 +96,16 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             loss = run.write_poster()
         finally:
             seconds = time.monotonic() - began
-            store.update(seconds=store.seconds + seconds)
+            with contextlib.suppress(OSError, StoreError):  # a full disk, or the store is gone
+                store.update(seconds=store.seconds + seconds)
     return Result(config.target, url, size.height, size.width, loss, seconds)
+
+
+def stored_config(url: str) -> RenderConfig:
+    """What the job in a store was asked for; `render` of it goes on where it stopped, from any folder. Raises
+    StoreError when there is no job, or another version's."""
+    url = place.absolute(url)
+    return identity.asked_for(url, RenderStore.open(url, writable=False).attributes)
 
 
 def _pictures_of(config: RenderConfig) -> list[str]:
@@ -105,8 +120,8 @@ def _disk_errors(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or url
-        raise StoreError(f"{place}: {error.strerror or error}; what is finished is kept in {url}") from error
+        where = error.filename or url
+        raise RenderError(f"{where}: {error.strerror or error}; what is finished is kept in {url}") from error
 
 
 class _Render:
@@ -115,9 +130,25 @@ class _Render:
     def __init__(self, config: RenderConfig, job: Job, store: RenderStore, pool: Pool, progress: Progress) -> None:
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
         self._address = tasks.Address(store.url, job.id)
+        self._checked: set[int] = set()  # finished levels whose images were written or read in this run
 
     def run(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
+        """Bring every level to its end. What turns out to be damaged in the store is computed again, each part a few
+        times at most."""
         self._announce(content, styles)
+        damages: Counter[tuple[str, tuple[int, ...]]] = Counter()
+        while True:
+            try:
+                return self._all_levels(content, styles)
+            except DamageError as damage:
+                part = damage.path, damage.index
+                damages[part] += 1
+                if damages[part] > _REPAIRS or not RenderStore.exists(self._store.url):
+                    raise
+                self._progress({"event": "damage", "message": str(damage)})
+                self._store.forget(*part)
+
+    def _all_levels(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
         for level in range(len(self._job.levels)):
             if self._store.level_report(level) is None:
                 began = time.monotonic()
@@ -131,8 +162,11 @@ class _Render:
                 if self._job.levels[level].steps:
                     self._measure_styles(level)
                 self._finish(level, self._relax_level(level), time.monotonic() - began)
-            else:
+            elif level not in self._checked:
                 self._store.tidy_level(level)
+                for _ in View.of(self._store, self._job, level).bands():
+                    pass
+            self._checked.add(level)
 
     def write_poster(self) -> float:
         """The finest level's image to the output file. Returns that level's loss."""
@@ -226,11 +260,9 @@ class _Render:
         self._each(tasks.seed, ((self._address, level, index) for index in pending))
 
     def _round(self, level: int, state: int, start: int, steps: int) -> None:
-        """state -> state + 1. A round that is complete in the store costs one look at its marks."""
-        pending = self._pending(self._store.state_path(level), PATCHED, state + 1)
-        if not pending:
-            return
+        """state -> state + 1."""
         self._sum_statistics(level, state)
+        pending = self._pending(self._store.state_path(level), PATCHED, state + 1)
         arguments = ((self._address, level, state, start, steps, index) for index in pending)
         for report in self._pool.run(tasks.relax_tile, arguments):
             self._progress({"event": "tile", "level": level, "round": state, **report})
@@ -241,9 +273,10 @@ class _Render:
         for attempt in range(2):
             try:
                 return self._all_rounds(level)
-            except TileTooLargeError:
+            except (TileTooLargeError, WorkerDiedError) as error:
                 if attempt:
                     raise
+                self._progress({"event": "note", "text": str(error)})
             self._shrink(level)
         raise AssertionError("not reached")
 
@@ -251,9 +284,11 @@ class _Render:
         job, grid = self._job, self._job.grid(level)
         wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
         self._store.create_state(level, grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
-        self._seed(level)
+        latest = self._store.latest(self._store.state_path(level), PATCHED)
+        if latest < 0:
+            self._seed(level)
         rounds = job.rounds(level)
-        for state, (start, steps) in enumerate(rounds):
+        for state, (start, steps) in list(enumerate(rounds))[max(0, latest) :]:
             self._round(level, state, start, steps)
         return len(rounds)
 

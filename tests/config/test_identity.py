@@ -6,6 +6,7 @@ import pytest
 from tiler import identity
 from tiler.config import RUN, RenderConfig
 from tiler.errors import PictureError, StoreError
+from tiler.version import __version__
 
 CONFIG = RenderConfig(content="a.png", styles=("b.png", "c.png"), output="d.png")
 # As `resolve_config` leaves it: nothing is open any more.
@@ -16,10 +17,9 @@ STORED = replace(
 FILES = {"content file": "1", "style file 1": "2", "style file 2": "3", "init": "content", "weights": "bundled"}
 
 
-def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG):
-    identity.check_same(
-        "job.zarr", {"config": stored.to_dict(), "asked": asked.to_dict(), "inputs": inputs}, config, found
-    )
+def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG, version=__version__):
+    job = {"config": stored.to_dict(), "asked": asked.to_dict(), "inputs": inputs, "version": version}
+    identity.check_same("job.zarr", job, config, found)
 
 
 CHANGES = dict(
@@ -134,3 +134,27 @@ def test_run_options_are_those_of_the_run_group():
     """Should an option move to another group, its part in the identity moves along: think before that."""
     names = {name for name, item in RenderConfig.__dataclass_fields__.items() if item.metadata["group"] == RUN}
     assert names == {"store", "workers", "threads", "device", "scheduler"}
+
+
+def test_another_version_is_refused_by_name():
+    with pytest.raises(
+        StoreError, match=rf"store job\.zarr: made by tiler 0\.0\.7, and this is {__version__}; .*--force-new"
+    ):
+        check(CONFIG, version="0.0.7")
+    with pytest.raises(StoreError, match=r"made by tiler None"):
+        identity.asked_for("job.zarr", {"asked": CONFIG.to_dict()})
+
+
+def test_a_job_is_stored_with_paths_that_mean_the_same_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = identity.located(replace(CONFIG, init="c.png", weights="/d/net.pth"))
+    assert files.content == str(tmp_path / "a.png")
+    assert files.styles == (str(tmp_path / "b.png"), str(tmp_path / "c.png"))
+    assert (files.output, files.init, files.weights) == (str(tmp_path / "d.png"), str(tmp_path / "c.png"), "/d/net.pth")
+    words = identity.located(replace(CONFIG, init="noise", weights="torchvision"))
+    assert (words.init, words.weights) == ("noise", "torchvision")
+
+
+def test_what_was_asked_for_is_found_again_with_the_store_where_it_is_now():
+    stored = {"asked": replace(CONFIG, store="before.zarr", long_edge=99).to_dict(), "version": __version__}
+    assert identity.asked_for("now.zarr", stored) == replace(CONFIG, store="now.zarr", long_edge=99)

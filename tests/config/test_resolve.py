@@ -9,6 +9,7 @@ from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.resolve import resolve_config
 from tiler.style.weights import NAMES, Conv
+from tiler.version import __version__
 
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1)
 
@@ -240,4 +241,5 @@ def test_a_gpu_that_is_not_here_is_refused():
 def test_the_same_command_finds_its_own_job_again(values):
     config = replace(BASE, **values)
     stored, _ = resolve_config(config, picture(600, 800), [picture(300, 200)])
-    identity.check_same("job.zarr", {"config": stored.to_dict(), "asked": config.to_dict()}, config, {})
+    job = {"config": stored.to_dict(), "asked": config.to_dict(), "version": __version__}
+    identity.check_same("job.zarr", job, config, {})

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from tiler import pictures
 from tiler.config import RenderConfig
@@ -16,9 +14,6 @@ from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
 from tiler.render import _Render
 from tiler.resolve import resolve_config
-from tiler.style.weights import _torchvision_indices
-
-CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
 
 
 class SerialPool:
@@ -35,20 +30,6 @@ class SerialPool:
     def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         for one in list(arguments)[:: -1 if self._backwards else 1]:
             yield function(*one)
-
-
-@pytest.fixture(scope="session")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A VGG-19 with few channels and random weights: right for geometry, useless for pictures."""
-    generator, state, before = torch.Generator().manual_seed(3), {}, 3
-    for index, channels in zip(_torchvision_indices(), CHANNELS, strict=True):
-        spread = (2 / (9 * before)) ** 0.5
-        state[f"features.{index}.weight"] = torch.randn(channels, before, 3, 3, generator=generator) * spread
-        state[f"features.{index}.bias"] = torch.rand(channels, generator=generator) * 0.1
-        before = channels
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(state, path)
-    return str(path)
 
 
 @pytest.fixture(scope="session")

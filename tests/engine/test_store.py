@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import zarr
 
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
-from tiler.errors import StoreError
+from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect, TileGrid
 
 GRID = TileGrid(50, 70, 32, 32, feather=8, halo=16)
@@ -332,9 +333,27 @@ def test_marks_are_kept_by_phase_state_and_tile(url, store):
     assert marked(again, MEASURED, 0) == []
 
 
-def test_a_later_state_in_the_same_slot_counts_for_the_earlier_one(store):
+def test_a_slot_holds_the_state_written_last_and_no_other(store):
+    store.mark(STATE, PATCHED, 2, 3)
     store.mark(STATE, PATCHED, 4, 3)
-    assert [marked(store, PATCHED, state) for state in range(7)] == [[3], [], [3], [], [3], [], []]
+    assert [marked(store, PATCHED, state) for state in range(7)] == [[], [], [], [], [3], [], []]
+
+
+def test_the_latest_state_is_the_newest_that_is_whole(store):
+    def mark(state, tiles):
+        for tile in tiles:
+            store.mark(STATE, PATCHED, state, tile)
+
+    tiles = range(len(GRID))
+    assert store.latest(STATE, PATCHED) == -1
+    for state in range(5):
+        mark(state, tiles[:2])
+        assert store.latest(STATE, PATCHED) == state - 1
+        mark(state, tiles[2:])
+        assert store.latest(STATE, PATCHED) == state
+    mark(5, [1])
+    store.mark(STATE, PATCHED, 2, 0)
+    assert store.latest(STATE, PATCHED) == -1, "neither of the two states is whole"
 
 
 # Finishing --------------------------------------------------------------------------------------------------------
@@ -346,6 +365,7 @@ def test_a_finished_level_keeps_its_image_and_report_only(url, store):
     store.write_image(0, Rect(0, 0, 50, 70), image)
     make_room(store, 10, "float32")
     assert store.level_report(0) is None
+    store.write_grams(STATE, 0, 0, {"relu1_1": np.ones((1, 4, 4))})
     store.read_grams(STATE, 0, 0, "relu1_1")
     store.finish_level(0, {"loss": 0.5, "rounds": 3})
     for each in (store, RenderStore.open(url)):
@@ -388,8 +408,7 @@ READS = {
     "levels/0/image": lambda store: store.read_image(0, Rect(0, 0, 32, 32)),
     f"{STATE}/grams/relu1_1": lambda store: store.read_grams(STATE, 0, 0, "relu1_1"),
     f"{STATE}/totals/relu1_1": lambda store: store.read_total(STATE, 0, "relu1_1"),
-    f"{STATE}/losses": lambda store: store.read_losses(0, 0),
-    f"{STATE}/marks": lambda store: store.marked(STATE, PATCHED, 0),
+    f"{STATE}/losses": lambda store: store.read_loss(0, 0, 0),
 }
 
 
@@ -416,3 +435,89 @@ def test_a_chunk_cut_short_is_noticed(url, store, path):
 
 def test_a_missing_array_is_named(store):
     assert "levels/3/image is missing" in message_of(store.read_image, 3, Rect(0, 0, 1, 1))
+
+
+@pytest.mark.parametrize("path", READS)
+def test_a_missing_chunk_is_noticed_even_when_it_held_nothing_but_zeros(url, store, path):
+    write_everything(store)
+    store.write_picture("black", 50, 70, [np.zeros((3, 50, 70))])
+    store.write_grams(STATE, 1, 1, {"relu1_1": np.zeros((1, 4, 4))})
+    assert not RenderStore.open(url).read_picture("black", Rect(0, 0, 50, 70)).any()
+    assert not RenderStore.open(url).read_grams(STATE, 1, 1, "relu1_1").any()
+    next(each for each in sorted((Path(url) / path / "c").rglob("*")) if each.is_file()).unlink()
+    assert f"{path} cannot be read: chunk {path}/c/0" in message_of(READS[path], RenderStore.open(url))
+
+
+def test_a_damaged_mark_is_no_mark(url, store):
+    for tile in range(len(GRID)):
+        store.mark(STATE, PATCHED, 2, tile)
+    chunk = Path(url) / STATE / "marks/c/0/0/2"
+    chunk.write_bytes(b"\1" + chunk.read_bytes()[1:])
+    again = RenderStore.open(url)
+    assert again.states(STATE, PATCHED)[0].tolist() == [-1 if tile == 2 else 2 for tile in range(len(GRID))]
+    assert again.latest(STATE, PATCHED) == -1
+
+
+def test_damaged_metadata_of_an_array_is_noticed(url, store):
+    for junk in (b"", b"{", b"[]"):
+        (Path(url) / STATE / "losses/zarr.json").write_bytes(junk)
+        assert f"{STATE}/losses" in message_of(RenderStore.open(url).read_loss, 0, 0, 0)
+        (Path(url) / "levels/1").mkdir(exist_ok=True)
+        (Path(url) / "levels/1/zarr.json").write_bytes(junk)
+        assert "levels/1" in message_of(RenderStore.open(url).level_report, 1)
+
+
+# Taking back what is damaged -------------------------------------------------------------------------------------
+
+
+def damage_of(call, *arguments):
+    with pytest.raises(DamageError) as error:
+        call(*arguments)
+    return error.value.path, error.value.index
+
+
+def test_damage_names_the_part_and_survives_a_trip_between_processes():
+    error = pickle.loads(pickle.dumps(DamageError("words", "a/b", (1, 2))))
+    assert (str(error), error.path, error.index) == ("words", "a/b", (1, 2))
+
+
+@pytest.mark.parametrize("path", READS)
+def test_forgetting_a_damaged_part_makes_it_one_to_be_computed(url, store, path):
+    write_everything(store)
+    for tile in range(1, len(GRID)):
+        store.mark(STATE, PATCHED, 0, tile)
+    for tile in range(len(GRID)):
+        store.mark(STATE, PATCHED, 1, tile)
+    store._root["levels/0"].attrs["report"] = {}
+    chunk = next(each for each in sorted((Path(url) / path / "c").rglob("*")) if each.is_file())
+    chunk.write_bytes(b"x")
+    part = damage_of(READS[path], RenderStore.open(url))
+    assert part[0] == path
+    store.forget(*part)
+    again = RenderStore.open(url)
+    if path == "content":
+        assert not again.has_picture("content")
+    elif path == "levels/0/image":
+        assert again.level_report(0) is None
+    elif "totals" not in path:
+        assert marked(again, PATCHED, 0) == list(range(1, len(GRID)))
+        assert again.latest(STATE, PATCHED) == 1
+
+
+def test_a_level_without_a_whole_state_starts_over(url, store):
+    for tile in range(len(GRID)):
+        store.mark(STATE, PATCHED, 4, tile)
+    store.mark(STATE, PATCHED, 5, 1)
+    store.forget(f"{STATE}/pixels", (0, 2))
+    again = RenderStore.open(url)
+    make_room(again, 0, "float32")
+    assert (again.states(STATE, PATCHED) == -1).all()
+
+
+def test_sums_that_were_measured_are_measured_again(store):
+    for phase in (PATCHED, MEASURED):
+        for tile in range(len(GRID)):
+            store.mark(STATE, phase, 4, tile)
+    store.forget(f"{STATE}/grams/relu1_1", (0, 2))
+    assert store.latest(STATE, PATCHED) == 4
+    assert marked(store, MEASURED, 4) == [tile for tile in range(len(GRID)) if tile != 2]

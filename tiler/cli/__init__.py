@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, export, info, plan, render
+from tiler.cli import demo, export, info, plan, render, resume, verify
 from tiler.errors import TilerError
 from tiler.version import __version__
 
@@ -26,12 +26,14 @@ def cli() -> None:
     tiler plan MAP PHOTO --long-edge 16384        what that would take: memory, disk, hours
     tiler info POSTER.zarr                        what a job is and how far it came
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
+    tiler resume POSTER.zarr                      go on with it where it stopped
+    tiler verify POSTER.zarr                      whether all of it can be read
 
     Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
     """
 
 
-for command in (render.render, plan.plan, info.info, export.export, demo.demo):
+for command in (render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, demo.demo):
     cli.add_command(command)
 
 
@@ -40,7 +42,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("tiler: stopped; the same command goes on where it was", err=True)
+        click.echo("tiler: stopped", err=True)
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -1,7 +1,9 @@
 """Events of a render, for people (a live line, or plain lines where there is no terminal) and for machines (JSON).
 
 Kinds: `plan` (what it will take, see tiler.plan.Plan), `start` (levels, workers, how), `level`, `step` (one optimiser
-step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`.
+step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`; and what went wrong and
+is mended: `shrink` (tiles too large), `damage` (of the store), `not finite`, `retry` (of a task), `worker lost`,
+`worker joined`.
 """
 
 from __future__ import annotations
@@ -106,6 +108,21 @@ class _Printer:
         self._levels, self._steps, self._began = event["levels"], {}, None
         self._on_level(event)
         self._line(f"out of memory; level {event['level'] + 1} starts over with tiles up to {event['tile']} px")
+
+    def _on_damage(self, event: dict[str, Any]) -> None:
+        self._line(f"{event['message']}; computing it again")
+
+    def _on_not_finite(self, event: dict[str, Any]) -> None:
+        self._line(f"{event['text']}; trying again")
+
+    def _on_retry(self, event: dict[str, Any]) -> None:
+        self._line(f"task {event['task']} failed and is tried again: {event['error']}")
+
+    def _on_worker_lost(self, event: dict[str, Any]) -> None:
+        self._line(f"worker {event['worker']} is gone, {event['workers']} left; its tiles are computed again")
+
+    def _on_worker_joined(self, event: dict[str, Any]) -> None:
+        self._line(f"worker {event['worker']} joined, {event['workers']} now")
 
     def _on_step(self, event: dict[str, Any]) -> None:
         key, now = (event["level"], event["tile"]), time.monotonic()

@@ -8,6 +8,7 @@ import click
 
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
+from tiler.cli.stop import stoppable
 from tiler.config import RenderConfig
 
 
@@ -33,6 +34,6 @@ def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool) -> N
     """Render with the progress that the flags ask for."""
     from tiler.render import render as render_poster  # torch and dask are loaded only once the options are right
 
-    with make_progress(quiet, log_json) as progress:
+    with make_progress(quiet, log_json) as printer, stoppable(printer) as progress:
         result = render_poster(config, progress, force_new)
         progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})

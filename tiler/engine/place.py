@@ -14,6 +14,7 @@ from typing import Any
 
 from tiler.errors import StoreError
 
+LOCK_FILE = ".writer"
 SCHEMES = ("s3", "gs", "az")
 # A task that fails is tried again anyway, and who mistyped an address should not wait for minutes.
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
@@ -53,10 +54,11 @@ def connect(url: str) -> Any:
 
 
 def is_free(url: str) -> bool:
-    """Whether nothing at all is at `url`. Raises StoreError where a new store could not be written."""
+    """Whether nothing at all is at `url`, but for what a process leaves that is killed while it creates a store. Raises
+    StoreError where a new store could not be written."""
     if is_remote(url):
         with remote_errors(url):
-            return not next(iter(connect(url).list(chunk_size=1)), [])
+            return all(one["path"] == LOCK_FILE for one in next(iter(connect(url).list(chunk_size=2)), []))
     path = Path(url)
     try:
         mode = os.lstat(path).st_mode
@@ -70,16 +72,12 @@ def is_free(url: str) -> bool:
     if not stat.S_ISDIR(mode):
         return False
     _check_writable(path, path)
-    return not any(path.iterdir())
+    return all(_is_remnant(each.name) for each in path.iterdir())
 
 
-def forget(url: str) -> None:
-    """Delete what makes a folder or prefix a job, so that a deletion of all of it that is cut short leaves no half."""
-    if is_remote(url):
-        with remote_errors(url):
-            connect(url).delete("zarr.json")
-    else:
-        (Path(url) / "zarr.json").unlink(missing_ok=True)
+def _is_remnant(name: str) -> bool:
+    """The writer's lock, or zarr's unfinished file."""
+    return name == LOCK_FILE or (name.startswith("zarr.") and name.endswith(".partial"))
 
 
 @contextmanager

@@ -6,17 +6,20 @@ import contextlib
 import contextvars
 import itertools
 import os
+import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
 import psutil
-from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed, get_worker
+from distributed import Client, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.place import first_line
-from tiler.errors import ConfigError, RenderError, TilerError
+from tiler.errors import ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
 # Of a cluster that several renders share, each hears its own tasks only.
@@ -51,8 +54,11 @@ def _attempt(
     _topic.set(topic)
     try:
         return function(*arguments)
-    except TilerError as error:
-        return error
+    except Exception as error:
+        if isinstance(error, TilerError) and error.__cause__ is None:  # a cause is the store's trouble, which may pass
+            return error
+        reporter()({"event": "retry", "task": function.__name__, "error": _line(error)})
+        raise
 
 
 class Pool:
@@ -63,6 +69,9 @@ class Pool:
 
     def __init__(self, scheduler: str | None, workers: int, threads: int, gpus: list[str]) -> None:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
+        self._nannies: dict[int, Nanny] = {}
+        self._handler: Callable[[dict[str, Any]], None] = lambda event: None
+        self._known: set[str] = set()
         self._stack.enter_context(dask.config.set(_SETTINGS))
         try:
             self._client = self._connect(scheduler) if scheduler else self._start(workers, threads, gpus)
@@ -86,6 +95,7 @@ class Pool:
         return client
 
     def _start(self, workers: int, threads: int, gpus: list[str]) -> Client:
+        _hush_resource_tracker()
         specs = {}
         for i in range(workers):
             env: dict[str, str] = {}
@@ -106,6 +116,7 @@ class Pool:
         }
         try:
             cluster = self._stack.enter_context(SpecCluster(specs, scheduler, silence_logs=50))
+            self._nannies = cluster.workers
             return self._stack.enter_context(Client(cluster, set_as_default=False))
         except RuntimeError as error:
             raise RenderError(f"{workers} worker(s) could not be started: {str(error).splitlines()[0]}") from error
@@ -113,29 +124,56 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: Any) -> None:
+        if kind is not None:
+            self._kill_workers()
         self._stack.close()
+
+    def _kill_workers(self) -> None:
+        """End our own workers at once, whatever they are at: a tile that is not marked is computed again."""
+        for nanny in self._nannies.values():
+            nanny.close_gracefully()  # so that it does not start another
+            if nanny.pid:
+                os.kill(nanny.pid, signal.SIGKILL)
 
     @property
     def workers(self) -> int:
-        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        """How many there are now. They may come and go; who did is reported."""
+        now = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        for kind, which in (("worker lost", self._known - now), ("worker joined", now - self._known)):
+            for address in sorted(which) if self._known else ():
+                self._handler({"event": kind, "worker": address, "workers": len(now)})
+        self._known = now or self._known
+        return max(1, len(now))
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
-        """Have `handler` called, on another thread, with what running tasks report."""
+        """Have `handler` called, perhaps on another thread, with what running tasks report and what befalls workers."""
+        self._handler = handler
         self._client.subscribe_topic(self._topic, lambda event: handler(event[1]))
 
     def run(
         self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]
     ) -> Iterator[dict[str, Any]]:
-        """Call `function` once for each tuple, a bounded number at a time; results come as they are ready."""
+        """Call `function` once for each tuple, a bounded number at a time; results come as they are ready.
+
+        When one fails for good, its error is raised as soon as those that are running have ended: nothing that was
+        begun here writes to the store afterwards.
+        """
         waiting = iter(arguments)
         running = as_completed(loop=self._client.loop)
+        failure: TilerError | None = None
         for one in itertools.islice(waiting, _IN_FLIGHT * self.workers):
             running.add(self._submit(function, one))
         for future in running:
-            yield self._result(future)
-            for one in itertools.islice(waiting, 1):
+            try:
+                yield self._result(future)
+            except TilerError as error:
+                failure, waiting = failure or error, iter(())
+            # A worker that came, or one that went, changes how many there should be.
+            for one in itertools.islice(waiting, max(0, _IN_FLIGHT * self.workers - running.count())):
                 running.add(self._submit(function, one))
+        if failure is not None:
+            raise failure
 
     def _submit(self, function: Callable[..., dict[str, Any]], one: tuple[Any, ...]) -> Any:
         return self._client.submit(_attempt, function, one, self._topic, pure=False, retries=_RETRIES)
@@ -143,9 +181,15 @@ class Pool:
     def _result(self, future: Any) -> dict[str, Any]:
         try:
             result = future.result()
+        except TilerError:
+            raise
+        except KilledWorker as error:
+            raise WorkerDiedError(
+                f"{error.allowed_failures + 1} workers died on the same task, perhaps out of memory; the store keeps "
+                "what is done; try a smaller --tile or fewer --workers"
+            ) from None
         except Exception as error:
-            where = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-            raise RenderError(f"a task could not be finished; the store keeps what is done. {where}") from error
+            raise RenderError(f"a task could not be finished; the store keeps what is done. {_line(error)}") from error
         if isinstance(result, TilerError):
             raise result
         return result
@@ -166,6 +210,20 @@ def _check_versions(client: Client, scheduler: str) -> None:
                 f"--scheduler {scheduler}: worker {worker} has tiler {version}, this is {__version__}; "
                 "install the same version everywhere"
             )
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+
+
+def _hush_resource_tracker() -> None:
+    """A worker that is killed leaves a codec's semaphore behind. Python's tracker process removes it, and would say so
+    on standard error."""
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def memory_bytes() -> int:

@@ -20,28 +20,35 @@
 Jobs in fp64 keep everything but content and style pictures in float64.
 
 State k of a level (after k rounds) lives in slot k % 2, so a round never overwrites what it reads. Every chunk has one
-writer: a tile's own task, the task that adds up, or the client. Chunks end in a CRC32C that zarr checks on reading.
+writer: a tile's own task, the task that adds up, or the client. Chunks end in a CRC32C that zarr checks on reading, and
+every chunk is written, so that one that is missing is noticed as well.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import WrapperStore
 
 from tiler.engine import layout, place
 from tiler.engine.place import first_line
-from tiler.errors import StoreError
+from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.ome import AXES, image_attributes
 
 PATCHED, MEASURED = 0, 1
 _KEPT = ("image", "alpha")
+_MEMBERS = ("levels", "styles", "init")
+_DELETED = {"deleted": True}
 _UINT16 = np.float32(65535)
 # What zarr raises for what is missing, damaged or not zarr's at all.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError)
@@ -55,6 +62,20 @@ def _packed() -> tuple[Any, ...]:
     return (BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec())
 
 
+class _MissingChunkError(Exception):
+    pass
+
+
+class _Strict(WrapperStore[Store]):
+    """A store in which a chunk that was never written is an error, where zarr would read the fill value."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        found = await super().get(key, prototype, byte_range)
+        if found is None and "/c/" in key:
+            raise _MissingChunkError(f"chunk {key} is missing")
+        return found
+
+
 class RenderStore:
     """Named reads and writes of a job's state. Instances are cheap; tasks open their own."""
 
@@ -62,7 +83,8 @@ class RenderStore:
         self.url, self._root = url, root
         job = self.attributes.get("job")
         self._cut = str(job.get("id", "") if isinstance(job, dict) else "")[:12]
-        self._arrays: dict[str, zarr.Array] = {}
+        self._strict = zarr.open_group(_Strict(root.store), path=root.path, mode="r")
+        self._arrays: dict[tuple[str, bool], zarr.Array] = {}
 
     @classmethod
     def create(cls, url: str, attributes: Mapping[str, Any], overwrite: bool = False) -> RenderStore:
@@ -73,11 +95,26 @@ class RenderStore:
         if cls.exists(url) and not overwrite:
             raise StoreError(f"store {url}: exists already; choose an empty or new folder")
         with _clearly(url, "cannot be created"):
-            if overwrite:
-                place.forget(url)
             attributes = {"tiler": dict(attributes)}
-            root = zarr.create_group(store=_opened(url), overwrite=overwrite, attributes=attributes)
+            root = cls._emptied(url)
+            if root is None:
+                root = zarr.create_group(store=_opened(url), attributes=attributes)
+            else:
+                root.attrs.put(attributes)
         return cls(url, root)
+
+    @classmethod
+    def _emptied(cls, url: str) -> zarr.Group | None:
+        """The group at `url` without its job, or None when there is no group. A deletion that is cut short must not
+        leave half a job to go on with, so what makes it a job goes first."""
+        try:
+            root = cls.open(url)._root
+        except StoreError:
+            return None
+        root.attrs.put({"tiler": _DELETED})
+        for name in _MEMBERS:
+            del root[name]
+        return root
 
     @classmethod
     def open(cls, url: str, writable: bool = True) -> RenderStore:
@@ -95,10 +132,9 @@ class RenderStore:
         if place.is_free(url):
             return False
         try:
-            cls.open(url, writable=False)
+            return cls.open(url, writable=False).attributes != _DELETED
         except StoreError as error:
             raise StoreError(f"{error}; what exists there is not a job; choose an empty or new folder") from None
-        return True
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -111,7 +147,9 @@ class RenderStore:
         return float(found) if isinstance(found, int | float) else 0.0
 
     def update(self, **values: Any) -> None:
-        """Merge values into the job's attributes (client only)."""
+        """Merge values into the job's attributes (client only). Raises StoreError when the store is gone: it must not
+        come back without its arrays."""
+        self._root = self.open(self.url)._root
         self._root.attrs["tiler"] = {**self.attributes, **values}
 
     def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int = 65535) -> None:
@@ -123,24 +161,45 @@ class RenderStore:
         self._root.attrs["ome"] = image_attributes(name, arrays[::-1], 3, peak)
 
     def has(self, path: str) -> bool:
-        with _clearly(self.url, f"{path} cannot be read"):
-            return path in self._root
+        return self._node(path) is not None
 
-    def _array(self, path: str) -> zarr.Array:
-        if path not in self._arrays:
-            if not self.has(path):
-                raise StoreError(f"store {self.url}: {path} is missing")
-            with _clearly(self.url, f"{path} cannot be read"):
-                array = self._root[path]
+    def _node(self, path: str, strict: bool = False) -> zarr.Array | zarr.Group | None:
+        try:
+            return (self._strict if strict else self._root)[path]
+        except KeyError:
+            return None
+        except OSError as error:
+            raise StoreError(f"store {self.url}: {path} cannot be read: {first_line(error)}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise DamageError(f"store {self.url}: {path} cannot be read: {first_line(error)}", path) from None
+
+    def _array(self, path: str, strict: bool = False) -> zarr.Array:
+        """strict: to be read, where a missing chunk is an error; otherwise to be written."""
+        if (path, strict) not in self._arrays:
+            array = self._node(path, strict)
+            if array is None:
+                raise DamageError(f"store {self.url}: {path} is missing", path)
             if not isinstance(array, zarr.Array) or array.dtype.kind not in "fiu":
-                raise StoreError(f"store {self.url}: {path} is no array of numbers")
-            self._arrays[path] = array
-        return self._arrays[path]
+                raise DamageError(f"store {self.url}: {path} is no array of numbers", path)
+            self._arrays[path, strict] = array.with_config({"write_empty_chunks": True})
+        return self._arrays[path, strict]
 
-    def _values(self, path: str, selection: tuple[Any, ...]) -> np.ndarray:
-        array = self._array(path)
-        with _clearly(self.url, f"{path} cannot be read"):
+    def _attributes(self, path: str) -> MutableMapping[str, Any]:
+        """Those of an array or a group, empty where there is none."""
+        node = self._node(path)
+        return {} if node is None else node.attrs
+
+    def _values(self, path: str, selection: tuple[Any, ...], strict: bool = True) -> np.ndarray:
+        array = self._array(path, strict)
+        try:
             return np.asarray(array[selection])
+        except Exception as error:
+            if isinstance(error, OSError) or place.is_remote_error(error):  # which may pass
+                raise StoreError(f"store {self.url}: {path} cannot be read: {first_line(error)}") from error
+            if not isinstance(error, (*_DAMAGE, _MissingChunkError)):
+                raise
+            index = tuple(itertools.takewhile(lambda one: isinstance(one, int), selection))
+            raise DamageError(f"store {self.url}: {path} cannot be read: {first_line(error)}", path, index) from None
 
     def _create(self, path: str, array: layout.Array, **options: Any) -> None:
         if not self.has(path):
@@ -166,7 +225,7 @@ class RenderStore:
         array.attrs["complete"] = True
 
     def has_picture(self, path: str) -> bool:
-        return path in self._root and bool(self._root[path].attrs.get("complete"))
+        return bool(self._attributes(path).get("complete"))
 
     def read_picture(self, path: str, rect: Rect) -> np.ndarray:
         """[channels, h, w] float32 in 0..1."""
@@ -204,9 +263,13 @@ class RenderStore:
         moment_dtype: str,
         regions: int = 1,
     ) -> None:
-        """Room for two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name."""
+        """Room for two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name. A level
+        that was begun, and of which no state is whole any more, loses them all."""
+        path = self.state_path(level)
+        if self.has(f"{path}/marks") and self.latest(path, PATCHED) < 0 < self.states(path, PATCHED).max():
+            self._drop(path)
         for name, array in layout.state(grid, channels, dtype, moment_dtype, regions).items():
-            self._create(f"{self.state_path(level)}/{name}", array)
+            self._create(f"{path}/{name}", array)
 
     def create_image(self, level: int, grid: TileGrid, dtype: str) -> None:
         """Room for the finished level. dtype: the state's; float32 is kept in 16 bits."""
@@ -223,11 +286,13 @@ class RenderStore:
         self, level: int, slot: int, tile: Tile, pixels: np.ndarray, moments: np.ndarray | None = None
     ) -> None:
         """pixels: [3, h, w] over the tile's blend area; moments: [6, h, w], first and second; None: all 0."""
-        given = {"pixels": pixels} if moments is None else {"pixels": pixels, "moments": moments}
-        for name, patch in given.items():
-            array, (_, height, width) = self._array(f"{self.state_path(level)}/{name}"), patch.shape
+        moments = np.zeros((6, *pixels.shape[1:]), pixels.dtype) if moments is None else moments
+        for name, patch in {"pixels": pixels, "moments": moments}.items():
+            array = self._array(f"{self.state_path(level)}/{name}")
             patch = _bfloat16_bits(patch) if array.dtype == np.uint16 else patch
-            array[slot, tile.index, :, :height, :width] = patch
+            # Whole chunks: part of one would be merged into what is there, which may be damaged.
+            missing = [(0, whole - size) for whole, size in zip(array.shape[2:], patch.shape, strict=True)]
+            array[slot, tile.index] = np.pad(patch, missing)
 
     def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kind: str) -> np.ndarray:
         """[3, h, w] "pixels" or [6, h, w] "moments" of a part of the tile's blend area, in level pixels."""
@@ -256,8 +321,10 @@ class RenderStore:
                 self._array(f"{path}/grams/{layer}")[slot, tile, region] = value
 
     def read_grams(self, path: str, slot: int, tile: int, layer: str, regions: Sequence[int] = (0,)) -> np.ndarray:
-        """[len(regions), C, C]; 0 for a region that was not written."""
-        return np.stack([self._values(f"{path}/grams/{layer}", (slot, tile, region)) for region in regions])
+        """[len(regions), C, C]; where there are several regions, 0 for one that was not written."""
+        path = f"{path}/grams/{layer}"
+        strict = self._array(path).shape[2] == 1
+        return np.stack([self._values(path, (slot, tile, region), strict) for region in regions])
 
     def write_total(self, path: str, slot: int, layer: str, total: np.ndarray) -> None:
         self._array(f"{path}/totals/{layer}")[slot] = total
@@ -269,22 +336,42 @@ class RenderStore:
         """Say that a tile's part of `state` is complete; call it after the data is written."""
         self._array(f"{path}/marks")[phase, state % 2, tile] = state
 
+    def read_marks(self, path: str, phase: int) -> np.ndarray:
+        """[2 slots, tiles] int: all marks, as they are."""
+        return self._values(f"{path}/marks", (phase,), strict=False)
+
+    def states(self, path: str, phase: int) -> np.ndarray:
+        """[2 slots, tiles] int: the state of each tile that a slot holds, -1 for none. A mark that cannot be read is
+        none."""
+        try:
+            return self.read_marks(path, phase)
+        except DamageError:
+            found = np.full(self._array(f"{path}/marks").shape[1:], -1)
+            for slot, tile in np.ndindex(found.shape):
+                with contextlib.suppress(DamageError):
+                    found[slot, tile] = self._values(f"{path}/marks", (phase, slot, tile), strict=False)
+            return found
+
     def marked(self, path: str, phase: int, state: int) -> np.ndarray:
-        """[tiles] bool: which tiles' parts of `state` are complete. A later state in the same slot was begun only when
-        this one was complete, so it counts too."""
-        return self._values(f"{path}/marks", (phase, state % 2)) >= state
+        """[tiles] bool: which tiles' parts of `state` are in the store."""
+        return self.states(path, phase)[state % 2] == state
 
     def latest(self, path: str, phase: int) -> int:
-        """The newest state that every tile has completed, -1 for none."""
-        return int(self._values(f"{path}/marks", (phase,)).min(axis=1).max())
+        """The newest state that the store holds of every tile, -1 for none."""
+        return max((int(row[0]) for row in self.states(path, phase) if (row == row[0]).all()), default=-1)
 
     def write_losses(self, level: int, state: int, tile: int, content: float, tv: float) -> None:
         self._array(f"{self.state_path(level)}/losses")[state % 2, tile] = (content, tv)
 
     def read_losses(self, level: int, state: int) -> tuple[float, float]:
         """(content, tv) of the whole level, summed in tile order."""
-        content, tv = self._values(f"{self.state_path(level)}/losses", (state % 2,)).sum(axis=0)
+        tiles = self._array(f"{self.state_path(level)}/losses").shape[1]
+        content, tv = np.sum([self.read_loss(level, state % 2, tile) for tile in range(tiles)], axis=0)
         return float(content), float(tv)
+
+    def read_loss(self, level: int, slot: int, tile: int) -> np.ndarray:
+        """[content, tv] of one tile."""
+        return self._values(f"{self.state_path(level)}/losses", (slot, tile))
 
     def finish_level(self, level: int, report: Mapping[str, Any]) -> None:
         """Record a level's summary and drop its working arrays; `image` stays."""
@@ -300,20 +387,39 @@ class RenderStore:
         for name in [key for key in group if key not in _KEPT]:
             self._drop(f"levels/{level}/{name}")
 
+    def forget(self, path: str, index: tuple[int, ...]) -> None:
+        """Take back what says that a damaged part is complete, so that it is computed again: what DamageError names.
+
+        Of a tile's state that is its marks. Totals are added up anew at every start.
+        """
+        parent, _, name = path.rpartition("/")
+        holder = parent.removesuffix("/grams").removesuffix("/totals")
+        if name in _KEPT:
+            self._attributes(parent).pop("report", None)
+            self._drop(path)
+        elif parent == "levels" or name in ("content", "picture", "init"):
+            self._drop(path)
+        elif not index:
+            self._drop(holder)
+        elif len(index) > 1:
+            self._forget_tile(holder, index[0], index[1], "/grams/" in path)
+
+    def _forget_tile(self, path: str, slot: int, tile: int, only_measured: bool) -> None:
+        patched, measured = (self.states(path, phase)[slot, tile] for phase in (PATCHED, MEASURED))
+        for phase in (MEASURED,) if only_measured and patched == measured else (MEASURED, PATCHED):
+            self._array(f"{path}/marks")[phase, slot, tile] = -1
+
     def level_report(self, level: int) -> dict[str, Any] | None:
         """The summary of a finished level, or None."""
-        path = f"levels/{level}"
-        with _clearly(self.url, f"{path} cannot be read"):
-            report = self._root[path].attrs.get("report") if path in self._root else None
+        report = self._attributes(f"levels/{level}").get("report")
         numbers = [report[key] for key in report if key != "layers"] if isinstance(report, dict) else ()
         if report is not None and not (numbers and all(isinstance(one, int | float) for one in numbers)):
             raise StoreError(f"store {self.url}: the report of level {level} is damaged")
         return json.loads(json.dumps(report))
 
     def _drop(self, path: str) -> None:
-        self._arrays = {known: array for known, array in self._arrays.items() if not known.startswith(path)}
-        if path in self._root:
-            del self._root[path]
+        self._arrays = {known: array for known, array in self._arrays.items() if not known[0].startswith(path)}
+        del self._root[path]
 
 
 def _to_16_bits(pixels: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from tiler.engine.blend import noise, repeated, upscale
 from tiler.engine.schedule import reporter
 from tiler.engine.store import MEASURED, PATCHED
 from tiler.engine.workplace import Address, Workplace, workplace
-from tiler.errors import TileTooLargeError
+from tiler.errors import NotFiniteError, TileTooLargeError
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.style.colour import recolour
 from tiler.style.grams import GramSums, measure_pixels
@@ -89,13 +89,28 @@ def _measure(
     layers: tuple[str, ...],
     core: Rect,
 ) -> None:
-    def sums() -> GramSums:
-        return measure_pixels(here.backbone, here.tensor(pixels), layers, core, here.guides(*guides, layers))
+    def sums(precision: str) -> GramSums:
+        backbone = here.backbone_in(precision)
+        return measure_pixels(backbone, here.tensor(pixels), layers, core, here.guides(*guides, layers))
 
-    regions = guides[0]
-    if regions:  # a tile of a style may hold nothing of what counts
-        here.store.write_grams(path, state % 2, index, _arrays(here.compute(sums)), regions)
+    if guides[0]:
+        here.store.write_grams(path, state % 2, index, _finite(here, path, index, sums), guides[0])
+    else:  # a tile of a style may hold nothing of what counts
+        nothing = {layer: np.zeros((1, c, c)) for layer, c in here.job.channels if layer in layers}
+        here.store.write_grams(path, state % 2, index, nothing)
     here.store.mark(path, MEASURED, state, index)
+
+
+def _finite(here: Workplace, path: str, index: int, sums: Callable[[str], GramSums]) -> dict[str, np.ndarray]:
+    """The statistics in the job's precision, or where that overflows in a longer one."""
+    for precision in here.precisions:
+        found = _arrays(here.compute(sums, precision))
+        wrong = [layer for layer, value in found.items() if not np.isfinite(value).all()]
+        if not wrong:
+            return found
+    raise NotFiniteError(
+        f"{path}, tile {index}: the statistics of {wrong[0]} are not finite in {precision}; are the weights right?"
+    )
 
 
 def _arrays(sums: GramSums) -> dict[str, np.ndarray]:
@@ -151,6 +166,12 @@ class _Relaxed:
     regions: tuple[int, ...]
     losses: optimize.TileLosses
 
+    def not_finite(self) -> str:
+        """What of it is not finite; empty if all is."""
+        losses = (*self.losses.style.values(), self.losses.content, self.losses.tv)
+        parts = {"loss": np.array(losses), "pixels": self.pixels, "moments": self.moments}
+        return ", ".join(name for name, values in parts.items() if not np.isfinite(values).all())
+
 
 def relax_tile(address: Address, level: int, state: int, start: int, steps: int, index: int) -> dict[str, Any]:
     """One round on one tile: state -> state + 1."""
@@ -163,7 +184,7 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
 
     with _tile_must_fit(tile):
         given = _read_tile(here, level, state, tile)
-        after = here.compute(_relax, here, level, tile, given, start, steps, on_step)
+        after = _relax_finite(here, level, tile, given, start, steps, on_step)
     store.write_patch(level, (state + 1) % 2, tile, after.pixels, after.moments)
     if not here.job.measures_every_round(level):
         store.write_grams(store.state_path(level), (state + 1) % 2, index, after.grams, after.regions)
@@ -215,6 +236,27 @@ def _read_tile(here: Workplace, level: int, state: int, tile: Tile) -> _Given:
     )
 
 
+OnStep = Callable[[int, optimize.TileLosses], None]
+
+
+def _relax_finite(
+    here: Workplace, level: int, tile: Tile, given: _Given, start: int, steps: int, on_step: OnStep
+) -> _Relaxed:
+    """A round whose outcome is not finite is done again in fp32, then with a tenth of the step. What is done depends on
+    the state before alone, so a render that was interrupted does the same."""
+    turns = [(precision, 1.0) for precision in here.precisions] + [(here.precisions[-1], 0.1)]
+    send, seen = reporter(), ""
+    where = f"level {level + 1}, tile {tile.index}, steps {start + 1} to {start + steps}"
+    for precision, scale in turns:
+        after = here.compute(_relax, here, level, tile, given, start, steps, on_step, precision, scale)
+        seen = after.not_finite()
+        if not seen:
+            return after
+        text = f"{where}: not finite in {precision} with {scale:g} of the step: {seen}"
+        send({"event": "not finite", "level": level, "tile": tile.index, "text": text})
+    raise NotFiniteError(f"{where}: not finite, even in {precision} with a tenth of the step: {seen}")
+
+
 def _relax(
     here: Workplace,
     level: int,
@@ -222,13 +264,15 @@ def _relax(
     given: _Given,
     start: int,
     steps: int,
-    on_step: Callable[[int, optimize.TileLosses], None],
+    on_step: OnStep,
+    precision: str,
+    scale: float,
 ) -> _Relaxed:
     problem = optimize.TileProblem(
-        here.backbone,
+        here.backbone_in(precision),
         here.objective(level),
         here.tensor(given.pixels),
-        here.content_features(level, tile, given.content),
+        here.content_features(level, tile, given.content, precision),
         tile.core.relative_to(tile.read),
         tile.blend.relative_to(tile.read),
         {layer: here.tensor(value) for layer, value in given.total.items()},
@@ -239,7 +283,7 @@ def _relax(
         after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)
     else:
         moments, size = here.tensor(given.moments), here.job.levels[level]
-        rates = [optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
+        rates = [scale * optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
         after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
     moments = torch.cat([after.first, after.second])
     return _Relaxed(after.pixels.cpu().numpy(), moments.cpu().numpy(), _arrays(sums), given.regions, losses)

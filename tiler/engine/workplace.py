@@ -56,9 +56,22 @@ class Workplace:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._objectives: dict[int, Objective] = {}
         self._content: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
-        convs = load_weights(self.job.weights)
-        self.backbone = Backbone(convs, self.job.layers, self.job.pooling, DTYPES[self.job.precision], self.job.device)
+        self._convs = load_weights(self.job.weights)
+        self._backbones: dict[str, Backbone] = {}
+        self.backbone = self.backbone_in(self.job.precision)
         self.dtype = getattr(torch, self.job.state_dtype)
+
+    def backbone_in(self, precision: str) -> Backbone:
+        """The backbone in another number type than the job's, for what overflows in that."""
+        if precision not in self._backbones:
+            job = self.job
+            self._backbones[precision] = Backbone(self._convs, job.layers, job.pooling, DTYPES[precision], job.device)
+        return self._backbones[precision]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The job's, and one that reaches further when the job's is a short one."""
+        return (self.job.precision,) if self.job.precision in ("fp32", "fp64") else (self.job.precision, "fp32")
 
     def compute(self, function: Callable[..., Computed], *arguments: Any) -> Computed:
         """Call `function` where torch's work is done, and wait for it."""
@@ -159,16 +172,21 @@ class Workplace:
         size = self.job.levels[level]
         return repeated(rect, (size.height, size.width), lambda part: self.store.read_picture(path, part))
 
-    def content_features(self, level: int, tile: Tile, content: np.ndarray | None) -> dict[str, torch.Tensor]:
+    def content_features(
+        self, level: int, tile: Tile, content: np.ndarray | None, precision: str
+    ) -> dict[str, torch.Tensor]:
         """The features of what `read_content` gave. They are the same in every round of a level, so as many as a fixed
         number of bytes holds are kept. None is evicted: tiles come in cycles, and the last would push out the first.
         """
+        layers = self.objective(level).content_layers
+        if layers and precision != self.job.precision:  # rare: what overflowed is done again, and not kept
+            again = self.tensor(self.store.read_picture(f"levels/{level}/content", tile.read))
+            return optimize.content_features(self.backbone_in(precision), again, layers)
         key = level, tile.index
         if key in self._content:
             return self._content[key]
         if content is None:
             return {}
-        layers = self.objective(level).content_layers
         found = optimize.content_features(self.backbone, self.tensor(content), layers)
         self._content = {known: kept for known, kept in self._content.items() if known[0] == level}
         held = sum(one.nbytes for kept in (found, *self._content.values()) for one in kept.values())

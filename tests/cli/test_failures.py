@@ -1,0 +1,134 @@
+"""Failures that really happen to workers and disks: the message, the exit code, the store, and the bytes in the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import RENDER, Running
+
+FAULTS = str(Path(__file__).parent / "faults.py")
+SMALL = ("--long-edge=96", "--steps=4,6", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
+
+
+@pytest.fixture
+def options(small_weights: str) -> tuple[str, ...]:
+    return (*SMALL, f"--weights={small_weights}")
+
+
+@pytest.fixture
+def expected(tiler, options, inputs: Path) -> bytes:
+    """The undisturbed render's bytes."""
+    whole = tiler(*RENDER[:4], "whole.png", *options)
+    assert whole.returncode == 0, whole.stderr
+    return (inputs / "whole.png").read_bytes()
+
+
+def _faulty(inputs: Path, fault: str, *arguments: str) -> Running:
+    environment = {
+        "FAULT": fault,
+        "FAULT_COUNT": str(inputs / "count"),
+        "DASK_DISTRIBUTED__WORKER__PRELOAD": f'["{FAULTS}"]',
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    }
+    render = Running(inputs, *arguments, **environment)
+    render.end()
+    return render
+
+
+def _events(render: Running, kind: str) -> list[dict]:
+    return [event for event in render.events() if event["event"] == kind]
+
+
+def _one_line(render: Running, code: int, *words: str) -> None:
+    assert render.process.returncode == code, render.stderr
+    assert len(render.stderr.splitlines()) == 1, render.stderr
+    for word in words:
+        assert word in render.stderr
+    assert render.leftovers() == []
+
+
+def _check_resumed(tiler, inputs: Path, expected: bytes) -> None:
+    assert tiler("verify", "poster.zarr").returncode == 0
+    resumed = tiler("resume", "poster.zarr", "--log-json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (inputs / "poster.png").read_bytes() == expected
+
+
+def test_a_task_that_raises_is_tried_again_and_then_ends_the_render(tiler, inputs, options, expected) -> None:
+    once = _faulty(inputs, "raise:1:16", *RENDER, *options)
+    assert once.process.returncode == 0, once.stderr
+    assert [event["error"] for event in _events(once, "retry")] == ["RuntimeError: injected"]
+    assert (inputs / "poster.png").read_bytes() == expected
+
+    shutil.rmtree(inputs / "poster.zarr")
+    (inputs / "poster.png").unlink()
+    (inputs / "count").unlink()
+    always = _faulty(inputs, "raise:99:16", *RENDER, *options)
+    _one_line(always, 1, "a task could not be finished", "RuntimeError: injected")
+    assert len(_events(always, "retry")) == 3
+    assert not (inputs / "poster.png").exists()
+    _check_resumed(tiler, inputs, expected)
+
+
+def test_a_worker_that_dies_once_costs_a_tile_and_one_that_dies_again_and_again_costs_the_level(
+    tiler, inputs, options, expected
+) -> None:
+    once = _faulty(inputs, "kill:1:16", *RENDER, *options)
+    assert once.process.returncode == 0, once.stderr
+    assert len(_events(once, "worker lost")) == len(_events(once, "worker joined")) == 1
+    assert not _events(once, "shrink")
+    assert (inputs / "poster.png").read_bytes() == expected
+
+    (inputs / "count").unlink()
+    again = _faulty(inputs, "kill:99:32", *RENDER[:4], "smaller.png", *options)
+    assert again.process.returncode == 0, again.stderr
+    assert [event["tile"] for event in _events(again, "shrink")] == [16]
+    assert any("2 workers died on the same task" in event["text"] for event in _events(again, "note"))
+    assert tiler("verify", "smaller.zarr").returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_then_a_read_only_one(tiler, inputs, options, expected, small_disk: Path) -> None:
+    store = f"--store={small_disk / 'poster.zarr'}"
+    full = Running(inputs, *RENDER, *options, store)
+    full.end()
+    _one_line(full, 1, "No space left on device")
+    assert not (inputs / "poster.png").exists()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refused = tiler("resume", str(small_disk / "poster.zarr"))
+    assert refused.returncode == 2
+    assert "Read-only file system" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert tiler("verify", str(small_disk / "poster.zarr")).returncode == 0
+    subprocess.run(["mount", "-o", "remount,rw,size=64m", small_disk], check=True)
+    resumed = tiler("resume", str(small_disk / "poster.zarr"), "--log-json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (inputs / "poster.png").read_bytes() == expected
+
+
+def test_a_store_that_vanishes_ends_the_render(tiler, inputs, options, expected) -> None:
+    render = Running(inputs, *RENDER, *options, "--steps=60,60")
+    render.wait_for("tile", 3)
+    os.rename(inputs / "poster.zarr", inputs / "away.zarr")
+    render.end()
+    _one_line(render, render.process.returncode, "poster.zarr")
+    assert render.process.returncode in (1, 2)
+    assert not (inputs / "poster.png").exists()
+    assert not (inputs / "poster.zarr" / "zarr.json").exists()
+    assert tiler("verify", "away.zarr").returncode == 0

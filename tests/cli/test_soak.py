@@ -1,0 +1,66 @@
+"""Kill a render again and again at random moments: however often, the poster's bytes are the undisturbed render's."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from processes import RENDER, Running
+
+OPTIONS = ("--long-edge=96", "--tile=32", "--min-edge=48", "--threads=1", "--workers=2", "--log-json")
+
+
+def _soak(inputs: Path, options: tuple[str, ...], kills: int, seed: int) -> dict[str, int]:
+    """Returns how often what was killed, and how many posters were finished and compared."""
+    whole = Running(inputs, *RENDER[:4], "whole.png", *options)
+    assert whole.end() == 0, whole.stderr
+    expected = (inputs / "whole.png").read_bytes()
+    # From the start to the last task, so that starting, seeding, measuring, finishing and writing are hit as well.
+    length = whole.events()[-1]["seconds"] + 1
+    dice, counts = random.Random(seed), {"worker": 0, "client": 0, "everything": 0, "posters": 0}
+    done = 0
+    while True:
+        render = Running(inputs, *RENDER, *options)
+        while done < kills:
+            time.sleep(dice.uniform(0.2, length))
+            whom = dice.choice(("worker", "client", "everything"))
+            everyone, workers = render.descendants(), render.workers()
+            if render.process.poll() is not None:
+                break
+            client = [one for one in render.family if one.pid == render.process.pid]
+            victims = {"worker": workers[-1:], "client": client, "everything": [*everyone, *client]}[whom]
+            render.kill(victims)
+            counts[whom] += bool(victims)
+            done += bool(victims)
+            print(f"seed {seed}: kill {done}: {whom}, {len(render.events())} events so far", flush=True)
+            if whom != "worker":
+                break
+        code = render.end()
+        assert render.leftovers() == []
+        if code == -9:
+            continue
+        assert code == 0, f"seed {seed}, after {done} kills: {render.stderr}"
+        assert (inputs / "poster.png").read_bytes() == expected, f"seed {seed}, after {done} kills"
+        counts["posters"] += 1
+        if done >= kills:
+            return counts
+        shutil.rmtree(inputs / "poster.zarr")
+        (inputs / "poster.png").unlink()
+
+
+def test_five_kills(inputs: Path, small_weights: str) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    counts = _soak(inputs, (*OPTIONS, "--steps=8,8", f"--weights={small_weights}"), 5, seed)
+    assert counts["posters"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_fifty_kills(inputs: Path, mode: str) -> None:
+    """With the real backbone."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(_soak(inputs, (*OPTIONS, "--steps=12,12", f"--mode={mode}"), 50, seed))

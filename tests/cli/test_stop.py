@@ -1,0 +1,128 @@
+"""One writer per store; Ctrl-C and SIGTERM; and going on from the store alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from processes import RENDER, Running
+
+from tiler.cli import main
+from tiler.version import __version__
+
+SMALL = ("--long-edge=96", "--steps=10,10", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
+
+
+def _stop(render: Running, number: int, again: bool) -> float:
+    """Signal the whole process group, as a terminal does, and wait for the end. Returns the seconds it took."""
+    render.descendants()
+    began = time.monotonic()
+    os.killpg(render.process.pid, number)
+    if again:
+        time.sleep(0.1)
+        os.killpg(render.process.pid, number)
+    render.end(30)
+    return time.monotonic() - began
+
+
+def _check_stopped(render: Running, inputs: Path, code: int, store: Path) -> None:
+    assert render.process.returncode == code
+    assert render.stderr.strip() == f"tiler: stopped; go on with: tiler resume {store}"
+    assert render.leftovers() == []
+    assert not (inputs / "poster.png").exists()
+    assert not list(inputs.glob(".tiler-*"))
+    assert not (inputs / "poster.zarr" / ".writer").exists()
+
+
+def test_stopped_refused_and_resumed_from_the_store_alone(tiler, inputs: Path, small_weights: str) -> None:
+    options = (*SMALL, f"--weights={small_weights}")
+    whole = tiler(*RENDER[:4], "whole.png", *options)
+    assert whole.returncode == 0, whole.stderr
+
+    render = Running(inputs, *RENDER, *options)
+    render.wait_for("tile", 3)
+    os.kill(render.process.pid, signal.SIGSTOP)  # so that it is still there, however slow this machine is
+    second = tiler(*RENDER, *options)
+    assert second.returncode == 2
+    assert f"in use by process {render.process.pid} on {socket.gethostname()} since 20" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert tiler(*RENDER, *options, "--force-new").returncode == 2
+    info = tiler("info", "poster.zarr")
+    assert info.returncode == 0, info.stderr
+    os.kill(render.process.pid, signal.SIGCONT)
+    _stop(render, signal.SIGINT, again=True)
+    _check_stopped(render, inputs, 130, inputs / "poster.zarr")
+
+    elsewhere = inputs / "elsewhere"
+    elsewhere.mkdir()
+    resumed = Running(elsewhere, "resume", "../poster.zarr", "--log-json")
+    resumed.wait_for("tile", 3)
+    _stop(resumed, signal.SIGTERM, again=False)
+    _check_stopped(resumed, inputs, 143, elsewhere / "../poster.zarr")
+
+    last = Running(elsewhere, "resume", "../poster.zarr", "--log-json")
+    assert last.end() == 0, last.stderr
+    assert (inputs / "poster.png").read_bytes() == (inputs / "whole.png").read_bytes()
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["stderr.txt", "stdout.txt"]
+
+
+def _main(arguments: tuple[str, ...], monkeypatch, capsys) -> tuple[int, str]:
+    """The command line in this process: exit code and what it said."""
+    monkeypatch.setattr("sys.argv", ["tiler", *arguments])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0), capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+def test_resume_names_what_differs_or_is_missing(
+    tiler, inputs: Path, small_weights: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    (inputs / "net.safetensors").write_bytes(Path(small_weights).read_bytes())
+    options = ("--long-edge=32", "--steps=1", "--weights=net.safetensors", "--quiet")
+    assert tiler(*RENDER, *options).returncode == 0
+    before = (inputs / "poster.png").read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store = str(inputs / "poster.zarr")
+    assert _main(("resume", store, "-o", "again.png", "--quiet"), monkeypatch, capsys) == (0, "")
+    assert Path("again.png").read_bytes() == before
+
+    for name, change, words in (
+        ("style.png", lambda path: path.write_bytes((inputs / "content.png").read_bytes()), "style file 1 differs"),
+        ("content.png", Path.unlink, "content.png"),
+        ("net.safetensors", Path.unlink, "net.safetensors"),
+    ):
+        kept = (inputs / name).read_bytes()
+        change(inputs / name)
+        code, said = _main(("resume", store, "-o", "never.png"), monkeypatch, capsys)
+        assert code == 2
+        assert words in said
+        assert len(said.splitlines()) == 1
+        (inputs / name).write_bytes(kept)
+    attributes = inputs / "poster.zarr" / "zarr.json"
+    attributes.write_text(attributes.read_text().replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
+    monkeypatch.chdir(inputs)
+    for command in (("resume", store), (*RENDER, *options)):
+        code, said = _main(command, monkeypatch, capsys)
+        assert code == 2
+        assert f"made by tiler 0.0.9, and this is {__version__}" in said
+        assert len(said.splitlines()) == 1
+    assert _main(("info", store), monkeypatch, capsys)[0] == 0
+    assert not (tmp_path / "elsewhere" / "never.png").exists()
+
+
+@pytest.mark.parametrize("store", ["nowhere.zarr", "content.png", "."])
+def test_resume_without_a_job_is_refused(inputs: Path, store: str, monkeypatch, capsys) -> None:
+    before = sorted(inputs.iterdir())
+    monkeypatch.chdir(inputs)
+    code, said = _main(("resume", store), monkeypatch, capsys)
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert "no readable job" in said
+    assert sorted(inputs.iterdir()) == before

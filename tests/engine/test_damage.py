@@ -1,0 +1,173 @@
+"""Whatever is damaged or missing in a store is noticed, and only what depends on it is computed again: same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SerialPool
+
+from tiler import pictures
+from tiler.config import RenderConfig
+from tiler.engine import workplace
+from tiler.engine.store import RenderStore
+from tiler.errors import DamageError, StoreError
+from tiler.geometry import Rect
+from tiler.render import _Render
+from tiler.resolve import resolve_config
+from tiler.verify import verify
+
+SMALL = dict(long_edge=96, levels=2, steps=(2, 6), tile=48, feather=8, halo=16, precision="fp32", threads=1)
+
+
+class StopError(Exception):
+    pass
+
+
+class Begun:
+    """A job in a store that is driven a number of tiles at a time."""
+
+    def __init__(self, folder: Path, inputs: Path, weights: str, **options: Any) -> None:
+        files = dict(content=str(inputs / "content.png"), styles=(str(inputs / "style.png"),))
+        config = RenderConfig(**files, output=str(folder / "x.png"), weights=weights, **{**SMALL, **options})
+        self._pictures = [pictures.open_picture(path) for path in (config.content, *config.styles)]
+        self._resolved, self.job = resolve_config(config, self._pictures[0], self._pictures[1:])
+        self.url = str(folder / "job.zarr")
+        RenderStore.create(self.url, {"job": self.job.to_dict(), "config": self._resolved.to_dict()})
+
+    def go(self, tiles: int = 10**6, level: int = 1) -> list[dict[str, Any]]:
+        """Go on; stop after a number of tiles of a level. Returns the events."""
+        workplace._workplace.cache_clear()
+        events: list[dict[str, Any]] = []
+
+        def progress(event: dict[str, Any]) -> None:
+            events.append(event)
+            if sum(one["event"] == "tile" and one["level"] == level for one in events) == tiles:
+                raise StopError
+
+        run = _Render(self._resolved, self.job, RenderStore.open(self.url), SerialPool(), progress)
+        try:
+            run.run(self._pictures[0], self._pictures[1:])
+        except StopError:
+            assert tiles < 10**6
+        return events
+
+    def image(self) -> np.ndarray:
+        size = self.job.levels[-1]
+        return RenderStore.open(self.url).read_image(1, Rect(0, 0, size.height, size.width))
+
+    def chunks(self, pattern: str) -> list[Path]:
+        return sorted(path for path in Path(self.url).glob(pattern) if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory, pictures_dir, small_weights) -> Callable[[str], np.ndarray]:
+    @cache
+    def reference(mode: str) -> np.ndarray:
+        job = Begun(tmp_path_factory.mktemp("whole"), pictures_dir, small_weights, mode=mode)
+        job.go()
+        assert verify(job.url) == []
+        return job.image()
+
+    return reference
+
+
+@pytest.fixture
+def mode() -> str:
+    return "fast"
+
+
+@pytest.fixture
+def begun(references, mode, tmp_path, pictures_dir, small_weights) -> Iterator[Begun]:
+    """Checks in the end that the image is that of an undisturbed render and that nothing is wrong with the store."""
+    job = Begun(tmp_path, pictures_dir, small_weights, mode=mode)
+    yield job
+    np.testing.assert_array_equal(job.image(), references(mode))
+    assert verify(job.url) == []
+
+
+def _flip(chunk: Path) -> None:
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 4
+    chunk.write_bytes(data)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {"flipped": _flip, "missing": Path.unlink}
+# After six tiles of four, state 1 is whole in slot 1 and state 2 half done in slot 0.
+IMAGE, PIXELS = "levels/0/image/c/0/0/0", "levels/1/state-*/pixels/c/1/*/0/0/0"
+SUMS, MARK = "levels/1/state-*/grams/relu3_1/c/1/*/0/0/0", "levels/1/state-*/marks/c/0/1/1"
+CASES = [
+    *(("fast", "missing", part) for part in (IMAGE, PIXELS, MARK, "levels/1/state-*/pixels/zarr.json")),
+    *(("exact", how, part) for how in DAMAGES for part in (SUMS, PIXELS)),
+    *(
+        ("fast", "flipped", part)
+        for part in (
+            IMAGE,
+            PIXELS,
+            SUMS,
+            MARK,
+            "levels/1/content/c/**/*",
+            "styles/1/0/picture/c/**/*",
+            "styles/1/0/totals/relu2_1/c/**/*",
+            "styles/1/0/grams/relu2_1/c/**/*",
+            "levels/1/state-*/moments/c/0/0/0/0/0",
+            "levels/1/state-*/losses/c/0/*/0",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("mode", "how", "part"), CASES)
+def test_a_damaged_part_is_computed_again(begun: Begun, how: str, part: str) -> None:
+    begun.go(tiles=6)
+    assert verify(begun.url) == []
+    chunks = begun.chunks(part)
+    assert chunks, "nothing there to damage"
+    DAMAGES[how](chunks[len(chunks) // 2])
+    # A mark that is not there says that the tile is not done, which is no damage.
+    assert bool(verify(begun.url)) == ((how, part) != ("missing", MARK))
+    begun.go()
+
+
+def test_only_what_depends_on_it_is_computed_again(begun: Begun) -> None:
+    """Before the next round has begun, one patch costs one tile; a finished level costs that level."""
+    tiles = len(begun.job.grid(1))
+    begun.go(tiles=2 * tiles)
+    begun.chunks("levels/1/state-*/pixels/c/0/1/0/0/0")[0].unlink()
+    events = begun.go(tiles=2)
+    again = [(event["round"], event["tile"]) for event in events if event["event"] == "tile"]
+    assert again[0] == (1, 1)
+    assert again[1][0] == 2
+    assert [event["event"] for event in events].count("damage") == 1
+
+    begun.go()
+    begun.chunks("levels/0/image/c/0/0/0")[0].unlink()
+    assert [line.split(": ")[1] for line in verify(begun.url)] == ["levels/0/image cannot be read"]
+    events = begun.go()
+    assert {event["level"] for event in events if event["event"] == "tile"} == {0}
+
+
+def test_damage_that_comes_back_ends_the_render(begun: Begun, monkeypatch) -> None:
+    begun.go(tiles=6)
+    with monkeypatch.context() as broken:
+        broken.setattr(RenderStore, "read_patch", lambda *arguments: (_ for _ in ()).throw(DamageError("bad", "a/b")))
+        with pytest.raises(DamageError, match="bad"):
+            begun.go()
+    begun.go()
+
+
+def test_a_store_that_vanished_does_not_come_back(begun: Begun, tmp_path: Path) -> None:
+    begun.go(tiles=6)
+    Path(begun.url).rename(tmp_path / "kept")
+    run = _Render(
+        begun._resolved, begun.job, RenderStore.open(str(tmp_path / "kept")), SerialPool(), lambda event: None
+    )
+    (tmp_path / "kept").rename(begun.url)
+    with pytest.raises(StoreError):
+        run._store.update(seconds=1)
+    assert not (tmp_path / "kept").exists()
+    begun.go()

@@ -1,0 +1,91 @@
+"""Whether all that a store says is complete can be read. Reads only."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tiler import identity
+from tiler.engine.job import Job
+from tiler.engine.store import MEASURED, PATCHED, RenderStore
+from tiler.errors import DamageError
+
+
+def verify(url: str) -> list[str]:
+    """One line for each thing that is damaged or missing; a render that goes on computes it again. Raises StoreError
+    when there is no job at `url`."""
+    store = RenderStore.open(url, writable=False)
+    job = identity.load_job(store)
+    return [fault for level in range(len(job.levels)) for fault in _Level(store, job, level).faults()]
+
+
+class _Level:
+    def __init__(self, store: RenderStore, job: Job, level: int) -> None:
+        self._store, self._job, self._level = store, job, level
+        self._found: dict[str, None] = {}
+
+    def faults(self) -> list[str]:
+        if self._finished():
+            self._check_image()
+        else:
+            self._check_pictures()
+            self._check_styles()
+            self._check_state()
+            if self._found and self._finished():
+                # By a render that is running, which has dropped what was looked for.
+                self._found = {}
+                self._check_image()
+        return list(self._found)
+
+    def _look(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return read(*arguments)
+        except DamageError as damage:
+            self._found[str(damage)] = None
+            return None
+
+    def _finished(self) -> bool:
+        return self._look(self._store.level_report, self._level) is not None
+
+    def _check_image(self) -> None:
+        for tile in self._job.grid(self._level):
+            self._look(self._store.read_image, self._level, tile.core)
+
+    def _check_pictures(self) -> None:
+        styles = [f"styles/{self._level}/{s}/picture" for s in range(len(self._job.style_shares))]
+        for path in (f"levels/{self._level}/content", *styles, *(["init"] if self._level == 0 else [])):
+            if self._look(self._store.has_picture, path):
+                self._look(lambda path=path: deque(self._store.picture_bands(path), 0))
+
+    def _check_styles(self) -> None:
+        for s in range(len(self._job.style_shares)):
+            path = f"styles/{self._level}/{s}"
+            for slot, tile in np.argwhere(self._marks(path, MEASURED) >= 0).tolist():
+                self._check_grams(path, slot, tile, self._job.layers)
+
+    def _check_state(self) -> None:
+        path, grid = self._store.state_path(self._level), self._job.grid(self._level)
+        patched, measured = self._marks(path, PATCHED), self._marks(path, MEASURED)
+        reported = not self._job.measures_every_round(self._level)
+        for slot, index in np.argwhere(patched >= 0).tolist():
+            tile, state = grid.tile(index), patched[slot, index]
+            for kind in ("pixels", "moments"):
+                self._look(self._store.read_patch, self._level, slot, tile, tile.blend, kind)
+            if state > 0:
+                self._look(self._store.read_loss, self._level, slot, index)
+            if measured[slot, index] == state or (state > 0 and reported):
+                self._check_grams(path, slot, index, self._job.style_layers)
+
+    def _marks(self, path: str, phase: int) -> np.ndarray:
+        if not self._look(self._store.has, f"{path}/marks"):
+            return np.empty((0, 0), int)
+        self._look(self._store.read_marks, path, phase)
+        return self._store.states(path, phase)
+
+    def _check_grams(self, path: str, slot: int, tile: int, layers: tuple[str, ...]) -> None:
+        for layer in layers:
+            self._look(self._store.read_grams, path, slot, tile, layer)
+            self._look(self._store.read_total, path, slot, layer)
