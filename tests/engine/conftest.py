@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from serial_pool import SerialPool
 
 from tiler import pictures
 from tiler.config import RenderConfig
@@ -14,22 +15,6 @@ from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
 from tiler.render import _Render
 from tiler.resolve import resolve_config
-
-
-class SerialPool:
-    """Runs tasks here and now, in the order given or backwards: the engine's results may not depend on either."""
-
-    workers = 1
-
-    def __init__(self, backwards: bool = False) -> None:
-        self._backwards = backwards
-
-    def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
-        pass
-
-    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        for one in list(arguments)[:: -1 if self._backwards else 1]:
-            yield function(*one)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SerialPool
+from serial_pool import SerialPool
 
 from tiler import pictures
 from tiler.config import RenderConfig
