@@ -51,7 +51,7 @@ def _field(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> np.n
 
 
 def draw_map(folder: Path, height: int = 768, width: int = 1024, seed: int = 4) -> None:
-    """content.png, a shaded relief in the labels' colours, and labels.png."""
+    """content.png, a grey shaded relief whose colours say nothing of the regions, and labels.png."""
     rng = np.random.default_rng(seed)
     relief = _field((height, width), 4, rng)
     y, x = np.mgrid[0:height, 0:width] / height
@@ -63,7 +63,7 @@ def draw_map(folder: Path, height: int = 768, width: int = 1024, seed: int = 4) 
     labels = palette[index]
     slope = np.diff(relief, axis=1, prepend=relief[:, :1]) - np.diff(relief, axis=0, prepend=relief[:1])
     shade = np.where(sea, 1 - 0.06 * relief, np.clip(1 + 14 * slope, 0.6, 1.25))
-    content = np.clip(labels * shade[..., None], 0, 255).astype(np.uint8)
+    content = np.clip(150 * shade, 0, 255).astype(np.uint8)
     Image.fromarray(content).save(folder / "content.png")
     Image.fromarray(labels).save(folder / "labels.png")
 
