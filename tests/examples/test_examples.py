@@ -1,0 +1,64 @@
+"""Every example at a tiny size, on one worker that all of them share, and the page that shows them."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("[0-9][0-9]_*.py"))
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example_makes_its_poster(name: str, scheduler: str, tmp_path: Path) -> None:
+    main = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+    tiny = ["--long-edge", "64", "--levels", "1", "--steps", "1", "--scheduler", scheduler, "--quiet"]
+    main(["--output", str(tmp_path), *tiny], standalone_mode=False)
+    poster = np.asarray(Image.open(tmp_path / "poster.png"))
+    content = np.asarray(Image.open(tmp_path / "content.png").convert("RGB"))
+    assert max(poster.shape) == 64
+    assert poster.shape[2] == 3
+    assert poster.std() > 8
+    assert abs(poster.shape[0] / poster.shape[1] - content.shape[0] / content.shape[1]) < 0.03
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    make = runpy.run_path(str(EXAMPLES / "make_gallery.py"))
+    page = make["section"](EXAMPLES / f"{name}.py", tmp_path, gallery, "the command")
+    pictures = {picture.name for picture in gallery.iterdir()}
+    assert all(f"({picture})" in page for picture in pictures)
+    assert len(pictures) >= 2
+
+
+def test_gallery_shows_what_its_commands_make() -> None:
+    gallery = EXAMPLES / "gallery"
+    page = (gallery / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python examples/(\w+)\.py --long-edge \d+$", page, re.MULTILINE)
+    assert commands
+    assert set(commands) <= set(SCRIPTS)
+    shown = {picture.name for picture in gallery.glob("[0-9]*.jpg")}
+    assert shown == set(re.findall(r"\]\((\S+\.jpg)\)", page))
+    assert {picture.rsplit("-", 1)[0].split("-style")[0] for picture in shown} == set(commands)
+    assert max((gallery / picture).stat().st_size for picture in shown) <= 150_000
+
+
+def test_a_wrong_option_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / f"{SCRIPTS[0]}.py"), "--output", str(tmp_path), "--content-weight", "-1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "content_weight" in done.stderr
+    assert "Traceback" not in done.stderr
