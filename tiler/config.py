@@ -19,11 +19,12 @@ from tiler.errors import ConfigError
 from tiler.regions import REST, Regions, parse_regions
 
 _JOB_FILE_BYTES = 2**18
-SIZE, FILE, LOOK, PLACES, WORK, RUN = (
+SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "Size (one of)",
     "The file",
     "Look",
     "Regions",
+    "Dream",
     "How it is computed",
     "Where it runs",
 )
@@ -164,6 +165,15 @@ class RenderConfig:
         metavar="NAME=FILE", repeat=True,
     )  # fmt: skip
 
+    dream_weight: float = _option(0.0, "Weight of what a layer sees, amplified (DeepDream).", DREAM, 0)
+    dream_layer: str = _option("relu4_3", "The layer whose features are amplified.", DREAM, metavar="L")
+    dream_channel: int | None = _option(None, "Only this channel of it.", DREAM, 0, 511)
+    jitter: int = _option(
+        0, "Move the network's grid by up to so many pixels, anew at each step; without content weight.", DREAM, 0, 64,
+        metavar="PX",
+    )  # fmt: skip
+    keep_detail: bool = _option(False, "Give every level the content's own detail back.", DREAM)
+
     steps: tuple[int, ...] | None = _option(
         None, "Optimiser steps: one number, or one per level, coarsest first.", WORK, 0, 10**6, metavar="N,..."
     )
@@ -216,8 +226,13 @@ class RenderConfig:
         given = [name for name in SIZES if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} are given; allowed: one of {', '.join(SIZES)}")
-        if self.style_weight == self.content_weight == self.tv_weight == 0:
+        if self.style_weight == self.content_weight == self.tv_weight == self.dream_weight == 0:
             raise ConfigError("style_weight, content_weight and tv_weight are all 0; at least one must be above 0")
+        if self.jitter and (self.content_weight or self.regions.guided or self.optimizer == "lbfgs"):
+            raise ConfigError(
+                f"jitter = {self.jitter} moves the grid that regions and content features lie on; allowed: with "
+                "content_weight 0, without regions, with adam"
+            )
         for name in ("style_layers", "content_layers"):
             layers = getattr(self, name)
             if len(set(layers)) < len(layers):

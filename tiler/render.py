@@ -157,7 +157,7 @@ class _Render:
                     size = self._job.levels[level]
                     self._ingest(f"levels/{level}/alpha", content, size.height, size.width, "alpha")
                 # Without steps a level is only enlarged from the one before; the coarsest starts from the pictures.
-                if level == 0 or self._job.levels[level].steps:
+                if level == 0 or self._job.levels[level].steps or self._job.keep_detail:
                     self._ingest_pictures(level, content, styles)
                 if self._job.levels[level].steps:
                     self._measure_styles(level)
@@ -209,6 +209,9 @@ class _Render:
         if level == 0 and job.init == "picture":
             init = pictures.open_picture(self._config.init).cropped_like(content)
             self._ingest("init", init, size.height, size.width)
+        if level > 0 and job.keep_detail:
+            before = job.levels[level - 1]
+            self._ingest(f"levels/{level}/coarse", content, before.height, before.width)
         self._ingest_guides(level, content)
         for s, style in enumerate(styles):
             self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s])

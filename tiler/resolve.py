@@ -91,17 +91,19 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     regions = config.regions
     check_layers(config.style_layers, "style_layers")
     check_layers(config.content_layers, "content_layers")
+    dream = (config.dream_layer,) if config.dream_weight else ()
+    check_layers(dream, "dream_layer")
     convs = load_weights(config.weights)
     device = _device(config.device)
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     workers = config.workers or max(1, gpus)
     threads = config.threads or max(1, cores() // workers)
     precision = best_precision(device) if config.precision == "auto" else config.precision
-    layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers)))
+    layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers, *dream)))
     align = stride_of(deepest(layers))
     levels = _levels(config, size, align)
     exact = config.mode == "exact"
-    halo = config.halo if config.halo is not None else gradient_halo(layers) if exact else FAST_HALO
+    halo = config.halo if config.halo is not None else gradient_halo(layers) if exact or dream else FAST_HALO
     feather = config.feather if config.feather is not None else 0 if exact else FEATHER
     tile = _tile(config, align, device, precision, workers, halo + feather, max(size))
     job = Job(
@@ -119,6 +121,11 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         style_weight=config.style_weight,
         content_weight=config.content_weight,
         tv_weight=config.tv_weight,
+        dream_layer=config.dream_layer if config.dream_weight else None,
+        dream_channel=config.dream_channel,
+        dream_weight=config.dream_weight,
+        jitter=config.jitter,
+        keep_detail=config.keep_detail,
         init=config.init if config.init in ("content", "noise") else "picture",
         seed=config.seed,
         optimizer=config.optimizer,

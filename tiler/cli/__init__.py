@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, export, info, plan, render, resume, verify
+from tiler.cli import demo, dream, export, info, plan, render, resume, verify
 from tiler.errors import TilerError
 from tiler.version import __version__
 
@@ -28,12 +28,16 @@ def cli() -> None:
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
     tiler resume POSTER.zarr                      go on with it where it stopped
     tiler verify POSTER.zarr                      whether all of it can be read
+    tiler dream PHOTO -o DREAM.png                what the network sees in a picture, amplified
 
     Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
     """
 
 
-for command in (render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, demo.demo):
+COMMANDS = (
+    render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from tiler.engine.plain import typed
 from tiler.geometry import Level, Rect, Tile, TileGrid
 from tiler.style.backbone import LAYERS, deepest, statistics_halo, stride_of
@@ -22,6 +24,8 @@ class Job:
     style_regions, style_masked: of each style, the region it belongs to and whether a mask says what part of it counts.
     style_layer_weights[style]: a factor to its share at each style layer.
     precision: fp32, bf16, fp16 or fp64, the backbone's number type. init: content, noise or picture.
+    dream_layer: what is amplified, None: nothing. jitter: the backbone's cells are moved by up to so many pixels,
+    anew at each step. keep_detail: a level starts with the detail that the content has and the level before had not.
     wrap: the axes along which levels continue at the opposite edge: none, x, y or xy.
     channels: (layer, number of features) of every layer in use."""
 
@@ -39,6 +43,11 @@ class Job:
     style_weight: float
     content_weight: float
     tv_weight: float
+    dream_layer: str | None
+    dream_channel: int | None
+    dream_weight: float
+    jitter: int
+    keep_detail: bool
     init: str
     seed: int
     optimizer: str
@@ -103,8 +112,8 @@ class Job:
     @property
     def layers(self) -> tuple[str, ...]:
         """Every layer in use."""
-        used = dict.fromkeys((*self.style_layers, *(self.content_layers if self.content_weight else ())))
-        return tuple(used)
+        content = self.content_layers if self.content_weight else ()
+        return tuple(dict.fromkeys((*self.style_layers, *content, *((self.dream_layer,) if self.dream_layer else ()))))
 
     @property
     def align(self) -> int:
@@ -137,6 +146,12 @@ class Job:
 
     def styles_of(self, region: int) -> list[int]:
         return [style for style, owner in enumerate(self.style_regions) if owner == region]
+
+    def shift(self, level: int, step: int) -> tuple[int, int]:
+        """(rows, columns) that the backbone's cells are moved by at a step, the same for all tiles."""
+        random = np.random.Generator(np.random.Philox(key=[self.seed, level], counter=[step, 0, 0, 0]))
+        down, right = random.integers(0, self.jitter + 1, 2).tolist()
+        return down, right
 
     def uses_lbfgs(self, level: int) -> bool:
         return self.optimizer == "lbfgs" and self.grid(level).alone

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone, deepest, stride_of
@@ -62,7 +63,8 @@ class TileProblem:
 
     pixels: [3, h, w], the read area; changed in place over `blend` only. core, blend: in the read area's pixels.
     total: the level's normalised Grams at the start of the round; reported: this tile's own Gram sums, as they entered
-    `total`. Both [R, C, C], of the regions in `guides`, which cover the read area.
+    `total`. Both [R, C, C], of the regions in `guides`, which cover the read area. shift(step): rows and columns that
+    the backbone's cells are moved by at an update.
     """
 
     # Of the tile's own change per pixel, what is expected of the whole level: as if every tile moved as this one does.
@@ -84,7 +86,9 @@ class TileProblem:
         total: dict[str, torch.Tensor],
         reported: dict[str, torch.Tensor],
         guides: Guides = EVERYWHERE,
+        shift: Callable[[int], tuple[int, int]] = lambda step: (0, 0),
     ) -> None:
+        self._shift = shift
         self._backbone, self._objective = backbone, objective.within(guides.regions)
         self._content, self._core, self._blend, self._guides = content, core, blend, guides
         self._total = total
@@ -108,19 +112,20 @@ class TileProblem:
         style = sum(losses.style.values()) / len(losses.style)
         return self._objective.style_weight * style + losses.content + losses.tv
 
-    def evaluate(self) -> tuple[torch.Tensor, GramSums, TileLosses]:
-        """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels."""
-        objective = self._objective
-        activations = self._backbone.forward(self.pixels)
-        sums = measure(activations, objective.style_layers, self._core, self._guides)
+    def evaluate(self, step: int = 0) -> tuple[torch.Tensor, GramSums, TileLosses]:
+        """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels, as update `step` sees
+        them."""
+        objective, (down, right) = self._objective, self._shift(step)
+        core = self._core.shifted(down, right)
+        activations = self._backbone.forward(F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0])
+        sums = measure(activations, objective.style_layers, core, self._guides)
         expected = {
             layer: self._total[layer] + self.feedback * (own / self._weights[layer] - self._reported[layer])
             for layer, own in sums.sums.items()
         }
         errors, slopes = objective.style_terms(expected)
-        gradient, content_loss = objective.features_gradient(
-            activations, slopes, self._content, self._core, self._guides
-        )
+        gradient, content_loss = objective.features_gradient(activations, slopes, self._content, core, self._guides)
+        gradient = gradient[:, down:, right:]
         tv_gradient, tv_loss = objective.smoothness(self.pixels, self._core)
         gradient = tv_gradient.add_(gradient.to(tv_gradient.dtype))[(slice(None), *self._blend.slices)]
         return gradient, sums, TileLosses(errors, content_loss, tv_loss)
@@ -141,7 +146,7 @@ def relax(
     """
     (beta1, beta2), pixels = BETAS, problem.state_pixels
     for step, rate in enumerate(rates, start + 1):
-        gradient, sums, losses = problem.evaluate()
+        gradient, sums, losses = problem.evaluate(step)
         first.lerp_(gradient, 1 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         scale = second.div(1 - beta2**step).sqrt_().add_(EPSILON)

@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,11 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
     """What a part of a level starts from: the finished level before, enlarged; on the coarsest what --init says."""
     store, job, size = here.store, here.job, here.job.levels[level]
     if level > 0:
-        before, grid = job.levels[level - 1], job.grid(level)
-        small = before.height, before.width
-        return upscale(
-            part,
-            (size.height, size.width),
-            small,
-            lambda rect: repeated(rect, small, lambda inside: store.read_image(level - 1, inside)),
-            (grid.wrap_y, grid.wrap_x),
-        )
+        before = _enlarged(here, level, part, partial(store.read_image, level - 1))
+        if not job.keep_detail:
+            return before
+        coarse = _enlarged(here, level, part, partial(store.read_picture, f"levels/{level}/coarse"))
+        return np.clip(before + store.read_picture(f"levels/{level}/content", part) - coarse, 0, 1)
     if job.init == "noise":
         return noise(part, size.width, job.seed)
     if job.init == "picture":
@@ -57,6 +54,19 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
     # and the optimiser need not guess which is which.
     regions, guides = here.level_guides(0, part)
     return recolour(store.read_picture("levels/0/content", part), [here.colours[r] for r in regions], guides)
+
+
+def _enlarged(here: Workplace, level: int, part: Rect, read: Callable[[Rect], np.ndarray]) -> np.ndarray:
+    """A part of a level, from an image of the size of the level before."""
+    size, before, grid = here.job.levels[level], here.job.levels[level - 1], here.job.grid(level)
+    small = before.height, before.width
+    return upscale(
+        part,
+        (size.height, size.width),
+        small,
+        lambda rect: repeated(rect, small, read),
+        (grid.wrap_y, grid.wrap_x),
+    )
 
 
 def measure_style(address: Address, level: int, style: int, index: int) -> dict[str, Any]:
@@ -278,6 +288,7 @@ def _relax(
         {layer: here.tensor(value) for layer, value in given.total.items()},
         {layer: here.tensor(value) for layer, value in given.reported.items()},
         here.guides(given.regions, given.guides, here.job.style_layers),
+        partial(here.job.shift, level),
     )
     if here.job.uses_lbfgs(level):
         after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)

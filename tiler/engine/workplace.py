@@ -23,7 +23,7 @@ from tiler.style.backbone import Backbone
 from tiler.style.colour import ColourMoments, colour_match
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides
-from tiler.style.losses import Objective
+from tiler.style.losses import Dream, Objective
 from tiler.style.weights import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -150,6 +150,7 @@ class Workplace:
             size.height,
             size.width,
             areas,
+            Dream(job.dream_layer, job.dream_channel, job.dream_weight) if job.dream_layer else None,
         )
 
     def _target(self, level: int, region: int) -> StyleTarget:

@@ -3,7 +3,9 @@
     L = style_weight * sum_r share_r * mean_l ||G_rl - A_rl||^2 / ||A_rl||^2
       + content_weight * mean_l MSE(F_l, C_l) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
+      - dream_weight * mean(F_d^2) / energy_d
 
+The last term is DeepDream's (Mordvintsev et al. 2015): whatever layer d, or one channel of it, sees is amplified.
 G_r is taken over region r of the whole level (all of it where nothing is guided), A_r from the region's styles, the
 energies from all. A region's share is that of its area, so that a pixel's style weighs as much against its content in a
 small region as in a large one. Since each term is a relative error or a mean per pixel, no term's balance changes with
@@ -27,6 +29,15 @@ from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
 
 
 @dataclass(frozen=True)
+class Dream:
+    """What is amplified: a layer, or one channel of it."""
+
+    layer: str
+    channel: int | None
+    weight: float
+
+
+@dataclass(frozen=True)
 class Objective:
     """What one level minimises. target, areas: of every region, the target's tensors on the backbone's device.
     height, width: the level's pixels."""
@@ -40,6 +51,7 @@ class Objective:
     height: int
     width: int
     areas: Areas
+    dream: Dream | None = None
 
     def within(self, regions: Sequence[int]) -> Objective:
         """The same objective as a tile sees it that holds only some regions."""
@@ -73,6 +85,18 @@ class Objective:
         energy = max(self.target.energies[layer], 1e-12)
         return self.content_weight / len(self.content_layers) / (channels * energy) * self.style_scale(layer)
 
+    def _dream(self, features: torch.Tensor, inner: tuple[slice, slice]) -> tuple[torch.Tensor, float]:
+        """(gradient of features [C, h, w], loss of their inner box)."""
+        assert self.dream is not None
+        seen = slice(None) if self.dream.channel is None else slice(self.dream.channel, self.dream.channel + 1)
+        energy = max(self.target.energies[self.dream.layer], 1e-12)
+        scale = -self.dream.weight / (len(features[seen]) * energy) * self.style_scale(self.dream.layer)
+        gradient = torch.zeros_like(features)
+        gradient[seen] = features[seen] * (2 * scale)
+        wide = torch.promote_types(features.dtype, torch.float32)
+        loss = scale * float(features[(seen, *inner)].to(wide).pow(2).sum()) / (self.height * self.width)
+        return gradient, loss
+
     def features_gradient(
         self,
         activations: Activations,
@@ -81,10 +105,10 @@ class Objective:
         core: Rect,
         guides: Guides = EVERYWHERE,
     ) -> tuple[torch.Tensor, float]:
-        """Back-propagate the style and content terms; consumes `activations`.
+        """Back-propagate the style, content and dream terms; consumes `activations`.
 
         core: the tile's core in the read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content
-        loss of the core, which adds over tiles).
+        and dream loss of the core, which adds over tiles).
         """
         content_loss = 0.0
 
@@ -101,6 +125,10 @@ class Objective:
                 )
                 difference *= 2 * scale
                 grad = difference if grad is None else grad.add_(difference)
+            if self.dream and layer == self.dream.layer:
+                dreamt, loss = self._dream(features, core.strided(stride_of(layer)).slices)
+                content_loss += loss
+                grad = dreamt if grad is None else grad.add_(dreamt)
             if layer in slopes:
                 plane = guides.at(layer)
                 slope = slopes[layer][0] if plane is None else slopes[layer]
