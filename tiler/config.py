@@ -60,7 +60,7 @@ class RenderConfig:
     Raises ConfigError naming the field, its value and what is allowed.
     """
 
-    content: str = field(metadata=dict(help="Picture that gives the layout.", group=None))
+    content: str | None = field(metadata=dict(help="Picture that gives the layout.", group=None))
     styles: tuple[str, ...] = field(metadata=dict(help="Picture(s) that give the look.", group=None))
     output: str | None = field(metadata=dict(help="The poster: .png .tif .jpg .webp .dzi .zarr", group=None))
 
@@ -142,6 +142,13 @@ class RenderConfig:
         LOOK,
         choices=("none", "x", "y", "xy"),
     )
+    color: str = _option(
+        "style",
+        "Whose colours. content: its chroma, the poster's brightness; luminance: likewise, and only brightness is "
+        "transferred; match: the styles are recoloured to the content first.",
+        LOOK,
+        choices=("style", "content", "luminance", "match"),
+    )
     seed: int = _option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
 
     region: tuple[str, ...] = _option(
@@ -221,6 +228,15 @@ class RenderConfig:
         for item in fields(self):
             value = _checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
             object.__setattr__(self, item.name, value)
+        if self.content is None and needs_content(vars(self)):
+            raise ConfigError(
+                "content = None; allowed: a picture; none only where content_weight is 0, init noise or a picture, and "
+                "color style"
+            )
+        if self.content is None and self.regions.guided:
+            raise ConfigError("regions lie on a content; without one, allowed: styles for the whole poster")
+        if self.content is None and (self.content_gsd or self.style_gsd):
+            raise ConfigError("content_gsd and style_gsd compare the styles with a content; without one, allowed: none")
         if self.output is None and self.tiles is None:
             raise ConfigError("output and tiles are missing; at least one is needed")
         given = [name for name in SIZES if getattr(self, name) is not None]
@@ -296,9 +312,18 @@ class RenderConfig:
                 near = difflib.get_close_matches(key, names, 1)
                 raise ConfigError(f"{source}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
         for item in fields(cls):
-            if item.default is MISSING and item.name not in values:
+            optional = item.name == "content" and not needs_content(values)
+            if item.default is MISSING and item.name not in values and not optional:
                 raise ConfigError(f"{source}: '{item.name}' is missing")
-        return cls(**values)
+        return cls(**{"content": None, **values})
+
+
+def needs_content(values: Mapping[str, Any]) -> bool:
+    """Whether options with these values show anything of a content. Where nothing would, a poster can do without."""
+    weight, init, color, detail = (
+        values.get(name, getattr(RenderConfig, name)) for name in ("content_weight", "init", "color", "keep_detail")
+    )
+    return bool(weight != 0 or init == "content" or color != "style" or detail)
 
 
 def read_job_file(path: str | Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Mappin
     for option, file in [("mask", file) for _, file in regions.masks] + [("labels", config.labels)] * bool(
         regions.labels
     ):
-        _check_shape(f"{option} {file}", opened[str(file)], opened[config.content], "content")
+        _check_shape(f"{option} {file}", opened[str(file)], opened[str(config.content)], "content")
     for source in regions.sources:
         if source.mask is not None:
             _check_shape(f"style_mask {source.mask}", opened[source.mask], opened[source.picture], source.picture)

@@ -26,7 +26,8 @@ _ADVICE = "choose another --store, or start over with tiler render --force-new"
 def inputs(config: RenderConfig) -> dict[str, str]:
     """What the render reads, by role: a file's sha256, or the word that stands in its place."""
     files = {"content file": config.content, **{f"style file {i}": path for i, path in enumerate(config.styles, 1)}}
-    found = {role: _digest(Path(path)) for role, path in {**files, **_region_files(config)}.items()}
+    files = {**files, **_region_files(config)}
+    found = {role: _digest(Path(path)) for role, path in files.items() if path}
     found["init"] = config.init if config.init in _INITS else _digest(Path(config.init))
     found["weights"] = config.weights if config.weights in _WEIGHTS else _digest(Path(config.weights))
     return found
@@ -56,7 +57,7 @@ def located(config: RenderConfig) -> RenderConfig:
 
     return replace(
         config,
-        content=absolute(config.content),
+        content=config.content and absolute(config.content),
         styles=tuple(absolute(path) for path in config.styles),
         init=absolute(config.init, *_INITS),
         weights=absolute(config.weights, *_WEIGHTS),

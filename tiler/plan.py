@@ -79,13 +79,15 @@ def plan(config: RenderConfig) -> Plan:
 
     Raises TilerError as `render` does for what is wrong with the pictures or the options.
     """
-    sources = [source.picture for source in config.regions.sources]
-    content, *styles = [pictures.open_picture(path) for path in (config.content, *sources)]
-    content = fitted(settle_size(config, content), content)
-    resolved, job = resolve_config(config, content, styles)
+    styles = [pictures.open_picture(source.picture) for source in config.regions.sources]
+    file = config.content or (None if config.init == "noise" else config.init)
+    frame = pictures.open_picture(file) if file else styles[0]
+    config = settle_size(config, frame)
+    frame = fitted(config, frame) if file else frame
+    resolved, job = resolve_config(config, frame, styles)
     check_files(config, job.levels[-1].height, job.levels[-1].width)
     speed = probe(job, visible_gpus(job), config.scheduler, store_url(config))
-    return plan_job(resolved, job, content.has_alpha, speed)
+    return plan_job(resolved, job, bool(config.content) and frame.has_alpha, speed)
 
 
 def plan_job(config: RenderConfig, job: Job, has_alpha: bool = False, speed: Speed | None = None) -> Plan:
@@ -163,7 +165,7 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     moments, pixels = state.pop("moments"), state.pop("pixels")
     working += pixels.disk_bytes(filled * slots) + moments.disk_bytes(filled * min(2, rounds) / 2)
     working += _sum_bytes(state, slots if rounds else 0)
-    kept = layout.image(grid, job.state_dtype).disk_bytes()
+    kept = len(job.images) * layout.image(grid, job.state_dtype).disk_bytes()
     kept += layout.picture(level.height, level.width, 1).disk_bytes() if has_alpha else 0
     return working, kept + (picture if index == 0 and job.init == "picture" else 0)
 

@@ -27,6 +27,7 @@ from tiler.errors import DamageError, OutputError, RenderError, StoreError, Tile
 from tiler.plan import plan_job
 from tiler.resolve import fitted, notes, resolve_config, settle_size, store_url, visible_gpus
 from tiler.room import check_room
+from tiler.style.colour import ColourMoments, recolour, style_map
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -54,11 +55,12 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     """
     began = time.monotonic()
     opened = {path: pictures.open_picture(path) for path in _pictures_of(config)}
-    content, styles = opened[config.content], [opened[source.picture] for source in config.regions.sources]
-    config = settle_size(config, content)
-    content = fitted(config, content)
-    guiding.check_guides(config, content, opened)
-    resolved, job = resolve_config(config, content, styles)
+    styles = [opened[source.picture] for source in config.regions.sources]
+    layout = opened.get(config.content or config.init)
+    config = settle_size(config, layout or styles[0])
+    layout = fitted(config, layout) if layout else styles[0]
+    guiding.check_guides(config, layout, opened)
+    resolved, job = resolve_config(config, layout, styles)
     size = job.levels[-1]
     export.check_files(config, size.height, size.width)
     if config.output and os.path.realpath(config.output) in map(os.path.realpath, _pictures_of(config)):
@@ -74,14 +76,14 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         else:
             for picture in opened.values():
                 picture.check()
-        planned = plan_job(resolved, job, content.has_alpha)
+        planned = plan_job(resolved, job, bool(config.content) and layout.has_alpha)
         check_room(planned, config, job, url)
         progress = progress or (lambda event: None)
         pool = stack.enter_context(Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)))
         if store is None:
             located = identity.located(config)
             facts = {
-                "place": export.place(content),
+                "place": export.place(layout) if config.content else {},
                 "config": resolved.to_dict(),
                 "asked": located.to_dict(),
                 "inputs": inputs,
@@ -92,7 +94,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         run = _Render(resolved, job, store, pool, progress)
         progress({"event": "plan", **planned.to_dict()})
         try:
-            run.run(content, styles)
+            run.run(layout, styles)
             loss = run.write_poster()
         finally:
             seconds = time.monotonic() - began
@@ -110,9 +112,10 @@ def stored_config(url: str) -> RenderConfig:
 
 def _pictures_of(config: RenderConfig) -> list[str]:
     regions = config.regions
+    content = [config.content] if config.content else []
     styles = [file for source in regions.sources for file in (source.picture, source.mask) if file]
     masks = [file for _, file in regions.masks] + ([config.labels] if config.labels else [])
-    return [config.content, *styles, *masks, *([] if config.init in ("content", "noise") else [config.init])]
+    return [*content, *styles, *masks, *([] if config.init in ("content", "noise") else [config.init])]
 
 
 @contextlib.contextmanager
@@ -131,15 +134,16 @@ class _Render:
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
         self._address = tasks.Address(store.url, job.id)
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
+        self._maps: list[np.ndarray | None] = []
 
-    def run(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def run(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
         """Bring every level to its end. What turns out to be damaged in the store is computed again, each part a few
-        times at most."""
-        self._announce(content, styles)
+        times at most. layout: the content; without one, the picture that gives the poster its shape."""
+        self._announce(layout, styles)
         damages: Counter[tuple[str, tuple[int, ...]]] = Counter()
         while True:
             try:
-                return self._all_levels(content, styles)
+                return self._all_levels(layout, styles)
             except DamageError as damage:
                 part = damage.path, damage.index
                 damages[part] += 1
@@ -148,17 +152,17 @@ class _Render:
                 self._progress({"event": "damage", "message": str(damage)})
                 self._store.forget(*part)
 
-    def _all_levels(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def _all_levels(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
         for level in range(len(self._job.levels)):
             if self._store.level_report(level) is None:
                 began = time.monotonic()
                 self._progress({"event": "level", "level": level})
-                if content.has_alpha:
+                if self._transparent(layout):
                     size = self._job.levels[level]
-                    self._ingest(f"levels/{level}/alpha", content, size.height, size.width, "alpha")
+                    self._ingest(f"levels/{level}/alpha", layout, size.height, size.width, "alpha")
                 # Without steps a level is only enlarged from the one before; the coarsest starts from the pictures.
-                if level == 0 or self._job.levels[level].steps or self._job.keep_detail:
-                    self._ingest_pictures(level, content, styles)
+                if level == 0 or self._job.levels[level].steps or self._job.keeps_chroma or self._job.keep_detail:
+                    self._ingest_pictures(level, layout, styles)
                 if self._job.levels[level].steps:
                     self._measure_styles(level)
                 self._finish(level, self._relax_level(level), time.monotonic() - began)
@@ -174,7 +178,7 @@ class _Render:
         self._progress({"event": "write", "output": self._config.target})
         sizes = [(one.height, one.width) for one in self._job.levels]
         peak = 1 if self._job.state_dtype == "float64" else 65535
-        self._store.publish(Path(self._config.target).stem, sizes, peak)
+        self._store.publish(Path(self._config.target).stem, sizes, peak, self._job.images[-1])
         export.write_view(View.of(self._store, self._job, last), self._config)
         return float((self._store.level_report(last) or {}).get("loss", math.nan))
 
@@ -193,34 +197,61 @@ class _Render:
             for level in job.levels
         ]
 
-    def _announce(self, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def _transparent(self, layout: pictures.Picture) -> bool:
+        return self._config.content is not None and layout.has_alpha
+
+    def _announce(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
         job = self._job
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
-        for text in (*notes(self._config, job, content, styles), *export.remarks(self._config, content.has_alpha)):
+        remarks = export.remarks(self._config, self._transparent(layout))
+        for text in (*notes(self._config, job, layout, styles), *remarks):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)
 
-    def _ingest_pictures(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def _ingest_pictures(self, level: int, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
         """The pictures at this level's size."""
         job, size = self._job, self._job.levels[level]
-        self._ingest(f"levels/{level}/content", content, size.height, size.width)
+        if self._config.content:
+            self._ingest(f"levels/{level}/content", layout, size.height, size.width)
         if level == 0 and job.init == "picture":
-            init = pictures.open_picture(self._config.init).cropped_like(content)
+            init = pictures.open_picture(self._config.init).cropped_like(layout)
             self._ingest("init", init, size.height, size.width)
         if level > 0 and job.keep_detail:
             before = job.levels[level - 1]
-            self._ingest(f"levels/{level}/coarse", content, before.height, before.width)
-        self._ingest_guides(level, content)
+            self._ingest(f"levels/{level}/coarse", layout, before.height, before.width)
+        self._ingest_guides(level, layout)
+        colours = self._style_maps(layout, styles)
         for s, style in enumerate(styles):
-            self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s])
+            self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s], colours=colours[s])
+
+    def _style_maps(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> list[np.ndarray | None]:
+        """[3, 4] colour map of each style, the same on every level: from the whole pictures at the poster's scale."""
+        job, last = self._job, self._job.levels[-1]
+        if job.color in ("style", "content"):
+            return [None] * len(styles)
+        if not self._maps:
+            sizes = [(last.height, last.width), *job.style_sizes[-1]]
+            content, *found = (
+                ColourMoments.of(picture.bands(*size, RenderStore.picture_rows))
+                for picture, size in zip([layout, *styles], sizes, strict=True)
+            )
+            self._maps = [style_map(job.color, style, content) for style in found]
+        return self._maps
 
     def _ingest(
-        self, path: str, picture: pictures.Picture, height: int, width: int, channels: pictures.Channels = "rgb"
+        self,
+        path: str,
+        picture: pictures.Picture,
+        height: int,
+        width: int,
+        channels: pictures.Channels = "rgb",
+        colours: np.ndarray | None = None,
     ) -> None:
         bands = picture.bands(height, width, RenderStore.picture_rows, channels)
-        self._store.write_picture(path, height, width, bands, 1 if channels == "alpha" else 3)
+        seen = bands if colours is None else (recolour(band, [colours]) for band in bands)
+        self._store.write_picture(path, height, width, seen, 1 if channels == "alpha" else 3)
 
     def _ingest_guides(self, level: int, content: pictures.Picture) -> None:
         """Where the level's regions are, and what part of each style counts."""
@@ -320,7 +351,8 @@ class _Render:
             [losses] = self._pool.run(tasks.grade, [(self._address, level, state)])
             report.update(losses)
         grid = self._job.grid(level)
-        self._store.create_image(level, grid, self._job.state_dtype)
+        for name in self._job.images:
+            self._store.create_image(level, grid, self._job.state_dtype, name)
         self._each(tasks.finish_tile, ((self._address, level, state, tile.index) for tile in grid))
         self._store.finish_level(level, report)
         self._progress({"event": "level done", "level": level, **report})

@@ -128,6 +128,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         keep_detail=config.keep_detail,
         init=config.init if config.init in ("content", "noise") else "picture",
         seed=config.seed,
+        color=config.color,
         optimizer=config.optimizer,
         weights=config.weights,
         channels=tuple((f"relu{conv.name}", len(conv.bias)) for conv in convs if f"relu{conv.name}" in layers),

@@ -52,7 +52,8 @@ class _Level:
 
     def _check_image(self) -> None:
         for tile in self._job.grid(self._level):
-            self._look(self._store.read_image, self._level, tile.core)
+            for name in self._job.images:
+                self._look(self._store.read_image, self._level, tile.core, name)
 
     def _check_pictures(self) -> None:
         styles = [f"styles/{self._level}/{s}/picture" for s in range(len(self._job.style_shares))]

@@ -39,6 +39,11 @@ CASES = {
     "missing content": (["render", "none.png", "style.png", "-o", "p.png"], ["none.png"]),
     "missing style": (["render", "content.png", "none.png", "-o", "p.png"], ["none.png"]),
     "no style": (["render", "content.png", "-o", "p.png"], ["STYLE"]),
+    "no style of a texture": (["render", "--init", "noise", "--content-weight", "0", "-o", "p.png"], ["STYLE"]),
+    "colours of no content": (
+        ["render", "--init", "noise", "--content-weight", "0", "--color", "match", "style.png", "-o", "p.png"],
+        ["STYLE is missing"],
+    ),
     "no output": (["render", "content.png", "style.png"], ["POSTER"]),
     "not an image": (["render", "text.png", "style.png", "-o", "p.png"], ["text.png"]),
     "a folder as content": (["render", "folder", "style.png", "-o", "p.png"], ["folder"]),

@@ -54,6 +54,7 @@ CHOICES = {
     "mode": ("fast", "exact"),
     "wrap": ("none", "x", "y", "xy"),
     "device": ("auto", "cpu", "cuda"),
+    "color": ("style", "content", "luminance", "match"),
 }
 # name: texts that it takes, in their final spelling.
 SPELLED = {
@@ -322,3 +323,22 @@ def test_job_files_that_cannot_be_read_are_refused(tmp_path):
         with pytest.raises(ConfigError, match="--job") as error:
             read_job_file(path)
         assert str(path) in str(error.value)
+
+
+TEXTURE = dict(content=None, content_weight=0, init="noise")
+
+
+def test_a_texture_needs_no_content():
+    assert RenderConfig(**{**NEEDED, **TEXTURE}).content is None
+    values = {key: value for key, value in {**NEEDED, **TEXTURE}.items() if key != "content"}
+    assert RenderConfig.from_dict(values).content is None
+    assert RenderConfig(**{**NEEDED, **TEXTURE, "init": "clouds.png"}).content is None
+
+
+@pytest.mark.parametrize(
+    "shown", [dict(content_weight=0.1), dict(init="content"), dict(color="match"), dict(content_gsd="5")]
+)
+def test_where_a_content_would_show_one_is_needed(shown):
+    message = refusal(**{**TEXTURE, **shown})
+    assert "content" in message
+    assert "allowed: " in message

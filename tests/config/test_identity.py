@@ -25,7 +25,7 @@ def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG, versio
 CHANGES = dict(
     style_layer_weights=((1, 1, 1, 1, 2), (1, 1, 1, 1, 1)), region_edge=5,
     size="77x7", style_weight=2, content_weight=2, tv_weight=2, style_scale=2, style_blend_weights=(2, 1),
-    wrap="x", content_gsd="50", style_gsd=(20,), seed=1,
+    wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
     steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
     content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
     steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda",

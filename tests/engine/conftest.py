@@ -60,6 +60,6 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         )
         _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, styles)
         size = job.levels[-1]
-        return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width))
+        return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width), job.images[-1])
 
     return run

@@ -82,3 +82,11 @@ def test_a_tile_that_does_not_fit_is_halved_and_the_level_redone(
 
     monkeypatch.setattr(optimize, "relax", relax)
     assert np.abs(render_serially(tile=64, **options) - expected).max() < 1e-9
+
+
+@pytest.mark.parametrize("color", ["content", "luminance", "match"])
+def test_colours_do_not_show_the_tiles(render_serially: Render, color: str) -> None:
+    options = {"mode": "exact", "long_edge": 80, "levels": 2, "steps": (3, 2), "min_edge": 40, "color": color}
+    whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)
+    assert np.abs(whole - tiled).max() < 1e-7
+    assert np.abs(whole - render_serially(tile=1024, **{**options, "color": "style"})).max() > 1e-3

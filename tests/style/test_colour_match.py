@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiler.style.colour import ColourMoments, colour_match, recolour
+from tiler.style.colour import ColourMoments, colour_match, keep_chroma, luma_match, recolour, style_map
 
 RNG = np.random.default_rng(11)
 MIX_A = np.array([[0.12, 0.04, 0.0], [0.06, 0.10, 0.02], [0.0, 0.04, 0.08]])
@@ -114,3 +114,50 @@ def test_results_stay_in_range():
     matrix = np.column_stack([5 * np.eye(3), [-2, -2, -2]])
     matched = recolour(COLOUR, [matrix])
     assert (matched.min(), matched.max()) == (0, 1)
+
+
+LUMA = np.array([0.2126, 0.7152, 0.0722])
+
+
+def test_luma_takes_the_targets_mean_and_variance_and_nothing_else():
+    style, content = picture(MIX_A, (0.5, 0.4, 0.6)), picture(MIX_B, (0.45, 0.55, 0.5))
+    matched = recolour(style, [luma_match(ColourMoments.of([style]), ColourMoments.of([content]))])
+    assert np.ptp(matched, axis=0).max() < 1e-12, "not grey"
+    ours, theirs, before = matched[0], np.tensordot(LUMA, content, 1), np.tensordot(LUMA, style, 1)
+    assert 0 < ours.min() < ours.max() < 1
+    assert ours.mean() == pytest.approx(theirs.mean(), abs=1e-6)
+    assert ours.var() == pytest.approx(theirs.var(), abs=1e-3)
+    assert ours.std() == pytest.approx(theirs.std(), rel=0.02)
+    assert abs(before.mean() - theirs.mean()) > 0.01, "nothing to match"
+    assert np.corrcoef(ours.ravel(), before.ravel())[0, 1] > 1 - 1e-9
+
+
+def test_a_style_is_matched_to_the_content_by_covariance():
+    style, content = picture(MIX_A, (0.5, 0.4, 0.6)), picture(MIX_B, (0.45, 0.55, 0.5))
+    matched = recolour(style, [style_map("match", ColourMoments.of([style]), ColourMoments.of([content]))])
+    (mean, covariance), (wanted_mean, wanted) = statistics(matched), statistics(content)
+    np.testing.assert_allclose(mean, wanted_mean, atol=1e-6)
+    np.testing.assert_allclose(covariance, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_chroma_is_the_contents_and_luma_the_posters(dtype):
+    poster, content = RNG.random((3, 60, 70)).astype(dtype), RNG.random((3, 60, 70)).astype(dtype)
+    found = keep_chroma(poster, content)
+    assert found.dtype == dtype
+    assert 0 <= found.min() <= found.max() <= 1
+    # Every chroma, of whatever standard, is a function of these two.
+    for a, b in ((0, 1), (2, 1)):
+        np.testing.assert_allclose(found[a] - found[b], content[a] - content[b], atol=3e-7)
+    luma, wanted = np.tensordot(LUMA, found, 1), np.tensordot(LUMA, poster, 1)
+    possible = np.abs(luma - wanted) < 1e-6
+    assert possible.mean() > 0.2
+    # Where the luma had to yield, the pixel lies on the border of the range.
+    at_border = (found.min(axis=0) < 1e-6) | (found.max(axis=0) > 1 - 1e-6)
+    assert at_border[~possible].all()
+
+
+def test_chroma_of_a_grey_content_leaves_the_luma_alone():
+    poster = RNG.random((3, 20, 20))
+    found = keep_chroma(poster, GREY)
+    np.testing.assert_allclose(found, np.tile(np.tensordot(LUMA, poster, 1), (3, 1, 1)), atol=1e-12)

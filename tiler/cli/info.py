@@ -20,7 +20,7 @@ def info(store: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
         return
-    click.echo(f"{facts['content']} in the style of {', '.join(facts['styles'])}, to {facts['output']}")
+    click.echo(f"{facts['content'] or 'a texture'} in the style of {', '.join(facts['styles'])}, to {facts['output']}")
     click.echo(
         f"{facts['width']} x {facts['height']} px, mode {facts['mode']}, {facts['precision']} on {facts['device']}"
     )

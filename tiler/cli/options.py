@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import click
 
-from tiler.config import SIZES, RenderConfig, read_job_file
+from tiler.config import SIZES, RenderConfig, needs_content, read_job_file
 from tiler.errors import ConfigError
 
 _NUMBERS = {int: "a whole number", float: "a number"}
@@ -82,16 +82,25 @@ def config_options(command: Callable[..., Any], group: str | None = None) -> Cal
     return command
 
 
-def build_config(given: dict[str, Any], job_file: str | None) -> RenderConfig:
-    """Command line over job file over defaults. Values that are None or empty count as not given."""
+def build_config(given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...] = ()) -> RenderConfig:
+    """Command line over job file over defaults. Values that are None or empty count as not given.
+
+    pictures: as listed on the command line, the content first; where no content is needed, all of them are styles.
+    """
     values = read_job_file(job_file) if job_file is not None else {}
     if any(given.get(name) is not None for name in SIZES):
         values = {key: value for key, value in values.items() if key not in SIZES}
     values.update({key: value for key, value in given.items() if value not in (None, (), [])})
     if "tiles" in values:
         values.setdefault("output", None)
+    layout = needs_content(values)
+    if layout and pictures:
+        values["content"], pictures = pictures[0], pictures[1:]
+    if pictures:
+        values["styles"] = pictures
+    usage = "CONTENT STYLE -o POSTER" if layout else "STYLE -o POSTER, since nothing of a content would show"
     for key, word in (("content", "CONTENT"), ("output", "-o POSTER (or --tiles DIR)")):
-        if key not in values:
-            raise ConfigError(f"{word} is missing: tiler render CONTENT STYLE -o POSTER")
+        if key not in values and (layout or key != "content"):
+            raise ConfigError(f"{word} is missing: tiler render {usage}")
     values.setdefault("styles", ())  # where labels cover everything, no default is needed
     return RenderConfig.from_dict(values, job_file or "command line")

@@ -13,21 +13,25 @@ from tiler.config import RenderConfig
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("content", required=False, metavar="CONTENT")
-@click.argument("styles", nargs=-1, metavar="STYLE...")
+@click.argument("pictures", nargs=-1, metavar="[CONTENT] STYLE...")
 @click.option("-o", "--output", metavar="POSTER", help="Where the poster goes: .png .tif .jpg .webp ...")
 @click.option("--job", "job_file", metavar="FILE.toml", help="Options from a file; the command line wins.")
 @click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @config_options
-def render(job_file: str | None, force_new: bool, quiet: bool, log_json: bool, **given: Any) -> None:
+def render(
+    pictures: tuple[str, ...], job_file: str | None, force_new: bool, quiet: bool, log_json: bool, **given: Any
+) -> None:
     """Render CONTENT in the look of STYLE (one picture or several).
 
     The same command again goes on where an earlier run stopped. State is kept in a folder beside the poster
     (POSTER.zarr), which is also an OME-Zarr image.
+
+    With --content-weight 0 and --init noise (or a picture) nothing of a content would show: every picture is a STYLE
+    then, and the poster is a texture.
     """
-    run(build_config(given, job_file), force_new, quiet, log_json)
+    run(build_config(given, job_file, pictures), force_new, quiet, log_json)
 
 
 def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool) -> None:

@@ -50,6 +50,7 @@ class Job:
     keep_detail: bool
     init: str
     seed: int
+    color: str
     optimizer: str
     weights: str
     channels: tuple[tuple[str, int], ...]
@@ -98,6 +99,16 @@ class Job:
         yield self.steps_per_round > 0 and 0 < self.threads <= 1024, "its counts are out of range"
         yield self.precision in ("fp32", "bf16", "fp16", "fp64"), "its precision is unknown"
         yield self.mode in ("fast", "exact") and self.device in ("cpu", "cuda"), "its mode or device is unknown"
+
+    @property
+    def keeps_chroma(self) -> bool:
+        """Whether finished levels get the content's chroma."""
+        return self.color in ("content", "luminance")
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What is kept of a finished level: the image that the next one starts from; last, what is shown."""
+        return ("image", "poster") if self.keeps_chroma else ("image",)
 
     @property
     def state_dtype(self) -> str:

@@ -5,6 +5,7 @@
     /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
     /levels/K/guides         [R, h, w] where its regions are, uint16; its attribute `areas` says how much each has
     /levels/K/image          the finished level (c, y, x), uint16; a core is eight chunks, one below the other
+    /levels/K/poster         the same with the content's chroma, where --color asks for it: what is shown
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
                              update is often smaller than a step of 16 bits
@@ -46,7 +47,8 @@ from tiler.geometry import Rect, Tile, TileGrid
 from tiler.ome import AXES, image_attributes
 
 PATCHED, MEASURED = 0, 1
-_KEPT = ("image", "alpha")
+IMAGE, POSTER = "image", "poster"
+_KEPT = (IMAGE, POSTER, "alpha")
 _MEMBERS = ("levels", "styles", "init")
 _DELETED = {"deleted": True}
 _UINT16 = np.float32(65535)
@@ -152,12 +154,12 @@ class RenderStore:
         self._root = self.open(self.url)._root
         self._root.attrs["tiler"] = {**self.attributes, **values}
 
-    def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int = 65535) -> None:
+    def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int = 65535, shown: str = IMAGE) -> None:
         """Make the finished levels an OME-Zarr 0.5 multiscale image, which the field's viewers open.
 
-        sizes: (height, width) of every level, coarsest first. peak: the value of full brightness.
+        sizes: (height, width) of every level, coarsest first. peak: the value of full brightness. shown: of Job.images.
         """
-        arrays = [(f"levels/{level}/image", *size) for level, size in enumerate(sizes)]
+        arrays = [(f"levels/{level}/{shown}", *size) for level, size in enumerate(sizes)]
         self._root.attrs["ome"] = image_attributes(name, arrays[::-1], 3, peak)
 
     def has(self, path: str) -> bool:
@@ -271,9 +273,9 @@ class RenderStore:
         for name, array in layout.state(grid, channels, dtype, moment_dtype, regions).items():
             self._create(f"{path}/{name}", array)
 
-    def create_image(self, level: int, grid: TileGrid, dtype: str) -> None:
-        """Room for the finished level. dtype: the state's; float32 is kept in 16 bits."""
-        self._create(f"levels/{level}/image", layout.image(grid, dtype), dimension_names=AXES)
+    def create_image(self, level: int, grid: TileGrid, dtype: str, name: str = IMAGE) -> None:
+        """Room for the finished level. dtype: the state's; float32 is kept in 16 bits. name: see Job.images."""
+        self._create(f"levels/{level}/{name}", layout.image(grid, dtype), dimension_names=AXES)
 
     def create_statistics(
         self, path: str, tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1
@@ -300,14 +302,14 @@ class RenderStore:
         found = self._values(f"{self.state_path(level)}/{kind}", (slot, tile.index, slice(None), *inner.slices))
         return _from_bfloat16_bits(found) if found.dtype == np.uint16 else found
 
-    def write_image(self, level: int, core: Rect, pixels: np.ndarray) -> None:
+    def write_image(self, level: int, core: Rect, pixels: np.ndarray, name: str = IMAGE) -> None:
         """pixels: [3, h, w] in 0..1."""
-        array = self._array(f"levels/{level}/image")
+        array = self._array(f"levels/{level}/{name}")
         array[(slice(None), *core.slices)] = _to_16_bits(pixels) if array.dtype == np.uint16 else pixels
 
-    def read_image(self, level: int, rect: Rect) -> np.ndarray:
+    def read_image(self, level: int, rect: Rect, name: str = IMAGE) -> np.ndarray:
         """[3, h, w] floats in 0..1 of a finished level."""
-        found = self._values(f"levels/{level}/image", (slice(None), *rect.slices))
+        found = self._values(f"levels/{level}/{name}", (slice(None), *rect.slices))
         return _from_16_bits(found) if found.dtype == np.uint16 else found
 
     # Statistics and marks -----------------------------------------------------------------------------------------

@@ -18,11 +18,11 @@ import torch
 from tiler.engine import optimize
 from tiler.engine.blend import noise, repeated, upscale
 from tiler.engine.schedule import reporter
-from tiler.engine.store import MEASURED, PATCHED
+from tiler.engine.store import MEASURED, PATCHED, POSTER
 from tiler.engine.workplace import Address, Workplace, workplace
 from tiler.errors import NotFiniteError, TileTooLargeError
 from tiler.geometry import Rect, Tile, TileGrid
-from tiler.style.colour import recolour
+from tiler.style.colour import keep_chroma, recolour
 from tiler.style.grams import GramSums, measure_pixels
 from tiler.style.guides import Areas
 
@@ -46,14 +46,14 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
             return before
         coarse = _enlarged(here, level, part, partial(store.read_picture, f"levels/{level}/coarse"))
         return np.clip(before + store.read_picture(f"levels/{level}/content", part) - coarse, 0, 1)
-    if job.init == "noise":
-        return noise(part, size.width, job.seed)
     if job.init == "picture":
-        return store.read_picture("init", part)
-    # The content in the style's colours: regions keep the order of their colours, sea bluest and desert palest,
-    # and the optimiser need not guess which is which.
+        return here.optimised(store.read_picture("init", part))
+    noisy = job.init == "noise"
+    start = noise(part, size.width, job.seed) if noisy else here.optimised(store.read_picture("levels/0/content", part))
+    # In the style's colours. The content's regions keep the order of their colours, sea bluest and desert palest, and
+    # the optimiser need not guess which is which; noise that varies as the style does ends with half the style loss.
     regions, guides = here.level_guides(0, part)
-    return recolour(store.read_picture("levels/0/content", part), [here.colours[r] for r in regions], guides)
+    return recolour(start, [here.colours[r] for r in regions], guides)
 
 
 def _enlarged(here: Workplace, level: int, part: Rect, read: Callable[[Rect], np.ndarray]) -> np.ndarray:
@@ -326,5 +326,9 @@ def finish_tile(address: Address, level: int, state: int, index: int) -> dict[st
     """Composite a tile's core of the level's last state into the level's image."""
     here = workplace(address)
     tile = here.job.grid(level).tile(index)
-    here.store.write_image(level, tile.core, here.state(level, state, tile.core, "pixels"))
+    pixels = here.state(level, state, tile.core, "pixels")
+    here.store.write_image(level, tile.core, pixels)
+    if here.job.keeps_chroma:
+        content = here.store.read_picture(f"levels/{level}/content", tile.core)
+        here.store.write_image(level, tile.core, keep_chroma(pixels, content), POSTER)
     return {"tile": index}

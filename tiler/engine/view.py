@@ -12,6 +12,7 @@ from tiler.engine.job import Job
 from tiler.engine.store import PATCHED, RenderStore
 from tiler.errors import LevelMovedError, StoreError
 from tiler.geometry import Rect
+from tiler.style.colour import keep_chroma
 
 
 def latest_state(store: RenderStore, level: int) -> int | None:
@@ -65,13 +66,16 @@ class View:
     def read(self, rect: Rect) -> np.ndarray:
         """[3, h, w] in 0..1."""
         if self.state is None:
-            return self.store.read_image(self.level, rect)
+            return self.store.read_image(self.level, rect, self.job.images[-1])
         slot = self.state % 2
-        return composite(
+        pixels = composite(
             self.job.grid(self.level),
             rect,
             lambda tile, part: self.store.read_patch(self.level, slot, tile, part, "pixels"),
         )
+        if not self.job.keeps_chroma:
+            return pixels
+        return keep_chroma(pixels, self.store.read_picture(f"levels/{self.level}/content", rect))
 
     def bands(self) -> Iterator[np.ndarray]:
         """The whole level from top to bottom: [3, rows, width].

@@ -20,7 +20,7 @@ from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
 from tiler.geometry import Rect, Tile
 from tiler.style.backbone import Backbone
-from tiler.style.colour import ColourMoments, colour_match
+from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides
 from tiler.style.losses import Dream, Objective
@@ -28,6 +28,8 @@ from tiler.style.weights import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 CONTENT_CACHE_BYTES = 2**27
+# Of `noise`: independent channels, uniform in 0.4..0.6.
+NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye(3) * 0.2**2 / 12)
 Computed = TypeVar("Computed")
 
 
@@ -115,22 +117,31 @@ class Workplace:
 
     @cached_property
     def colours(self) -> list[np.ndarray]:
-        """Of each region, the [3, 4] map from the content's colours there to its styles', as the coarsest level has
-        them."""
+        """Of each region, the [3, 4] map from the colours that the start has there, the content's or noise's, to its
+        styles', as the coarsest level has them."""
         job = self.job
         mean_weights = [sum(weights) / len(weights) for weights in job.style_layer_weights]
         shares = [share * weight for share, weight in zip(job.style_shares, mean_weights, strict=True)]
         styles = [self._colours(f"styles/0/{s}/picture", job.style_guides_path(0, s), 0) for s in range(len(shares))]
         maps = []
         for region in range(len(job.regions)):
-            content, mine = self._colours("levels/0/content", job.guides_path(0), region), job.styles_of(region)
+            start, mine = self._start_colours(region), job.styles_of(region)
             wanted = ColourMoments.blended([styles[s] for s in mine], [shares[s] for s in mine])
-            maps.append(colour_match(content, wanted) if content.count else np.eye(3, 4))
+            maps.append(colour_match(start, wanted) if start.count else np.eye(3, 4))
         return maps
+
+    def _start_colours(self, region: int) -> ColourMoments:
+        if self.job.init == "noise":
+            return NOISE_MOMENTS
+        return self._colours("levels/0/content", self.job.guides_path(0), region)
 
     def _colours(self, picture: str, guides: str | None, region: int) -> ColourMoments:
         planes = None if guides is None else (band[region] for band in self.store.picture_bands(guides))
-        return ColourMoments.of(self.store.picture_bands(picture), planes)
+        return ColourMoments.of(map(self.optimised, self.store.picture_bands(picture)), planes)
+
+    def optimised(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels [3, h, w] as the optimiser sees them: grey where only luminance is transferred."""
+        return recolour(pixels, [GREY]) if self.job.color == "luminance" else pixels
 
     def objective(self, level: int) -> Objective:
         if level not in self._objectives:
@@ -166,7 +177,7 @@ class Workplace:
         """The content over a tile's read area, or None where nobody will ask for it."""
         if (level, tile.index) in self._content or not self.job.content_weight:
             return None
-        return self.picture(level, f"levels/{level}/content", tile.read)
+        return self.optimised(self.picture(level, f"levels/{level}/content", tile.read))
 
     def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] of a picture of a level's size; `rect` may reach beyond an edge that wraps."""

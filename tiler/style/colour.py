@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 _VARIANCE_FLOOR = 1e-4
+# Rec. 709 weights on the coded values.
+_LUMA = np.array([0.2126, 0.7152, 0.0722])
+# [3, 4] map from a colour to the grey of its luma.
+GREY = np.column_stack([np.tile(_LUMA, (3, 1)), np.zeros(3)])
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,29 @@ def colour_match(source: ColourMoments, target: ColourMoments) -> np.ndarray:
     root, inverse = _power(ours, 0.5), _power(ours, -0.5)
     matrix = inverse @ _power(root @ theirs @ root, 0.5) @ inverse
     return np.column_stack([matrix, target.mean - matrix @ source.mean])
+
+
+def luma_match(source: ColourMoments, target: ColourMoments) -> np.ndarray:
+    """[3, 4] affine map to grey whose luma has the mean and variance of `target`'s luma (Gatys et al. 2016,
+    "Preserving Color in Neural Artistic Style Transfer"). Flat pictures are not blown up."""
+    ours, theirs = (_LUMA @ moments.covariance @ _LUMA + _VARIANCE_FLOOR for moments in (source, target))
+    scale = (theirs / ours) ** 0.5
+    return np.column_stack([scale * GREY[:, :3], np.full(3, _LUMA @ target.mean - scale * (_LUMA @ source.mean))])
+
+
+def style_map(color: str, style: ColourMoments, content: ColourMoments) -> np.ndarray:
+    """[3, 4] map that a style is recoloured by. color: match or luminance."""
+    return {"match": colour_match, "luminance": luma_match}[color](style, content)
+
+
+def keep_chroma(pixels: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """The luma of pixels [3, h, w] with the chroma of content [3, h, w], in 0..1.
+
+    Where the two together leave the range, luma yields: chroma (Cb, Cr of any definition) is exactly the content's.
+    """
+    chroma = content - np.tensordot(_LUMA, content, 1)
+    luma = np.clip(np.tensordot(_LUMA, pixels, 1), -chroma.min(axis=0), 1 - chroma.max(axis=0))
+    return np.clip(luma + chroma, 0, 1).astype(pixels.dtype)
 
 
 def recolour(pixels: np.ndarray, matrices: Sequence[np.ndarray], guides: np.ndarray | None = None) -> np.ndarray:
