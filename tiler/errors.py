@@ -33,8 +33,6 @@ class DamageError(StoreError):
     path: the array; index: the leading indices of what was to be read.
     """
 
-    exit_code = 1
-
     def __init__(self, message: str, path: str = "", index: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.path, self.index = path, index

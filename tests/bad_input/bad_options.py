@@ -22,7 +22,7 @@ NO_TOML = {
     bool: ("1", "0.0", "'true'", "[true]", "{}", "1979-05-27"),
     str: ("1", "true", "07:32:00", "{a = 1}", "[[['x']]]", "1.5", "''", '"\\u0000"'),
 }
-FINE = (("scale", "1"), ("scale", "1.5"))
+FINE = (("scale", "1"), ("scale", "1.5"), ("content_gsd", "1"), ("content_gsd", "1.5"))
 
 
 def _kind(item: Field[Any]) -> type:

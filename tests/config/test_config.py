@@ -33,6 +33,8 @@ RANGES = {
     "style_scale": (0.009, 0.01, 100, 100.1),
     "style_blend_weights": (-1.0, 0.5, None, None),
     "region_edge": (-0.1, 0, 100, 100.1),
+    "dream_weight": (-0.1, 0, None, None),
+    "dream_channel": (-1, 0, 511, 512),
     "seed": (-1, 0, 2**63 - 1, 2**63),
     "steps": (-1, 0, 10**6, 10**6 + 1),
     "levels": (0, 1, 24, 25),
@@ -64,13 +66,14 @@ SPELLED = {
     "content_gsd": ("30", "0.5", "auto", "1e3"),
 }
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
-         "tiles")  # fmt: skip
+         "tiles", "dream_layer")  # fmt: skip
 # What these say must fit each other; see test_region_options.py.
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
-FLAGS = ("cog",)
-WHOLE = ("bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile",
+FLAGS = ("cog", "keep_detail")
+LINKED = ("jitter",)  # allowed with some values of others only
+WHOLE = ("dream_channel", "bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile",
          "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "output", "compression", "tiles", "labels", "long_edge", "dpi", "style_gsd",
+OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "labels", "long_edge", "dpi", "style_gsd",
             "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
             "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
@@ -78,7 +81,7 @@ LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "
 
 def test_every_field_is_in_exactly_one_table():
     names = [item.name for item in fields(RenderConfig)]
-    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED, *FLAGS, *REGIONS]) == sorted(names)
+    assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED, *FLAGS, *LINKED, *REGIONS]) == sorted(names)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -97,6 +100,12 @@ def test_ranges(name):
         assert f"to {highest}" in message
     else:
         assert "or more" in refusal(**{name: too_low})
+
+
+@pytest.mark.parametrize("value", [-1, 65, 1.5, "4", True, math.nan])
+def test_jitter_is_a_small_whole_number(value):
+    assert RenderConfig(**NEEDED, content_weight=0, jitter=64).jitter == 64
+    assert refusal(content_weight=0, jitter=value).startswith("jitter = ")
 
 
 @pytest.mark.parametrize("name", RANGES)

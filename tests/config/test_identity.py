@@ -8,7 +8,7 @@ from tiler.config import RUN, RenderConfig
 from tiler.errors import PictureError, StoreError
 from tiler.version import __version__
 
-CONFIG = RenderConfig(content="a.png", styles=("b.png", "c.png"), output="d.png")
+CONFIG = RenderConfig(content="a.png", styles=("b.png", "c.png"), output="d.png", content_weight=0)
 # As `resolve_config` leaves it: nothing is open any more.
 STORED = replace(
     CONFIG, steps=(9, 5), levels=2, style_blend_weights=(1, 1), precision="fp32", device="cpu", workers=1, threads=2,
@@ -26,6 +26,7 @@ CHANGES = dict(
     style_layer_weights=((1, 1, 1, 1, 2), (1, 1, 1, 1, 1)), region_edge=5,
     size="77x7", style_weight=2, content_weight=2, tv_weight=2, style_scale=2, style_blend_weights=(2, 1),
     wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
+    dream_weight=1, dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,
     steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
     content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
     steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda",

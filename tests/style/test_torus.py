@@ -8,6 +8,7 @@ from small_vgg import composed, random_pixels, relative_error, small_convs
 from tiler.geometry import TileGrid
 from tiler.style.backbone import Backbone, gradient_halo
 from tiler.style.grams import GramSums, StyleTarget, measure
+from tiler.style.guides import Areas
 from tiler.style.losses import Objective
 
 STYLE, CONTENT = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), ("relu4_2",)
@@ -22,7 +23,7 @@ def gram(features):
 
 
 STYLE_FEATURES = composed(CONVS, random_pixels(24, 40, seed=3) ** 2)
-TARGET = StyleTarget.blended([{layer: gram(STYLE_FEATURES[layer]) for layer in LAYERS}], [1.0])
+TARGET = StyleTarget.blended([{layer: gram(STYLE_FEATURES[layer])[None] for layer in LAYERS}], [1.0])
 
 
 def forward_differences(pixels, axis, wrap):
@@ -50,9 +51,9 @@ def by_tiles(grid, pixels, content):
     reads = [(BACKBONE.forward(part(pixels, t.read)), t.core.relative_to(t.read)) for t in grid]
     measured = [measure(activations, STYLE, core) for activations, core in reads]
     sums = GramSums(
-        {a: sum(one.sums[a] for one in measured) for a in STYLE}, {a: sum(m.cells[a] for m in measured) for a in STYLE}
+        *({a: sum(getattr(one, what)[a] for one in measured) for a in STYLE} for what in ("sums", "weights"))
     )
-    objective = Objective(TARGET, STYLE, CONTENT, *WEIGHTS, *size)
+    objective = Objective(TARGET, STYLE, CONTENT, *WEIGHTS, *size, Areas.everywhere(STYLE, *size))
     _, slopes = objective.style_terms(sums.normalised())
     whole, losses = torch.zeros_like(pixels), np.zeros(2)
     for tile, (activations, core) in zip(grid, reads, strict=True):
@@ -77,8 +78,8 @@ def test_gradient_statistics_and_losses_are_those_of_the_torus(size, wrap, tile)
     gradient, content_loss, tv_loss, sums = by_tiles(grid, pixels, content)
     features = composed(CONVS, pixels, wrap=wrap)
     for layer in STYLE:
-        assert sums.cells[layer] == features[layer][0].numel()
-        assert relative_error(sums.normalised()[layer], gram(features[layer])) < 1e-12
+        assert sums.weights[layer].tolist() == [features[layer][0].numel()]
+        assert relative_error(sums.normalised()[layer][0], gram(features[layer])) < 1e-12
     assert relative_error(gradient, free.grad * size[0] * size[1]) < 1e-9
     assert content_loss == pytest.approx(float(content_term.detach()), rel=1e-9)
     assert tv_loss == pytest.approx(float(tv.detach()), rel=1e-9)

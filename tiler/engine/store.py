@@ -30,6 +30,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -52,6 +53,7 @@ _KEPT = (IMAGE, POSTER, "alpha")
 _MEMBERS = ("levels", "styles", "init")
 _DELETED = {"deleted": True}
 _UINT16 = np.float32(65535)
+_MOST_MARKS = 2**26
 # What zarr raises for what is missing, damaged or not zarr's at all.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError)
 

@@ -72,7 +72,7 @@ def check_output(
         raise OutputError(f"{path}: {path.suffix or 'no extension'} is unknown; {', '.join(FORMATS)} are allowed")
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the folder is looked at below
         mode = stat.S_IFREG
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
