@@ -50,9 +50,8 @@ def by_tiles(grid, pixels, content):
     size = grid.height, grid.width
     reads = [(BACKBONE.forward(part(pixels, t.read)), t.core.relative_to(t.read)) for t in grid]
     measured = [measure(activations, STYLE, core) for activations, core in reads]
-    sums = GramSums(
-        *({a: sum(getattr(one, what)[a] for one in measured) for a in STYLE} for what in ("sums", "weights"))
-    )
+    totals = {what: {a: sum(getattr(one, what)[a] for one in measured) for a in STYLE} for what in ("sums", "weights")}
+    sums = GramSums(**totals)
     objective = Objective(TARGET, STYLE, CONTENT, *WEIGHTS, *size, Areas.everywhere(STYLE, *size))
     _, slopes = objective.style_terms(sums.normalised())
     whole, losses = torch.zeros_like(pixels), np.zeros(2)

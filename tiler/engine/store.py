@@ -350,7 +350,10 @@ class RenderStore:
         try:
             return self.read_marks(path, phase)
         except DamageError:
-            found = np.full(self._array(f"{path}/marks").shape[1:], -1)
+            shape = self._array(f"{path}/marks").shape[1:]
+            if math.prod(shape) > _MOST_MARKS:
+                raise
+            found = np.full(shape, -1)
             for slot, tile in np.ndindex(found.shape):
                 with contextlib.suppress(DamageError):
                     found[slot, tile] = self._values(f"{path}/marks", (phase, slot, tile), strict=False)
