@@ -71,8 +71,8 @@ TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "st
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog", "keep_detail")
 LINKED = ("jitter",)  # allowed with some values of others only
-WHOLE = ("dream_channel", "bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round", "tile",
-         "feather", "halo", "workers", "threads")  # fmt: skip
+WHOLE = ("dream_channel", "bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round",
+         "tile", "feather", "halo", "workers", "threads")  # fmt: skip
 OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "labels", "long_edge", "dpi", "style_gsd",
             "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
             "threads", "scheduler")  # fmt: skip
