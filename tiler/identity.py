@@ -12,6 +12,7 @@ from tiler.config import FILE, RUN, SIZES, RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, PictureError, StoreError
+from tiler.regions import with_files
 from tiler.version import __version__
 
 # Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
@@ -63,6 +64,11 @@ def located(config: RenderConfig) -> RenderConfig:
         weights=absolute(config.weights, *_WEIGHTS),
         output=config.output and absolute(config.output),
         tiles=config.tiles and absolute(config.tiles),
+        labels=config.labels and absolute(config.labels),
+        **{
+            name: tuple(with_files(text, absolute, config.regions.names) for text in getattr(config, name))
+            for name in ("region", "mask", "label", "style_mask")
+        },
     )
 
 

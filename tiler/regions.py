@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tiler.errors import ConfigError
@@ -76,6 +76,14 @@ def parse_regions(
     )
     _check_areas(found)
     return found
+
+
+def with_files(text: str, change: Callable[[str], str], names: Sequence[str]) -> str:
+    """An option's text NAME=FILE[,FILE] with `change` done to each file; a value that is one of `names` is none."""
+    name, _, value = (part.strip() for part in text.partition("="))
+    if value in names:
+        return text
+    return f"{name}={','.join(change(file.strip()) for file in value.split(','))}"
 
 
 def _check_areas(regions: Regions) -> None:

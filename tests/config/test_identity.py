@@ -159,3 +159,19 @@ def test_a_job_is_stored_with_paths_that_mean_the_same_from_any_folder(tmp_path,
 def test_what_was_asked_for_is_found_again_with_the_store_where_it_is_now():
     stored = {"asked": replace(CONFIG, store="before.zarr", long_edge=99).to_dict(), "version": __version__}
     assert identity.asked_for("now.zarr", stored) == replace(CONFIG, store="now.zarr", long_edge=99)
+
+
+def test_the_files_of_regions_are_found_from_any_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = RenderConfig(
+        "a.png", ("b.png",), "c.png", region=("wood=d.png, e.png",), labels="l.png",
+        label=("#00ff00=wood", "#0000ff=f.png"), mask=("rest=m.png",), style_mask=("rest=s.png",),
+    )  # fmt: skip
+    located = identity.located(config)
+    assert located.region == (f"wood={tmp_path}/d.png,{tmp_path}/e.png",)
+    assert located.label == ("#00ff00=wood", f"#0000ff={tmp_path}/f.png")
+    assert (located.labels, *located.mask, *located.style_mask) == (
+        f"{tmp_path}/l.png", f"rest={tmp_path}/m.png", f"rest={tmp_path}/s.png",
+    )  # fmt: skip
+    assert located.regions.names == config.regions.names
+    assert identity.located(located) == located
