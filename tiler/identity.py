@@ -56,6 +56,9 @@ def located(config: RenderConfig) -> RenderConfig:
     def absolute(value: str, *words: str) -> str:
         return value if value in words else str(Path(value).absolute())
 
+    def regions(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(with_files(text, absolute, config.regions.names) for text in texts)
+
     return replace(
         config,
         content=config.content and absolute(config.content),
@@ -65,10 +68,10 @@ def located(config: RenderConfig) -> RenderConfig:
         output=config.output and absolute(config.output),
         tiles=config.tiles and absolute(config.tiles),
         labels=config.labels and absolute(config.labels),
-        **{
-            name: tuple(with_files(text, absolute, config.regions.names) for text in getattr(config, name))
-            for name in ("region", "mask", "label", "style_mask")
-        },
+        region=regions(config.region),
+        mask=regions(config.mask),
+        label=regions(config.label),
+        style_mask=regions(config.style_mask),
     )
 
 
