@@ -1,0 +1,95 @@
+"""What being resumable costs: `python benchmarks/resumable.py [--long-edge 512] [--tile 256] [--output FILE]`.
+
+Renders the demo's pictures in this one process, task by task, so that nothing overlaps, and takes the time spent
+in the store: state written and read back each round, marks, checksums. A render in memory would spend none of it, so
+`share` bounds the overhead from above; with workers, a tile's reads and writes run while another tile is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+
+import _report
+
+import tiler.render
+from tiler import RenderConfig
+from tiler.cli import demo
+from tiler.engine.store import RenderStore
+
+COLUMNS = ("long_edge", "tile", "seconds", "store_s", "share")
+METHODS = (
+    "write_patch", "read_patch", "write_grams", "read_grams", "write_total", "read_total", "mark", "states",
+    "write_losses", "read_losses", "create_state", "tidy_level",
+)  # fmt: skip
+
+
+class HerePool:
+    """Runs tasks in this process, one after the other."""
+
+    workers = 1
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __enter__(self) -> HerePool:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        pass
+
+    def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Nobody reports."""
+
+    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """As the real pool's."""
+        for one in arguments:
+            yield function(*one)
+
+
+def timed(spent: list[float], method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, adding the seconds it takes to spent[0]; what it calls itself is not counted twice."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        before, began = spent[0], time.perf_counter()
+        try:
+            return method(*arguments, **options)
+        finally:
+            spent[0] = before + time.perf_counter() - began
+
+    return call
+
+
+def main() -> None:
+    """Run, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--long-edge", type=int, default=512)
+    parser.add_argument("--tile", type=int, default=256, help="largest core in pixels")
+    parser.add_argument("--output", type=Path, help="write the rows as JSON to this file")
+    options, spent = parser.parse_args(), [0.0]
+    tiler.render.Pool = HerePool  # type: ignore[misc, assignment]
+    for name in METHODS:
+        setattr(RenderStore, name, timed(spent, getattr(RenderStore, name)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        demo.cut(demo.STYLE_FILE, demo.STYLE_CORNER, folder / "style.png", demo.STYLE_EDGE)
+        demo.cut(demo.CONTENT_FILE, demo.CONTENT_CORNER, folder / "content.png", demo.CONTENT_EDGE)
+        config = RenderConfig(
+            content=str(folder / "content.png"), styles=(str(folder / "style.png"),), output=str(folder / "poster.png"),
+            long_edge=options.long_edge, tile=options.tile,
+        )  # fmt: skip
+        seconds = _report.once(lambda: tiler.render.render(config))
+    row = {"long_edge": options.long_edge, "tile": options.tile, "seconds": seconds, "store_s": spent[0]}
+    where = _report.environment("cpu", ("torch", "zarr", "numpy"))
+    _report.publish([{**row, "share": spent[0] / seconds}], COLUMNS, where, options.output)
+
+
+if __name__ == "__main__":
+    main()
