@@ -101,6 +101,10 @@ class RenderConfig:
     tiles: str | None = _option(
         None, "Also (or only) a folder of map tiles {z}/{x}/{y} and a page that shows them.", FILE, metavar="DIR"
     )
+    overlay: str | None = _option(
+        None, "Picture of the poster's shape to lie unstyled on top, its alpha respected: labels, a grid.", FILE,
+        metavar="FILE",
+    )  # fmt: skip
 
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
     content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)

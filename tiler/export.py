@@ -19,6 +19,7 @@ from tiler.engine.store import RenderStore
 from tiler.engine.view import View
 from tiler.errors import LevelMovedError, OutputError, StoreError
 from tiler.geometry import Rect
+from tiler.overlay import check_overlay, overlay_notes, overlay_stage
 from tiler.version import __version__
 
 # stage(band [C, rows, width] in 0..1, its first row) -> band of the same rows and width; C may change.
@@ -76,13 +77,15 @@ def check_files(config: RenderConfig, height: int, width: int) -> None:
         raise OutputError(f"{config.tiles}: bits, compression and cog are for the poster's file; tiles have 8 bits")
     if config.tiles is not None:
         pictures.check_xyz(config.tiles)
+    check_overlay(config, height, width)
 
 
-def remarks(config: RenderConfig, has_alpha: bool) -> list[str]:
-    """What the user should know of the files that `config` asks for."""
+def remarks(config: RenderConfig, height: int, width: int, has_alpha: bool) -> list[str]:
+    """What the user should know of the files of this size that `config` asks for."""
+    found = overlay_notes(config, height, width)
     if has_alpha and config.output is not None and not pictures.check_output(config.output).alpha:
-        return [f"{config.output}: this format holds no transparency; the poster is shown on white"]
-    return []
+        found.append(f"{config.output}: this format holds no transparency; the poster is shown on white")
+    return found
 
 
 def write_view(view: View, config: RenderConfig) -> Exported:
@@ -93,7 +96,7 @@ def write_view(view: View, config: RenderConfig) -> Exported:
         pictures.write_picture(
             config.output,
             *size,
-            _pixels(view, pictures.check_output(config.output).alpha),
+            _pixels(view, config, pictures.check_output(config.output).alpha),
             bits=config.bits,
             dpi=config.dpi,
             georef=georef,
@@ -104,10 +107,10 @@ def write_view(view: View, config: RenderConfig) -> Exported:
         )
     if config.tiles is not None:
         pictures.write_xyz(
-            config.tiles, *size, _pixels(view, True), georef=georef, metadata=metadata, quality=config.quality
+            config.tiles, *size, _pixels(view, config, True), georef=georef, metadata=metadata, quality=config.quality
         )
     outputs = tuple(path for path in (config.output, config.tiles) if path is not None)
-    return Exported(outputs, view.level, *size, view.steps, tuple(remarks(config, has_alpha(view))))
+    return Exported(outputs, view.level, *size, view.steps, tuple(remarks(config, *size, has_alpha(view))))
 
 
 def staged(bands: Iterable[np.ndarray], stages: Sequence[Stage]) -> Iterator[np.ndarray]:
@@ -125,11 +128,13 @@ def has_alpha(view: View) -> bool:
     return view.store.has_picture(_alpha_path(view))
 
 
-def _pixels(view: View, keeps_alpha: bool) -> Iterator[np.ndarray]:
+def _pixels(view: View, config: RenderConfig, keeps_alpha: bool) -> Iterator[np.ndarray]:
     """A level's pixels on their way out: what is done to them, in this order."""
     stages: list[Stage] = []
     if has_alpha(view):
         stages.append(_alpha_stage(view, keeps_alpha))
+    if config.overlay is not None:
+        stages.append(overlay_stage(config.overlay, view.height, view.width, view.band_height))
     return staged(view.bands(), stages)
 
 

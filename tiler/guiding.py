@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tiler import pictures
+from tiler import pictures, sizes
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.regions import REST
 
 _CHECK_EDGE, _CHECK_ROWS = 256, 256
-# Two pictures of one shape differ by a pixel or so when they were scaled; this is a share of the longer side.
-_SHAPE_TOLERANCE = 0.01
 
 
 def guide_bands(
@@ -88,10 +86,7 @@ def _small(picture: pictures.Picture) -> tuple[int, int]:
 
 
 def _check_shape(what: str, mask: pictures.Picture, of: pictures.Picture, name: str) -> None:
-    longer = max(of.height, of.width)
-    scale = longer / max(mask.height, mask.width)
-    apart = max(abs(mask.height * scale - of.height), abs(mask.width * scale - of.width))
-    if apart > max(1, _SHAPE_TOLERANCE * longer):
+    if not sizes.same_shape((mask.height, mask.width), (of.height, of.width)):
         raise ConfigError(
             f"{what}: {mask.width} x {mask.height} pixels; allowed: the shape of the {name} ({of.width} x {of.height})"
         )

@@ -67,6 +67,7 @@ def located(config: RenderConfig) -> RenderConfig:
         weights=absolute(config.weights, *_WEIGHTS),
         output=config.output and absolute(config.output),
         tiles=config.tiles and absolute(config.tiles),
+        overlay=config.overlay and absolute(config.overlay),
         labels=config.labels and absolute(config.labels),
         region=regions(config.region),
         mask=regions(config.mask),

@@ -25,8 +25,9 @@ CLIENT_BYTES = 270e6
 # Of a step's memory per pixel, what measuring takes, which keeps the activations but no gradients; and what buffers of
 # tiles of other shapes leave behind.
 MEASURE_SHARE, LEFT_BEHIND = 0.6, 1.15
-# float32 copies of a band of RGB rows that reading and writing pictures hold at once, in the client.
-BAND_COPIES = 4
+# float32 copies of a band of RGB rows that reading and writing pictures hold at once, in the client; and
+# what an overlay adds.
+BAND_COPIES, OVERLAY_COPIES = 4, 3
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def plan_job(config: RenderConfig, job: Job, has_alpha: bool = False, speed: Spe
         levels=levels,
         steps=sum(one.steps for one in levels),
         tile_steps=sum(one.steps * one.tiles for one in levels),
-        memory_bytes=round(_client_bytes(job) + here * (_idle_bytes(job) + (0 if on_gpu else busy))),
+        memory_bytes=round(_client_bytes(config, job) + here * (_idle_bytes(job) + (0 if on_gpu else busy))),
         gpu_bytes=round(busy + WEIGHTS * ITEM_BYTES[job.precision]) if on_gpu else 0,
         store_bytes=max(b + one.working_bytes + one.kept_bytes for b, one in zip(before, levels, strict=True)),
         kept_bytes=sum(one.kept_bytes for one in levels),
@@ -211,10 +212,11 @@ def _feature_bytes(job: Job) -> float:
     return cells * ITEM_BYTES[job.precision]
 
 
-def _client_bytes(job: Job) -> float:
+def _client_bytes(config: RenderConfig, job: Job) -> float:
+    copies = BAND_COPIES + (OVERLAY_COPIES if config.overlay else 0)
     last = job.levels[-1]
     image, picture = layout.image(job.grid(last.index), job.state_dtype), layout.picture(last.height, last.width)
-    return CLIENT_BYTES + BAND_COPIES * 12 * max(image.chunks[1], picture.chunks[1]) * last.width
+    return CLIENT_BYTES + copies * 12 * max(image.chunks[1], picture.chunks[1]) * last.width
 
 
 # Time -----------------------------------------------------------------------------------------------------------------

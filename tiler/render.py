@@ -114,8 +114,9 @@ def _pictures_of(config: RenderConfig) -> list[str]:
     regions = config.regions
     content = [config.content] if config.content else []
     styles = [file for source in regions.sources for file in (source.picture, source.mask) if file]
-    masks = [file for _, file in regions.masks] + ([config.labels] if config.labels else [])
-    return [*content, *styles, *masks, *([] if config.init in ("content", "noise") else [config.init])]
+    masks = [file for _, file in regions.masks]
+    above = [file for file in (config.labels, config.overlay) if file]
+    return [*content, *styles, *masks, *above, *([] if config.init in ("content", "noise") else [config.init])]
 
 
 @contextlib.contextmanager
@@ -205,7 +206,8 @@ class _Render:
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
-        remarks = export.remarks(self._config, self._transparent(layout))
+        last = job.levels[-1]
+        remarks = export.remarks(self._config, last.height, last.width, self._transparent(layout))
         for text in (*notes(self._config, job, layout, styles), *remarks):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)

@@ -14,6 +14,8 @@ Size = tuple[int, int]
 Crop = tuple[int, int, int, int]
 
 AUTO = "auto"
+# Two pictures of one shape differ by a pixel or so when they were scaled; this is a share of the longer side.
+_SHAPE_TOLERANCE = 0.01
 DEFAULT_EDGE, PRINT_DPI, LONGEST_SIDE = 1024, 300.0, 2**20
 _MM = {"mm": 1.0, "cm": 10.0, "in": 25.4, "inch": 25.4, '"': 25.4}
 # Width and height of A0, B0 and C0 in mm (ISO 216 and 269); each further size is half of the one before, rounded down.
@@ -133,3 +135,10 @@ def content_crop(content: Size, poster: Size) -> Crop:
 
 def _scaled(size: Size, by: float) -> Size:
     return max(1, round(size[0] * by)), max(1, round(size[1] * by))
+
+
+def same_shape(size: Size, other: Size) -> bool:
+    """Whether two pictures, (height, width), have one shape, however many pixels each."""
+    (height, width), longer = other, max(other)
+    scale = longer / max(size)
+    return max(abs(size[0] * scale - height), abs(size[1] * scale - width)) <= max(1, _SHAPE_TOLERANCE * longer)

@@ -66,16 +66,16 @@ SPELLED = {
     "content_gsd": ("30", "0.5", "auto", "1e3"),
 }
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
-         "tiles", "dream_layer")  # fmt: skip
+         "tiles", "overlay", "dream_layer")  # fmt: skip
 # What these say must fit each other; see test_region_options.py.
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog", "keep_detail")
 LINKED = ("jitter",)  # allowed with some values of others only
 WHOLE = ("dream_channel", "bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round",
          "tile", "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "labels", "long_edge", "dpi", "style_gsd",
-            "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo", "store", "workers",
-            "threads", "scheduler")  # fmt: skip
+OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "overlay", "labels", "long_edge", "dpi",
+            "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo",
+            "store", "workers", "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
 
 

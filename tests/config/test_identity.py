@@ -32,7 +32,7 @@ CHANGES = dict(
     steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda",
 )  # fmt: skip
 FREE = dict(long_edge=77, scale="2x", print="A0", dpi=300, bits=16, compression="zstd",
-            quality=5, cog=True, tiles="x",
+            quality=5, cog=True, tiles="x", overlay="x",
             content="z.png", styles=("x.png", "y.png"), output="z.tif", store="other.zarr", workers=4,
             init="noise", weights="torchvision", scheduler="tcp://somewhere:1")  # fmt: skip
 

@@ -58,6 +58,11 @@ class View:
         return self.job.levels[self.level].width
 
     @property
+    def band_height(self) -> int:
+        """Rows of each of `bands`, but for the last."""
+        return self.job.grid(self.level).band_height
+
+    @property
     def steps(self) -> int:
         """Optimiser steps that the view shows."""
         rounds = self.job.rounds(self.level)
@@ -83,7 +88,7 @@ class View:
         Raises LevelMovedError at the end when a render that is going on has overwritten or dropped the state meanwhile,
         so that what was yielded may be a mixture.
         """
-        rows = self.job.grid(self.level).band_height
+        rows = self.band_height
         try:
             for y in range(0, self.height, rows):
                 yield self.read(Rect(y, 0, min(y + rows, self.height), self.width))
