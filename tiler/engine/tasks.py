@@ -100,6 +100,7 @@ def _measure(
     core: Rect,
 ) -> None:
     def sums(precision: str) -> GramSums:
+        here.shaped(pixels.shape)
         backbone = here.backbone_in(precision)
         return measure_pixels(backbone, here.tensor(pixels), layers, core, here.guides(*guides, layers))
 
@@ -278,6 +279,7 @@ def _relax(
     precision: str,
     scale: float,
 ) -> _Relaxed:
+    here.shaped(given.pixels.shape)
     problem = optimize.TileProblem(
         here.backbone_in(precision),
         here.objective(level),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +58,7 @@ class Workplace:
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
         # TF32 keeps ten bits of what fp32 promises.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
         self._content: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
         self._convs = load_weights(self.job.weights)
@@ -78,6 +81,13 @@ class Workplace:
     def compute(self, function: Callable[..., Computed], *arguments: Any) -> Computed:
         """Call `function` where torch's work is done, and wait for it."""
         return self._thread.submit(function, *arguments).result()
+
+    def shaped(self, shape: tuple[int, ...]) -> None:
+        """Say what is computed next, on the computing thread. Buffers of one shape fit the next of the same, and are
+        kept between tiles (see `Pool`); those of another would leave holes, and are given back to the system."""
+        if shape != self._shape:
+            self._shape = shape
+            _trim(0)
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """A writable copy on the device, in the state's dtype."""
@@ -213,6 +223,14 @@ class Workplace:
             rect,
             lambda tile, part: self.store.read_patch(level, state % 2, tile, part, kind),
         )
+
+
+def _no_trim(pad: int) -> int:
+    return 0
+
+
+# Of glibc; elsewhere memory is the allocator's business.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", _no_trim) if sys.platform == "linux" else _no_trim
 
 
 def workplace(address: Address) -> Workplace:
