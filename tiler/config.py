@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tiler import sizes
+from tiler import names, sizes
 from tiler.errors import ConfigError
 from tiler.regions import REST, Regions, parse_regions
 
@@ -310,11 +310,12 @@ class RenderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "job") -> RenderConfig:
         """Build from plain values. Raises ConfigError for unknown keys (with the nearest known) and missing ones."""
-        names = [item.name for item in fields(cls)]
+        known = [item.name for item in fields(cls)]
         for key in values:
-            if key not in names:
-                near = difflib.get_close_matches(key, names, 1)
-                raise ConfigError(f"{source}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                hint = names.key_for(key) or (f"did you mean '{near[0]}'?" if near else "")
+                raise ConfigError(f"{source}: unknown key '{key}'" + (f"; {hint}" if hint else ""))
         for item in fields(cls):
             optional = item.name == "content" and not needs_content(values)
             if item.default is MISSING and item.name not in values and not optional:

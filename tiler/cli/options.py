@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 import click
 
+from tiler import names
 from tiler.config import SIZES, RenderConfig, needs_content, read_job_file
 from tiler.errors import ConfigError
 
@@ -15,7 +17,15 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows its options under their groups."""
+    """A command whose help shows its options under their groups, and that knows options as neural-style spells them:
+    with one dash and underscores."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = {name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")}
+        end = args.index("--") if "--" in args else len(args)
+        if not ctx.resilient_parsing:  # as the shell's completion does, of words that are not whole
+            args = [_respelled(word, options) for word in args[:end]] + args[end:]
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -32,6 +42,21 @@ class _ConfigOption(click.Option):
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+
+
+def _respelled(word: str, options: set[str]) -> str:
+    """`-content_weight=5` -> `--content-weight=5`. Raises UsageError for neural-style's names that are not ours."""
+    match = re.fullmatch(r"--?([a-z][a-z_]+)(=.*)?", word, re.DOTALL)
+    if not match:
+        return word
+    name, value = match[1], match[2] or ""
+    ours = "--" + name.replace("_", "-")
+    if ours in options:
+        return ours + value
+    hint = names.option_for(name)
+    if hint:
+        raise click.UsageError(f"No such option: {word.removesuffix(value)}; {hint}")
+    return word
 
 
 def _element(hint: Any) -> type:
