@@ -71,6 +71,11 @@ class _Level:
         path, grid = self._store.state_path(self._level), self._job.grid(self._level)
         patched, measured = self._marks(path, PATCHED), self._marks(path, MEASURED)
         reported = not self._job.measures_every_round(self._level)
+        newest = int(patched.max(initial=-1))
+        if newest > 0:  # totals are complete as soon as a tile has gone on from them
+            self._check_totals(path, (newest - 1) % 2, self._job.style_layers)
+            for s in range(len(self._job.style_shares)):
+                self._check_totals(f"styles/{self._level}/{s}", 0, self._job.layers)
         for slot, index in np.argwhere(patched >= 0).tolist():
             tile, state = grid.tile(index), patched[slot, index]
             for kind in ("pixels", "moments"):
@@ -89,4 +94,7 @@ class _Level:
     def _check_grams(self, path: str, slot: int, tile: int, layers: tuple[str, ...]) -> None:
         for layer in layers:
             self._look(self._store.read_grams, path, slot, tile, layer)
+
+    def _check_totals(self, path: str, slot: int, layers: tuple[str, ...]) -> None:
+        for layer in layers:
             self._look(self._store.read_total, path, slot, layer)

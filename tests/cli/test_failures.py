@@ -94,10 +94,10 @@ def test_a_worker_that_dies_once_costs_a_tile_and_one_that_dies_again_and_again_
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
+    """A file system of its own, large enough for the job."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
     yield disk
@@ -107,6 +107,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_then_a_read_only_one(tiler, inputs, options, expected, small_disk: Path) -> None:
     store = f"--store={small_disk / 'poster.zarr'}"
     full = Running(inputs, *RENDER, *options, store)
+    full.wait_for("tile")
+    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'ballast'}", "bs=64k"], capture_output=True)
     full.end()
     _one_line(full, 1, "No space left on device")
     assert not (inputs / "poster.png").exists()
@@ -116,7 +118,8 @@ def test_a_full_disk_then_a_read_only_one(tiler, inputs, options, expected, smal
     assert "Read-only file system" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert tiler("verify", str(small_disk / "poster.zarr")).returncode == 0
-    subprocess.run(["mount", "-o", "remount,rw,size=64m", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    (small_disk / "ballast").unlink()
     resumed = tiler("resume", str(small_disk / "poster.zarr"), "--log-json")
     assert resumed.returncode == 0, resumed.stderr
     assert (inputs / "poster.png").read_bytes() == expected
