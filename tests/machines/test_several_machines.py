@@ -11,6 +11,7 @@ SMALL = ("--long-edge=64", "--levels=1", "--steps=2", "--tile=32", "--threads=1"
 RENDER = ("render", "content.png", "style.png", *SMALL)
 
 
+@pytest.mark.slow
 def test_two_workers_and_an_object_store_write_the_bytes_of_one_machine(
     tiler, inputs: Path, cluster, object_store
 ) -> None:
