@@ -108,6 +108,13 @@ class RenderConfig:
 
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
     content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
+    protect: str | None = _option(
+        None, "Picture of the content's shape, white where the layout is to be kept: coasts, rivers.", LOOK,
+        metavar="MASK",
+    )  # fmt: skip
+    protect_strength: float = _option(
+        10.0, "Where --protect is white, the content weighs 1 + X times as much.", LOOK, 0, 1e6
+    )
     tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     style_scale: tuple[float, ...] = _option(
         (1.0,), "Size of the style's features relative to the poster; one, or one per style.", LOOK, 0.01, 100,
@@ -253,6 +260,8 @@ class RenderConfig:
                 f"jitter = {self.jitter} moves the grid that regions and content features lie on; allowed: with "
                 "content_weight 0, without regions, with adam"
             )
+        if self.protect is not None and not self.content_weight:
+            raise ConfigError(f"protect = {self.protect} raises the content's weight, which is 0; allowed: above 0")
         for name in ("style_layers", "content_layers"):
             layers = getattr(self, name)
             if len(set(layers)) < len(layers):

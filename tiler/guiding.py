@@ -59,7 +59,11 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Mappin
     for source in regions.sources:
         if source.mask is not None:
             _check_shape(f"style_mask {source.mask}", opened[source.mask], opened[source.picture], source.picture)
-            _check_style_mask(source.mask, opened[source.mask])
+            _check_not_black(f"style_mask {source.mask}", opened[source.mask], "the style picture counts")
+    if config.protect is not None:
+        found = opened[config.protect]
+        _check_shape(f"protect {config.protect}", found, opened[str(config.content)], "content")
+        _check_not_black(f"protect {config.protect}", found.cropped_like(content), "the content is to be kept")
     if regions.guided:
         _check_regions(config, content)
 
@@ -74,10 +78,10 @@ def _check_regions(config: RenderConfig, content: pictures.Picture) -> None:
             )
 
 
-def _check_style_mask(file: str, mask: pictures.Picture) -> None:
+def _check_not_black(what: str, mask: pictures.Picture, where: str) -> None:
     height, width = _small(mask)
     if not any(band.max() > 0 for band in pictures.mask_bands(mask, height, width, _CHECK_ROWS)):
-        raise ConfigError(f"style_mask {file}: is black all over; allowed: white where the style picture counts")
+        raise ConfigError(f"{what}: is black all over; allowed: white where {where}")
 
 
 def _small(picture: pictures.Picture) -> tuple[int, int]:

@@ -18,7 +18,8 @@ from tiler.version import __version__
 # Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
 # the order of floating-point sums, and with it the last bits. The size counts in pixels only, however it was said.
 _REGIONS = ("region", "mask", "labels", "label", "style_mask")  # told by the files' roles
-_FREE = ("content", "styles", "output", "weights", "init", *_REGIONS, *(name for name in SIZES if name != "size"))
+_FILES = ("content", "styles", "output", "weights", "init", "protect")
+_FREE = (*_FILES, *_REGIONS, *(name for name in SIZES if name != "size"))
 _COUNTS = ("threads", "device")
 _INITS, _WEIGHTS = ("content", "noise"), ("bundled", "torchvision")
 _ADVICE = "choose another --store, or start over with tiler render --force-new"
@@ -30,6 +31,8 @@ def inputs(config: RenderConfig) -> dict[str, str]:
     files = {**files, **_region_files(config)}
     found = {role: _digest(Path(path)) for role, path in files.items() if path}
     found["init"] = config.init if config.init in _INITS else _digest(Path(config.init))
+    if config.protect:
+        found["protect file"] = _digest(Path(config.protect))
     found["weights"] = config.weights if config.weights in _WEIGHTS else _digest(Path(config.weights))
     return found
 
@@ -68,6 +71,7 @@ def located(config: RenderConfig) -> RenderConfig:
         output=config.output and absolute(config.output),
         tiles=config.tiles and absolute(config.tiles),
         overlay=config.overlay and absolute(config.overlay),
+        protect=config.protect and absolute(config.protect),
         labels=config.labels and absolute(config.labels),
         region=regions(config.region),
         mask=regions(config.mask),

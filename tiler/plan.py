@@ -150,6 +150,8 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     working = picture if level.steps or index == 0 else 0
     if job.guided and (level.steps or index == 0):
         working += layout.picture(level.height, level.width, len(job.regions)).disk_bytes()
+    if job.protect_path(index) and (level.steps or index == 0):
+        working += layout.picture(level.height, level.width, 1).disk_bytes()
     for s, size in enumerate(job.style_sizes[index]):
         working += layout.picture(*size).disk_bytes() if level.steps or index == 0 else 0
         if level.steps:

@@ -115,7 +115,7 @@ def _pictures_of(config: RenderConfig) -> list[str]:
     content = [config.content] if config.content else []
     styles = [file for source in regions.sources for file in (source.picture, source.mask) if file]
     masks = [file for _, file in regions.masks]
-    above = [file for file in (config.labels, config.overlay) if file]
+    above = [file for file in (config.labels, config.protect, config.overlay) if file]
     return [*content, *styles, *masks, *above, *([] if config.init in ("content", "noise") else [config.init])]
 
 
@@ -224,6 +224,7 @@ class _Render:
             before = job.levels[level - 1]
             self._ingest(f"levels/{level}/coarse", layout, before.height, before.width)
         self._ingest_guides(level, layout)
+        self._ingest_protected(level, layout)
         colours = self._style_maps(layout, styles)
         for s, style in enumerate(styles):
             self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s], colours=colours[s])
@@ -270,6 +271,14 @@ class _Render:
                 bands = pictures.mask_bands(pictures.open_picture(source.mask), height, width, rows)
                 self._store.write_picture(path, height, width, bands, 1)
                 self._add_up_guides(path, job.layers)
+
+    def _ingest_protected(self, level: int, content: pictures.Picture) -> None:
+        """What of the level's content is to be kept."""
+        size, path = self._job.levels[level], self._job.protect_path(level)
+        if path:
+            picture = pictures.open_picture(str(self._config.protect)).cropped_like(content)
+            bands = pictures.mask_bands(picture, size.height, size.width, RenderStore.picture_rows)
+            self._store.write_picture(path, size.height, size.width, bands, 1)
 
     def _add_up_guides(self, path: str, layers: tuple[str, ...]) -> None:
         if self._store.read_areas(path) is None:

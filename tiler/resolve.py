@@ -120,6 +120,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         content_layers=config.content_layers,
         style_weight=config.style_weight,
         content_weight=config.content_weight,
+        protect_strength=config.protect_strength if config.protect else 0.0,
         tv_weight=config.tv_weight,
         dream_layer=config.dream_layer if config.dream_weight else None,
         dream_channel=config.dream_channel,

@@ -44,6 +44,13 @@ CASES = {
         ["render", "--init", "noise", "--content-weight", "0", "--color", "match", "style.png", "-o", "p.png"],
         ["STYLE is missing"],
     ),
+    "protecting nothing": ([*RENDER, "--protect", "black.png"], ["protect black.png", "black all over"]),
+    "protecting another shape": ([*RENDER, "--protect", "square.png"], ["protect square.png: 90 x 90", "120 x 90"]),
+    "protecting without content": (
+        [*RENDER, "--protect", "white.png", "--content-weight", "0"],
+        ["protect = white.png", "allowed: above 0"],
+    ),
+    "protecting by no file": ([*RENDER, "--protect", "none.png"], ["none.png"]),
     "no output": (["render", "content.png", "style.png"], ["POSTER"]),
     "not an image": (["render", "text.png", "style.png", "-o", "p.png"], ["text.png"]),
     "a folder as content": (["render", "folder", "style.png", "-o", "p.png"], ["folder"]),

@@ -39,6 +39,7 @@ RANGES = {
     "steps": (-1, 0, 10**6, 10**6 + 1),
     "levels": (0, 1, 24, 25),
     "min_edge": (0, 1, None, None),
+    "protect_strength": (-1, 0, 1e6, 1e7),
     "learning_rate": (0, 1e-6, 1, 1.01),
     "steps_per_round": (0, 1, 10**6, 10**6 + 1),
     "style_gsd": (0, 1e-3, 1e6, 2e6),
@@ -66,15 +67,15 @@ SPELLED = {
     "content_gsd": ("30", "0.5", "auto", "1e3"),
 }
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
-         "tiles", "overlay", "dream_layer")  # fmt: skip
+         "tiles", "overlay", "protect", "dream_layer")  # fmt: skip
 # What these say must fit each other; see test_region_options.py.
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog", "keep_detail")
 LINKED = ("jitter",)  # allowed with some values of others only
 WHOLE = ("dream_channel", "bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round",
          "tile", "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "overlay", "labels", "long_edge", "dpi",
-            "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo",
+OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "overlay", "protect", "labels", "long_edge",
+            "dpi", "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo",
             "store", "workers", "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
 

@@ -24,8 +24,8 @@ def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG, versio
 
 CHANGES = dict(
     style_layer_weights=((1, 1, 1, 1, 2), (1, 1, 1, 1, 1)), region_edge=5,
-    size="77x7", style_weight=2, content_weight=2, tv_weight=2, style_scale=2, style_blend_weights=(2, 1),
-    wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
+    size="77x7", style_weight=2, content_weight=2, tv_weight=2, protect_strength=2, style_scale=2,
+    style_blend_weights=(2, 1), wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
     dream_weight=1, dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,
     steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
     content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
@@ -38,7 +38,7 @@ FREE = dict(long_edge=77, scale="2x", print="A0", dpi=300, bits=16, compression=
 
 
 # Part of the job by the files' roles: see test_where_regions_are_and_in_what_styles_is_part_of_the_job.
-ROLES = ("region", "mask", "labels", "label", "style_mask")
+ROLES = ("protect", "region", "mask", "labels", "label", "style_mask")
 
 
 def test_every_option_is_either_part_of_the_job_or_free():

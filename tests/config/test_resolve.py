@@ -39,7 +39,7 @@ def refusal(**values):
 def test_nothing_is_left_open():
     config, job = resolved()
     left = [item.name for item in fields(config) if getattr(config, item.name) is None]
-    open_by_default = ["long_edge", "scale", "print", "dpi", "compression", "tiles", "overlay"]
+    open_by_default = ["long_edge", "scale", "print", "dpi", "compression", "tiles", "overlay", "protect"]
     assert left == [*open_by_default, "content_gsd", "style_gsd", "labels", "dream_channel", "store", "scheduler"]
     assert config.size == "1024x768"
     assert "auto" not in (config.precision, config.device, job.precision, job.device)

@@ -9,7 +9,7 @@ from small_vgg import composed, random_pixels, relative_error, small_convs
 from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure
-from tiler.style.guides import Areas
+from tiler.style.guides import Areas, pooled
 from tiler.style.losses import Objective
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -27,7 +27,7 @@ def gram(features):
     return matrix @ matrix.T / matrix.shape[1]
 
 
-def written_out(pixels, content, target, layers, weights):
+def written_out(pixels, content, target, layers, weights, content_weights):
     """L, term by term, from the module's documentation."""
     (style_layers, content_layers), (style_weight, content_weight, tv_weight) = layers, weights
     ours, theirs = composed(CONVS, pixels), composed(CONVS, content)
@@ -36,7 +36,8 @@ def written_out(pixels, content, target, layers, weights):
         for layer in style_layers
     )
     content_term = sum(
-        (ours[layer] - theirs[layer]).square().mean() / target.energies[layer] for layer in content_layers
+        (content_weights.get(layer, 1) * (ours[layer] - theirs[layer]).square()).mean() / target.energies[layer]
+        for layer in content_layers
     )
     _, height, width = pixels.shape
     tv = (pixels[:, 1:] - pixels[:, :-1]).square().sum() + (pixels[:, :, 1:] - pixels[:, :, :-1]).square().sum()
@@ -57,9 +58,15 @@ class Case:
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
         self.objective = Objective(self.target, *layers, *weights, *size, Areas.everywhere(used, *size))
         self.whole = Rect(0, 0, *size)
+        self.content_weights = {}
+
+    def protect(self, strength):
+        plane = random_pixels(*self.pixels.shape[1:], seed=5)[:1]
+        planes = pooled(plane, self.layers[1])
+        self.content_weights = {layer: 1 + strength * planes[layer] for layer in self.layers[1]}
 
     def terms(self, pixels):
-        return written_out(pixels, self.content, self.target, self.layers, self.weights)
+        return written_out(pixels, self.content, self.target, self.layers, self.weights, self.content_weights)
 
     def computed(self, core):
         """(gradient, style errors, content loss, tv loss) as one tile whose core is `core` computes them."""
@@ -68,16 +75,21 @@ class Case:
         sums = measure(activations, self.layers[0], self.whole)
         errors, slopes = self.objective.style_terms(sums.normalised())
         content = {layer: features[layer] for layer in self.layers[1]}
-        gradient, content_loss = self.objective.features_gradient(activations, slopes, content, core)
+        gradient, content_loss = self.objective.features_gradient(
+            activations, slopes, content, core, content_weights=self.content_weights
+        )
         smooth, tv_loss = self.objective.smoothness(self.pixels, core)
         return gradient + smooth, errors, content_loss, tv_loss
 
 
+@pytest.mark.parametrize("strength", [0, 7])
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("size", [(32, 48), (37, 23), (9, 5), (1, 30)])
-def test_gradient_and_losses_are_those_of_the_formula(size, layers, weights):
+def test_gradient_and_losses_are_those_of_the_formula(size, layers, weights, strength):
     case = Case(size, layers, weights)
+    if strength:
+        case.protect(strength)
     pixels = case.pixels.clone().requires_grad_()
     style, content, tv = case.terms(pixels)
     (style + content + tv).backward()

@@ -23,6 +23,7 @@ class Job:
     regions: their names; guided: whether guides say where they are, or the only one is everywhere.
     style_regions, style_masked: of each style, the region it belongs to and whether a mask says what part of it counts.
     style_layer_weights[style]: a factor to its share at each style layer.
+    protect_strength: how much more the content weighs where it is to be kept; 0: nothing says where.
     precision: fp32, bf16, fp16 or fp64, the backbone's number type. init: content, noise or picture.
     dream_layer: what is amplified, None: nothing. jitter: the backbone's cells are moved by up to so many pixels,
     anew at each step. keep_detail: a level starts with the detail that the content has and the level before had not.
@@ -42,6 +43,7 @@ class Job:
     content_layers: tuple[str, ...]
     style_weight: float
     content_weight: float
+    protect_strength: float
     tv_weight: float
     dream_layer: str | None
     dream_channel: int | None
@@ -97,6 +99,7 @@ class Job:
         yield all(0 < count <= 4096 for _, count in self.channels), "its channels are too many"
         yield 16 <= self.tile <= 2**16 and 0 <= self.feather <= 4096 and 0 <= self.halo <= 4096, "its tiles are no size"
         yield self.steps_per_round > 0 and 0 < self.threads <= 1024, "its counts are out of range"
+        yield self.protect_strength >= 0, "its content weighs less than nothing"
         yield self.precision in ("fp32", "bf16", "fp16", "fp64"), "its precision is unknown"
         yield self.mode in ("fast", "exact") and self.device in ("cpu", "cuda"), "its mode or device is unknown"
 
@@ -150,6 +153,10 @@ class Job:
     def guides_path(self, level: int) -> str | None:
         """Where the store keeps a level's guides; None: its one region is everywhere."""
         return f"levels/{level}/guides" if self.guided else None
+
+    def protect_path(self, level: int) -> str | None:
+        """Where the store keeps what is to be kept of a level's content; None: all of it weighs the same."""
+        return f"levels/{level}/protect" if self.protect_strength else None
 
     def style_guides_path(self, level: int, style: int) -> str | None:
         """Where the store keeps what part of a style counts; None: all of it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class TileProblem:
     pixels: [3, h, w], the read area; changed in place over `blend` only. core, blend: in the read area's pixels.
     total: the level's normalised Grams at the start of the round; reported: this tile's own Gram sums, as they entered
     `total`. Both [R, C, C], of the regions in `guides`, which cover the read area. shift(step): rows and columns that
-    the backbone's cells are moved by at an update.
+    the backbone's cells are moved by at an update. content_weights: see `Objective.features_gradient`.
     """
 
     # Of the tile's own change per pixel, what is expected of the whole level: as if every tile moved as this one does.
@@ -87,8 +88,9 @@ class TileProblem:
         reported: dict[str, torch.Tensor],
         guides: Guides = EVERYWHERE,
         shift: Callable[[int], tuple[int, int]] = lambda step: (0, 0),
+        content_weights: Mapping[str, torch.Tensor] = MappingProxyType({}),
     ) -> None:
-        self._shift = shift
+        self._shift, self._content_weights = shift, content_weights
         self._backbone, self._objective = backbone, objective.within(guides.regions)
         self._content, self._core, self._blend, self._guides = content, core, blend, guides
         self._total = total
@@ -124,7 +126,9 @@ class TileProblem:
             for layer, own in sums.sums.items()
         }
         errors, slopes = objective.style_terms(expected)
-        gradient, content_loss = objective.features_gradient(activations, slopes, self._content, core, self._guides)
+        gradient, content_loss = objective.features_gradient(
+            activations, slopes, self._content, core, self._guides, self._content_weights
+        )
         gradient = gradient[:, down:, right:]
         tv_gradient, tv_loss = objective.smoothness(self.pixels, self._core)
         gradient = tv_gradient.add_(gradient.to(tv_gradient.dtype))[(slice(None), *self._blend.slices)]

@@ -101,6 +101,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
         style_masked=(False,),
         regions=whole.regions[:1],
         guided=False,
+        protect_strength=0.0,
         init="noise",
         wrap="none",
         optimizer="adam",

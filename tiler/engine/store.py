@@ -4,6 +4,7 @@
     /levels/K/content        the content at this level's size, uint16
     /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
     /levels/K/guides         [R, h, w] where its regions are, uint16; its attribute `areas` says how much each has
+    /levels/K/protect        where its content is to be kept, uint16, where anything says so
     /levels/K/image          the finished level (c, y, x), uint16; a core is eight chunks, one below the other
     /levels/K/poster         the same with the content's chroma, where --color asks for it: what is shown
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
@@ -404,7 +405,7 @@ class RenderStore:
         if name in _KEPT:
             self._attributes(parent).pop("report", None)
             self._drop(path)
-        elif parent == "levels" or name in ("content", "picture", "init"):
+        elif parent == "levels" or name in ("content", "picture", "init", "guides", "protect"):
             self._drop(path)
         elif not index:
             self._drop(holder)

@@ -221,7 +221,7 @@ def _tile_must_fit(tile: Tile) -> Iterator[None]:
 class _Given:
     """What one round of a tile starts from. pixels and content: [3, h, w] over its read area; moments: [6, h, w] over
     its blend area; regions: those in its read area, guides: where, [R, h, w]; total, reported: the level's Grams of
-    these regions, and this tile's Gram sums in them."""
+    these regions, and this tile's Gram sums in them. protected: what of the content is to be kept, [1, h, w]."""
 
     pixels: np.ndarray
     moments: np.ndarray
@@ -230,6 +230,7 @@ class _Given:
     guides: np.ndarray | None
     total: dict[str, np.ndarray]
     reported: dict[str, np.ndarray]
+    protected: np.ndarray | None
 
 
 def _read_tile(here: Workplace, level: int, state: int, tile: Tile) -> _Given:
@@ -244,6 +245,7 @@ def _read_tile(here: Workplace, level: int, state: int, tile: Tile) -> _Given:
         guides,
         {layer: store.read_total(path, slot, layer)[list(regions)] for layer in layers},
         {layer: store.read_grams(path, slot, tile.index, layer, regions) for layer in layers},
+        here.protected(level, tile.read),
     )
 
 
@@ -291,6 +293,7 @@ def _relax(
         {layer: here.tensor(value) for layer, value in given.reported.items()},
         here.guides(given.regions, given.guides, here.job.style_layers),
         partial(here.job.shift, level),
+        here.content_weights(given.protected),
     )
     if here.job.uses_lbfgs(level):
         after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)

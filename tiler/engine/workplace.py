@@ -24,7 +24,7 @@ from tiler.geometry import Rect, Tile
 from tiler.style.backbone import Backbone
 from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
-from tiler.style.guides import Areas, Guides
+from tiler.style.guides import Areas, Guides, pooled
 from tiler.style.losses import Dream, Objective
 from tiler.style.weights import load_weights
 
@@ -98,6 +98,18 @@ class Workplace:
         [R, h, w]; None where the one region is everywhere."""
         path = self.job.guides_path(level)
         return self._present(None if path is None else self.picture(level, path, rect))
+
+    def protected(self, level: int, rect: Rect) -> np.ndarray | None:
+        """[1, h, w]: how much of the content is to be kept in `rect`; None where all of it weighs the same."""
+        path = self.job.protect_path(level)
+        return None if path is None else self.picture(level, path, rect)
+
+    def content_weights(self, protected: np.ndarray | None) -> dict[str, torch.Tensor]:
+        """Factors to the content's weight in each cell of its layers [1, h, w]; empty where all are 1."""
+        if protected is None:
+            return {}
+        planes = pooled(self.tensor(protected), self.job.content_layers)
+        return {layer: 1 + self.job.protect_strength * plane for layer, plane in planes.items()}
 
     def style_guides(self, level: int, style: int, rect: Rect) -> tuple[tuple[int, ...], np.ndarray | None]:
         """The same for what counts of a style picture, as its region 0."""

@@ -1,23 +1,25 @@
 """The objective, the same at every resolution: relative, per-pixel terms over the whole level.
 
     L = style_weight * sum_r share_r * mean_l ||G_rl - A_rl||^2 / ||A_rl||^2
-      + content_weight * mean_l MSE(F_l, C_l) / energy_l
+      + content_weight * mean_l mean(w_l (F_l - C_l)^2) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
       - dream_weight * mean(F_d^2) / energy_d
 
 The last term is DeepDream's (Mordvintsev et al. 2015): whatever layer d, or one channel of it, sees is amplified.
 G_r is taken over region r of the whole level (all of it where nothing is guided), A_r from the region's styles, the
-energies from all. A region's share is that of its area, so that a pixel's style weighs as much against its content in a
-small region as in a large one. Since each term is a relative error or a mean per pixel, no term's balance changes with
-the size, and a small preview minimises what the poster minimises.
+energies from all. w_l weighs the cells: 1, and more where the content is to be kept. A region's share is that of its
+area, so that a pixel's style weighs as much against its content in a small region as in a large one. Since each term is
+a relative error or a mean per pixel, no term's balance changes with the size, and a small preview minimises what the
+poster minimises.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
 precision out of trouble.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 
@@ -85,6 +87,24 @@ class Objective:
         energy = max(self.target.energies[layer], 1e-12)
         return self.content_weight / len(self.content_layers) / (channels * energy) * self.style_scale(layer)
 
+    def _content(
+        self,
+        features: torch.Tensor,
+        wanted: torch.Tensor,
+        layer: str,
+        inner: tuple[slice, slice],
+        weights: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, float]:
+        """(gradient of features [C, h, w], loss of their inner box)."""
+        scale, difference = self.content_scale(layer, len(features)), features - wanted
+        wide = torch.promote_types(difference.dtype, torch.float32)
+        squares = difference[(slice(None), *inner)].to(wide).pow(2)
+        if weights is not None:
+            squares *= weights[(slice(None), *inner)].to(wide)
+            difference *= weights.to(difference.dtype)
+        loss = scale * float(squares.sum()) / (self.height * self.width)
+        return difference.mul_(2 * scale), loss
+
     def _dream(self, features: torch.Tensor, inner: tuple[slice, slice]) -> tuple[torch.Tensor, float]:
         """(gradient of features [C, h, w], loss of their inner box)."""
         assert self.dream is not None
@@ -104,26 +124,23 @@ class Objective:
         content: dict[str, torch.Tensor],
         core: Rect,
         guides: Guides = EVERYWHERE,
+        content_weights: Mapping[str, torch.Tensor] = MappingProxyType({}),
     ) -> tuple[torch.Tensor, float]:
         """Back-propagate the style, content and dream terms; consumes `activations`.
 
-        core: the tile's core in the read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content
-        and dream loss of the core, which adds over tiles).
+        content_weights: of a content layer's cells, [1, h, w]; 1 where it is not in there. core: the tile's core in the
+        read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content and dream loss of the core,
+        which adds over tiles).
         """
         content_loss = 0.0
 
         def inject(layer: str, features: torch.Tensor, grad: torch.Tensor | None) -> torch.Tensor | None:
             nonlocal content_loss
             if layer in content:
-                scale = self.content_scale(layer, len(features))
-                difference = features - content[layer]
-                inner = difference[(slice(None), *core.strided(stride_of(layer)).slices)]
-                content_loss += (
-                    scale
-                    * float(inner.to(torch.promote_types(inner.dtype, torch.float32)).pow(2).sum())
-                    / (self.height * self.width)
+                difference, loss = self._content(
+                    features, content[layer], layer, core.strided(stride_of(layer)).slices, content_weights.get(layer)
                 )
-                difference *= 2 * scale
+                content_loss += loss
                 grad = difference if grad is None else grad.add_(difference)
             if self.dream and layer == self.dream.layer:
                 dreamt, loss = self._dream(features, core.strided(stride_of(layer)).slices)
