@@ -89,7 +89,7 @@ def test_a_changed_input_is_named(found, role):
 
 def test_inputs_are_the_digests_of_all_files_that_are_read(tmp_path):
     paths = {}
-    for name in ("content", "one", "two", "start", "net"):
+    for name in ("content", "one", "two", "start", "net", "coast"):
         paths[name] = tmp_path / name
         paths[name].write_bytes(name.encode())
     config = RenderConfig(paths["content"], [paths["one"], paths["two"]], "x.png")
@@ -99,6 +99,8 @@ def test_inputs_are_the_digests_of_all_files_that_are_read(tmp_path):
     config = replace(config, init=str(paths["start"]), weights=str(paths["net"]))
     assert identity.inputs(config)["init"] == hashlib.sha256(b"start").hexdigest()
     assert identity.inputs(config)["weights"] == hashlib.sha256(b"net").hexdigest()
+    protected = replace(config, content_weight=1, protect=str(paths["coast"]))
+    assert identity.inputs(protected)["protect file"] == hashlib.sha256(b"coast").hexdigest()
 
 
 def test_where_regions_are_and_in_what_styles_is_part_of_the_job(tmp_path):
