@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tiler.style.backbone import Backbone, deepest, stride_of
-from tiler.style.grams import level_cells
+from tiler.style.guides import level_cells
 from tiler.style.weights import load_weights
 
 PRODUCTS = {

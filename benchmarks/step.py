@@ -52,6 +52,7 @@ from tiler.engine import optimize
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
+from tiler.style.guides import Areas
 from tiler.style.losses import Objective
 from tiler.style.weights import Conv, load_weights
 
@@ -95,10 +96,13 @@ def problem(setting: Setting, dtype: str) -> optimize.TileProblem:
     objective = Objective(
         target, CONFIG.style_layers, CONFIG.content_layers,
         CONFIG.style_weight, CONFIG.content_weight, CONFIG.tv_weight, setting.size, setting.size,
+        Areas.everywhere(CONFIG.style_layers, setting.size, setting.size),
     )  # fmt: skip
-    total = measure_pixels(backbone, content, CONFIG.style_layers, whole).normalised()
+    start = measure_pixels(backbone, content, CONFIG.style_layers, whole)
     wanted = optimize.content_features(backbone, content, CONFIG.content_layers)
-    return optimize.TileProblem(backbone, objective, content.clone(), wanted, whole, whole, total, dict(total))
+    return optimize.TileProblem(
+        backbone, objective, content.clone(), wanted, whole, whole, start.normalised(), start.sums
+    )
 
 
 def ours(setting: Setting, dtype: str) -> Step:
