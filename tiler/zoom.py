@@ -26,6 +26,8 @@ def zoom_in(
     it has been rendered before. Frames that are there are kept, so the same call goes on where it was stopped.
     Raises ConfigError when the folder holds something else.
     """
+    if config.overlay:
+        raise ConfigError(f"overlay = {config.overlay}: later frames would render it again; with --zoom, allowed: none")
     folder = _folder(config, factor, force_new)
     done: list[Path] = []
     for number in range(frames):

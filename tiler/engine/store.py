@@ -10,7 +10,7 @@
     /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
                              update is often smaller than a step of 16 bits
-        moments              [2 slots, tiles, 6, h, w]: Adam's first and second, bfloat16 in fast mode: an eighth of a
+        moments              [2 slots, tiles, 6, h, w]: Adam's first and second, bfloat16 in fast mode: a fifth of a
                              per cent matters to nothing there, and their range is as wide as the gradients'
         grams/LAYER          [2, tiles, R, C, C] Gram sums of the cores, by region; a region that a tile does not hold
                              has no chunk. totals/LAYER [2, R, C, C] normalised over the level

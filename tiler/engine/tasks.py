@@ -45,7 +45,8 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
         if not job.keep_detail:
             return before
         coarse = _enlarged(here, level, part, partial(store.read_picture, f"levels/{level}/coarse"))
-        return np.clip(before + store.read_picture(f"levels/{level}/content", part) - coarse, 0, 1)
+        content = store.read_picture(f"levels/{level}/content", part)
+        return np.clip(before + here.optimised(content) - here.optimised(coarse), 0, 1)
     if job.init == "picture":
         return here.optimised(store.read_picture("init", part))
     noisy = job.init == "noise"

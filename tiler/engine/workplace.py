@@ -199,6 +199,9 @@ class Workplace:
         """The content over a tile's read area, or None where nobody will ask for it."""
         if (level, tile.index) in self._content or not self.job.content_weight:
             return None
+        return self._content_pixels(level, tile)
+
+    def _content_pixels(self, level: int, tile: Tile) -> np.ndarray:
         return self.optimised(self.picture(level, f"levels/{level}/content", tile.read))
 
     def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
@@ -214,7 +217,7 @@ class Workplace:
         """
         layers = self.objective(level).content_layers
         if layers and precision != self.job.precision:  # rare: what overflowed is done again, and not kept
-            again = self.tensor(self.store.read_picture(f"levels/{level}/content", tile.read))
+            again = self.tensor(self._content_pixels(level, tile))
             return optimize.content_features(self.backbone_in(precision), again, layers)
         key = level, tile.index
         if key in self._content:
