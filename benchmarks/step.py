@@ -298,7 +298,8 @@ def timed_kernels(device: str) -> Iterator[dict[str, float]]:
         found: list[Any] = []
         spent[name] += _report.once(lambda: found.append(real[name](*arguments, **options)), device)
         if name == "gram_backward_" and arguments[0] is not None:
-            mask = functools.partial(torch.ops.aten.threshold_backward, found[0], arguments[1], 0)
+            inplace, grad = torch.ops.aten.threshold_backward.grad_input, found[0]
+            mask = functools.partial(inplace, grad, arguments[1], 0, grad_input=grad)
             spent["mask"] += _report.once(mask, device)
         return found[0]
 

@@ -6,7 +6,7 @@ sum_p f(p) f(p)^T, a Gram G that sum times a scale (1 / N), A the target, S = dl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,29 +17,42 @@ from kernels.choice import run
 from kernels.reference import accumulation_dtype
 
 
-@torch.library.custom_op("tiler_kernels::gram_sums", mutates_args=())
+def _operator(name: str, mutates: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Any]:
+    """What torch.library.custom_op does, without its wrapper, which imports torch._dynamo at the first call: a second
+    in each process that torch.compile isn't used in."""
+
+    def register(function: Callable[..., Any]) -> Any:
+        qualified = f"tiler_kernels::{name}"
+        torch.library.define(qualified, torch.library.infer_schema(function, mutates_args=mutates))
+        torch.library.impl(qualified, "CompositeExplicitAutograd")(function)
+        return getattr(torch.ops.tiler_kernels, name)
+
+    return register
+
+
+@_operator("gram_sums")
 def _gram_sums(features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Tensor:
     return run("gram_sums", features.device, features.dtype, features, box, guides)
 
 
-@_gram_sums.register_fake
+@torch.library.register_fake("tiler_kernels::gram_sums")
 def _(features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Tensor:
     c = features.shape[0]
     shape = (c, c) if guides is None else (guides.shape[0], c, c)
     return features.new_empty(shape, dtype=accumulation_dtype(features.dtype))
 
 
-@torch.library.custom_op("tiler_kernels::style_term", mutates_args=())
+@_operator("style_term")
 def _style_term(gram: Tensor, target: Tensor, weight: Sequence[float]) -> tuple[Tensor, Tensor]:
     return run("style_term", gram.device, gram.dtype, gram, target, weight)
 
 
-@_style_term.register_fake
+@torch.library.register_fake("tiler_kernels::style_term")
 def _(gram: Tensor, target: Tensor, weight: Sequence[float]) -> tuple[Tensor, Tensor]:
     return gram.new_empty(gram.shape[:-2]), gram.new_empty(gram.shape)
 
 
-@torch.library.custom_op("tiler_kernels::gram_style", mutates_args=())
+@_operator("gram_style")
 def _gram_style(
     features: Tensor, target: Tensor, weight: Sequence[float], scale: float,
     box: Sequence[int] | None, guides: Tensor | None, offset: Tensor | None,
@@ -48,7 +61,7 @@ def _gram_style(
     return run("gram_style", features.device, features.dtype, *arguments)
 
 
-@_gram_style.register_fake
+@torch.library.register_fake("tiler_kernels::gram_style")
 def _(
     features: Tensor, target: Tensor, weight: Sequence[float], scale: float,
     box: Sequence[int] | None, guides: Tensor | None, offset: Tensor | None,
@@ -56,24 +69,24 @@ def _(
     return target.new_empty(target.shape), target.new_empty(target.shape[:-2]), target.new_empty(target.shape)
 
 
-@torch.library.custom_op("tiler_kernels::gram_backward_", mutates_args=("grad",))
+@_operator("gram_backward_", mutates=("grad",))
 def _gram_backward_(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
 ) -> None:  # fmt: skip
     run("gram_backward_", features.device, features.dtype, grad, features, s, scale, guides, relu)
 
 
-@_gram_backward_.register_fake
+@torch.library.register_fake("tiler_kernels::gram_backward_")
 def _(grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool) -> None:
     return None
 
 
-@torch.library.custom_op("tiler_kernels::gram_backward", mutates_args=())
+@_operator("gram_backward")
 def _gram_backward(features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool) -> Tensor:
     return run("gram_backward", features.device, features.dtype, features, s, scale, guides, relu)
 
 
-@_gram_backward.register_fake
+@torch.library.register_fake("tiler_kernels::gram_backward")
 def _(features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool) -> Tensor:
     return torch.empty_like(features)
 
@@ -112,8 +125,8 @@ def _style_backward(ctx: Any, of_sums: Tensor, of_loss: Tensor, of_s: Tensor) ->
     return _feature_gradient(cotangent, features, ctx.box, guides), None, None, None, None, None, None
 
 
-_gram_sums.register_autograd(_sums_backward, setup_context=_save_sums)
-_gram_style.register_autograd(_style_backward, setup_context=_save_style)
+torch.library.register_autograd("tiler_kernels::gram_sums", _sums_backward, setup_context=_save_sums)
+torch.library.register_autograd("tiler_kernels::gram_style", _style_backward, setup_context=_save_style)
 
 
 def gram_sums(features: Tensor, box: Sequence[int] | None = None, guides: Tensor | None = None) -> Tensor:

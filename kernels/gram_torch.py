@@ -20,11 +20,13 @@ from kernels.reference import Box, accumulation_dtype, crop
 BLOCK_ELEMENTS = 1 << 20
 # Below this many channels BLAS adds up the pixels of a channels-last matrix one by one: ten times the rounding error.
 NARROW = 16
-# Below this many pixels a sample of them would say too little about all.
-FEW_PIXELS = 4096
+# Below this many pixels a sample of them would say too little about all; above, about so many are enough.
+FEW_PIXELS, SAMPLED_PIXELS = 4096, 2048
+# A sample's steps: primes, about each twice the one before, and some to spare for sizes that they divide.
+STEPS = (3, 5, 7, 11, 13, 31, 61, 127, 251, 509, 1021, 1031)
 # Images a convolution's gradient is taken over: with fewer, torch with a single thread leaves oneDNN for BLAS.
 IMAGES = 16
-# Terms of a sum that oneDNN may add up one after the other; with 512 its rounding error is twice that of BLAS.
+# Terms of a sum that oneDNN may add up one after the other; with 256 its rounding error is twice that of BLAS.
 TERMS = 128
 
 
@@ -127,9 +129,9 @@ def _guess(left: Tensor, right: Tensor) -> Tensor:
     elsewhere the full product does (3e-6). The step is prime to the row's length, or it would see some columns only.
     """
     pixels = left.shape[1]
-    primes = (3, 5, 7) if pixels < 4 * FEW_PIXELS else (7, 11, 13)
     in_place = left.stride(0) == 1 and pixels >= FEW_PIXELS
-    step = next((prime for prime in primes if pixels % prime), 1) if in_place else 1
+    enough = min(pixels / SAMPLED_PIXELS, STEPS[-2])
+    step = next((step for step in STEPS if step >= enough and pixels % step), 1) if in_place else 1
     sample = left[:, ::step] @ right[::step]
     return sample.mul_(pixels / len(right[::step]))
 

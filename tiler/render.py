@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,23 +155,22 @@ class _Render:
                 self._store.forget(*part)
 
     def _all_levels(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
-        for level in range(len(self._job.levels)):
+        for level, size in enumerate(self._job.levels):
+            if self._transparent(layout) and level not in self._checked:
+                self._ingest_alpha(level, layout)
             if self._store.level_report(level) is None:
                 began = time.monotonic()
                 self._progress({"event": "level", "level": level})
-                if self._transparent(layout):
-                    size = self._job.levels[level]
-                    self._ingest(f"levels/{level}/alpha", layout, size.height, size.width, "alpha")
                 # Without steps a level is only enlarged from the one before; the coarsest starts from the pictures.
-                if level == 0 or self._job.levels[level].steps or self._job.keeps_chroma or self._job.keep_detail:
+                if level == 0 or size.steps or self._job.keeps_chroma or self._job.keep_detail:
                     self._ingest_pictures(level, layout, styles)
-                if self._job.levels[level].steps:
+                if size.steps:
                     self._measure_styles(level)
                 self._finish(level, self._relax_level(level), time.monotonic() - began)
             elif level not in self._checked:
                 self._store.tidy_level(level)
-                for _ in View.of(self._store, self._job, level).bands():
-                    pass
+                for name, tile in itertools.product(self._job.images, self._job.grid(level)):
+                    self._store.read_image(level, tile.core, name)
             self._checked.add(level)
 
     def write_poster(self) -> float:
@@ -228,6 +228,12 @@ class _Render:
         colours = self._style_maps(layout, styles)
         for s, style in enumerate(styles):
             self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s], colours=colours[s])
+
+    def _ingest_alpha(self, level: int, layout: pictures.Picture) -> None:
+        """What is there from before is read, since no task will: only the poster's file shows it."""
+        size, path = self._job.levels[level], f"levels/{level}/alpha"
+        self._ingest(path, layout, size.height, size.width, "alpha")
+        deque(self._store.picture_bands(path), 0)
 
     def _style_maps(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> list[np.ndarray | None]:
         """[3, 4] colour map of each style, the same on every level: from the whole pictures at the poster's scale."""

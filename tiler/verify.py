@@ -28,16 +28,16 @@ class _Level:
         self._found: dict[str, None] = {}
 
     def faults(self) -> list[str]:
-        if self._finished():
-            self._check_image()
-        else:
+        if not self._finished():
             self._check_pictures()
             self._check_styles()
             self._check_state()
             if self._found and self._finished():
                 # By a render that is running, which has dropped what was looked for.
                 self._found = {}
-                self._check_image()
+        if self._finished():
+            self._check_image()
+        self._check_picture(f"levels/{self._level}/alpha")
         return list(self._found)
 
     def _look(self, read: Callable[..., Any], *arguments: Any) -> Any:
@@ -56,10 +56,16 @@ class _Level:
                 self._look(self._store.read_image, self._level, tile.core, name)
 
     def _check_pictures(self) -> None:
-        styles = [f"styles/{self._level}/{s}/picture" for s in range(len(self._job.style_shares))]
-        for path in (f"levels/{self._level}/content", *styles, *(["init"] if self._level == 0 else [])):
-            if self._look(self._store.has_picture, path):
-                self._look(lambda path=path: deque(self._store.picture_bands(path), 0))
+        job, level = self._job, self._level
+        paths = [f"levels/{level}/content", f"levels/{level}/coarse", job.guides_path(level), job.protect_path(level)]
+        for s in range(len(job.style_shares)):
+            paths += [f"styles/{level}/{s}/picture", job.style_guides_path(level, s)]
+        for path in (*filter(None, paths), *(["init"] if level == 0 else [])):
+            self._check_picture(path)
+
+    def _check_picture(self, path: str) -> None:
+        if self._look(self._store.has_picture, path):
+            self._look(lambda: deque(self._store.picture_bands(path), 0))
 
     def _check_styles(self) -> None:
         for s in range(len(self._job.style_shares)):

@@ -30,3 +30,13 @@ def test_dreams_and_zooms(tiler, inputs: Path) -> None:
     wrong = tiler("dream", "content.png", "-o", "d.png", "--layer", "relu9_9")
     assert wrong.returncode == 2
     assert "unknown layer 'relu9_9'" in wrong.stderr
+
+
+def test_a_flight_takes_no_overlay(tiler, inputs: Path) -> None:
+    """What is drawn on top would become part of the next frame's content."""
+    refused = tiler("dream", "content.png", "-o", "frames", "--zoom", "2", "--overlay", "style.png", *SMALL)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "overlay" in refused.stderr
+    assert "--zoom" in refused.stderr
+    assert not (inputs / "frames").exists()

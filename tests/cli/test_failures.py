@@ -75,6 +75,15 @@ def test_a_task_that_raises_is_tried_again_and_then_ends_the_render(tiler, input
     _check_resumed(tiler, inputs, expected)
 
 
+def test_a_worker_that_dies_in_birth_is_started_again(inputs, options, expected) -> None:
+    render = Running(inputs, *RENDER, *options)
+    while not render.workers():
+        assert render.process.poll() is None
+    render.kill(render.workers())
+    assert render.end() == 0, render.stderr
+    assert (inputs / "poster.png").read_bytes() == expected
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_once_costs_a_tile_and_one_that_dies_again_and_again_costs_the_level(
     tiler, inputs, options, expected

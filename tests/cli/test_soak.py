@@ -18,8 +18,7 @@ def _soak(inputs: Path, options: tuple[str, ...], kills: int, seed: int) -> dict
     whole = Running(inputs, *RENDER[:4], "whole.png", *options)
     assert whole.end() == 0, whole.stderr
     expected = (inputs / "whole.png").read_bytes()
-    # From the start to the last task, so that starting, seeding, measuring, finishing and writing are hit as well.
-    length = whole.events()[-1]["seconds"] + 1
+    length = len(whole.events())
     dice, counts = random.Random(seed), {"worker": 0, "client": 0, "everything": 0, "posters": 0}
     done = 0
     while True:
@@ -49,6 +48,16 @@ def _soak(inputs: Path, options: tuple[str, ...], kills: int, seed: int) -> dict
             return counts
         shutil.rmtree(inputs / "poster.zarr")
         (inputs / "poster.png").unlink()
+
+
+def _wait(render: Running, dice: random.Random, events: int) -> None:
+    """For some of the `events` of an undisturbed render; now and then for a time that ends before its first."""
+    if dice.random() < 0.25:
+        time.sleep(dice.uniform(0, 4))
+        return
+    target = len(render.events()) + dice.randrange(events)
+    while render.process.poll() is None and len(render.events()) < target:
+        time.sleep(0.02)
 
 
 def test_five_kills(inputs: Path, small_weights: str) -> None:

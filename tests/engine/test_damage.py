@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from serial_pool import SerialPool
 
 from tiler import pictures
@@ -33,8 +35,9 @@ class Begun:
 
     def __init__(self, folder: Path, inputs: Path, weights: str, **options: Any) -> None:
         files = dict(content=str(inputs / "content.png"), styles=(str(inputs / "style.png"),))
-        config = RenderConfig(**files, output=str(folder / "x.png"), weights=weights, **{**SMALL, **options})
-        self._pictures = [pictures.open_picture(path) for path in (config.content, *config.styles)]
+        config = RenderConfig(**{**files, **SMALL, **options}, output=str(folder / "x.png"), weights=weights)
+        sources = [source.picture for source in config.regions.sources]
+        self._pictures = [pictures.open_picture(path) for path in (config.content, *sources)]
         self._resolved, self.job = resolve_config(config, self._pictures[0], self._pictures[1:])
         self.url = str(folder / "job.zarr")
         RenderStore.create(self.url, {"job": self.job.to_dict(), "config": self._resolved.to_dict()})
@@ -171,3 +174,46 @@ def test_a_store_that_vanished_does_not_come_back(begun: Begun, tmp_path: Path) 
         run._store.update(seconds=1)
     assert not (tmp_path / "kept").exists()
     begun.go()
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory, pictures_dir: Path) -> dict[str, Any]:
+    """Options that make a store keep all that it can: two regions, masks, an alpha channel, the content's detail."""
+    folder, content = tmp_path_factory.mktemp("everything"), Image.open(pictures_dir / "content.png")
+    half = np.where(np.arange(content.width) < 60, 255, 0).astype(np.uint8)
+    left = Image.fromarray(np.tile(half, (content.height, 1)))
+    left.save(folder / "mask.png")
+    content.putalpha(left)
+    content.save(folder / "content.png")
+    mask, style = str(folder / "mask.png"), str(pictures_dir / "style.png")
+    return {
+        "content": str(folder / "content.png"), "region": (f"r={style}",), "mask": (f"r={mask}",),
+        "style_mask": (f"r={mask}",), "protect": mask, "keep_detail": True,
+    }  # fmt: skip
+
+
+KEPT = [
+    "levels/1/content", "levels/1/coarse", "levels/1/guides", "levels/1/protect", "levels/0/alpha", "levels/1/alpha",
+    "styles/1/1/guides", "levels/1/state-*/grams/relu3_1", "levels/1/state-*/regions",
+]  # fmt: skip
+
+
+def test_of_all_that_a_store_can_keep_each_part_is_missed(everything, tmp_path, pictures_dir, small_weights) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "damaged").mkdir()
+    whole, job = (Begun(tmp_path / name, pictures_dir, small_weights, **everything) for name in ("whole", "damaged"))
+    whole.go()
+    for part in KEPT:
+        job.go(tiles=6)
+        assert verify(job.url) == []
+        lost = job.chunks(f"{part}/c/**/*")
+        assert lost, part
+        for chunk in lost:
+            chunk.unlink()
+        assert {line.split(": ")[1].split(" ")[0].split("/")[-1] for line in verify(job.url)} == {part.split("/")[-1]}
+        events = [event["event"] for event in job.go()]
+        assert ("damage" in events) == (part != "levels/1/coarse"), part  # which only the start of a level needs
+        np.testing.assert_array_equal(job.image(), whole.image())
+        assert verify(job.url) == []
+        shutil.rmtree(job.url)
+        job = Begun(tmp_path / "damaged", pictures_dir, small_weights, **everything)

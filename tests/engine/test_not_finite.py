@@ -16,13 +16,14 @@ from tiler.errors import NotFiniteError
 SMALL = dict(long_edge=48, levels=1, steps=2, tile=32, feather=8, halo=16)
 
 
-def test_what_overflows_in_fp16_is_done_in_fp32(render_serially, small_weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{}, {"wrap": "x", "levels": 2}, {"color": "luminance"}])
+def test_what_overflows_in_fp16_is_done_in_fp32(render_serially, small_weights: str, tmp_path: Path, how: dict) -> None:
     """Weights whose features leave fp16's range: the same picture as in fp32 from the start."""
     state = load_file(small_weights)
     for name in ("features.0.weight", "features.0.bias"):
         state[name] = state[name] * 1e6
     save_file(state, tmp_path / "loud.safetensors")
-    options = dict(SMALL, weights=str(tmp_path / "loud.safetensors"))
+    options = {**SMALL, **how, "weights": str(tmp_path / "loud.safetensors")}
     half, single = (render_serially(precision=precision, **options) for precision in ("fp16", "fp32"))
     assert np.isfinite(half).all()
     np.testing.assert_array_equal(half, single)

@@ -373,7 +373,7 @@ def test_a_finished_level_keeps_its_image_and_report_only(url, store):
         np.testing.assert_array_equal(each.read_image(0, Rect(0, 0, 50, 70)), image)
         assert not each.has(STATE)
         assert not each.has("levels/0/content")
-        assert f"{STATE}/grams/relu1_1 is missing" in message_of(each.read_grams, STATE, 0, 0, "relu1_1")
+        assert f"{STATE}/regions is missing" in message_of(each.read_grams, STATE, 0, 0, "relu1_1")
         assert each.has("levels/10/state-x/pixels")
         assert each.level_report(1) is each.level_report(10) is None
     assert sorted(path.name for path in (Path(url) / "levels/0").iterdir()) == ["image", "zarr.json"]

@@ -4,7 +4,7 @@ from small_vgg import composed, random_pixels, relative_error, small_convs
 
 from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone, statistics_halo
-from tiler.style.grams import GramSums, StyleTarget, measure, measure_pixels
+from tiler.style.grams import GramSums, StyleTarget, measure_pixels
 from tiler.style.guides import level_cells
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -47,7 +47,7 @@ def test_sums_of_disjoint_tiles_add_to_the_whole(backbone, size, tile):
 
 def test_a_box_counts_its_own_cells_only(backbone):
     pixels, box = random_pixels(64, 48), Rect(16, 32, 48, 48)
-    sums = measure(backbone.forward(pixels), ("relu3_1",), box)
+    sums = measure_pixels(backbone, pixels, ("relu3_1",), box)
     inner = composed(small_convs(), pixels)["relu3_1"][:, 4:12, 8:12]
     assert sums.weights["relu3_1"].tolist() == [32]
     assert relative_error(sums.sums["relu3_1"][0], gram_sums(inner)) < 1e-12

@@ -71,8 +71,7 @@ class Case:
     def computed(self, core):
         """(gradient, style errors, content loss, tv loss) as one tile whose core is `core` computes them."""
         features = self.backbone.forward(self.content)
-        activations = self.backbone.forward(self.pixels)
-        sums = measure(activations, self.layers[0], self.whole)
+        activations, sums = measure(self.backbone, self.pixels, self.layers[0], self.whole)
         errors, slopes = self.objective.style_terms(sums.normalised())
         content = {layer: features[layer] for layer in self.layers[1]}
         gradient, content_loss = self.objective.features_gradient(

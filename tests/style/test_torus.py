@@ -48,14 +48,16 @@ def part(pixels, rect):
 def by_tiles(grid, pixels, content):
     """(gradient, content loss, tv loss, level's Gram sums), each tile computed from its own read area."""
     size = grid.height, grid.width
-    reads = [(BACKBONE.forward(part(pixels, t.read)), t.core.relative_to(t.read)) for t in grid]
-    measured = [measure(activations, STYLE, core) for activations, core in reads]
+    cores = [tile.core.relative_to(tile.read) for tile in grid]
+    pairs = zip(grid, cores, strict=True)
+    found = [measure(BACKBONE, part(pixels, tile.read), STYLE, core) for tile, core in pairs]
+    seen, measured = zip(*found, strict=True)
     totals = {what: {a: sum(getattr(one, what)[a] for one in measured) for a in STYLE} for what in ("sums", "weights")}
     sums = GramSums(**totals)
     objective = Objective(TARGET, STYLE, CONTENT, *WEIGHTS, *size, Areas.everywhere(STYLE, *size))
     _, slopes = objective.style_terms(sums.normalised())
     whole, losses = torch.zeros_like(pixels), np.zeros(2)
-    for tile, (activations, core) in zip(grid, reads, strict=True):
+    for tile, activations, core in zip(grid, seen, cores, strict=True):
         theirs = BACKBONE.forward(part(content, tile.read))
         gradient, content_loss = objective.features_gradient(activations, slopes, {a: theirs[a] for a in CONTENT}, core)
         smooth, tv_loss = objective.smoothness(part(pixels, tile.read), core)

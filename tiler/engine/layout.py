@@ -56,12 +56,13 @@ def image(grid: TileGrid, dtype: str) -> Array:
 
 
 def statistics(tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1) -> dict[str, Array]:
-    """Gram sums of `tiles` tiles in two slots, their totals, and marks. channels: per layer."""
+    """Gram sums of `tiles` tiles in two slots, which regions each holds, the totals, and marks. channels: per layer."""
     arrays = {}
     for layer, c in channels.items():
         arrays[f"grams/{layer}"] = Array((2, tiles, regions, c, c), (1, 1, 1, c, c), dtype)
         arrays[f"totals/{layer}"] = Array((2, regions, c, c), (1, regions, c, c), dtype)
-    return {**arrays, "marks": Array((2, 2, tiles), (1, 1, 1), "int32", fill_value=-1)}
+    held = Array((2, tiles, regions), (1, 1, regions), "uint8")
+    return {**arrays, "regions": held, "marks": Array((2, 2, tiles), (1, 1, 1), "int32", fill_value=-1)}
 
 
 def state(

@@ -119,8 +119,8 @@ class TileProblem:
         them."""
         objective, (down, right) = self._objective, self._shift(step)
         core = self._core.shifted(down, right)
-        activations = self._backbone.forward(F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0])
-        sums = measure(activations, objective.style_layers, core, self._guides)
+        seen = F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0]
+        activations, sums = measure(self._backbone, seen, objective.style_layers, core, self._guides)
         expected = {
             layer: self._total[layer] + self.feedback * (own / self._weights[layer] - self._reported[layer])
             for layer, own in sums.sums.items()

@@ -26,7 +26,7 @@ from tiler.version import __version__
 _topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
 # Of a worker's two tasks one reads or writes while the other computes (tiler.engine.workplace); a third waits its turn.
 _THREADS, _IN_FLIGHT = 2, 3
-_RETRIES = 2
+_RETRIES, _STARTS = 2, 5
 _WAIT_SECONDS = 60
 _SETTINGS = {"distributed.logging.distributed": "critical", "distributed.comm.timeouts.connect": "15s"}
 
@@ -114,23 +114,20 @@ class Pool:
             "cls": Scheduler,
             "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
         }
-        try:
-            cluster = self._stack.enter_context(SpecCluster(specs, scheduler, silence_logs=50))
-            self._nannies = cluster.workers
-            return self._stack.enter_context(Client(cluster, set_as_default=False))
-        except RuntimeError as error:
-            raise RenderError(f"{workers} worker(s) could not be started: {str(error).splitlines()[0]}") from error
+        cluster = self._stack.enter_context(_cluster(specs, scheduler))
+        self._nannies = cluster.workers
+        return self._stack.enter_context(Client(cluster, set_as_default=False))
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: Any) -> None:
-        if kind is not None:
-            self._kill_workers()
+        self._kill_workers()
         self._stack.close()
 
     def _kill_workers(self) -> None:
-        """End our own workers at once, whatever they are at: a tile that is not marked is computed again."""
+        """End our own workers at once, which saves a second of farewells, and whatever they are at: a tile that is not
+        marked is computed again."""
         for nanny in self._nannies.values():
             nanny.close_gracefully()  # so that it does not start another
             if nanny.pid:
@@ -193,6 +190,16 @@ class Pool:
         if isinstance(result, TilerError):
             raise result
         return result
+
+
+def _cluster(specs: dict[int, dict[str, Any]], scheduler: dict[str, Any], attempts: int = _STARTS) -> SpecCluster:
+    """A nanny replaces a worker that dies once it was up; one that dies while it starts fails the whole cluster."""
+    try:
+        return SpecCluster(specs, scheduler, silence_logs=50)
+    except RuntimeError as error:
+        if attempts > 1:
+            return _cluster(specs, scheduler, attempts - 1)
+        raise RenderError(f"{len(specs)} worker(s) could not be started: {first_line(error)}") from error
 
 
 def _check_versions(client: Client, scheduler: str) -> None:

@@ -320,16 +320,22 @@ class RenderStore:
     def write_grams(
         self, path: str, slot: int, tile: int, sums: Mapping[str, np.ndarray], regions: Sequence[int] = (0,)
     ) -> None:
-        """sums[layer]: [len(regions), C, C]."""
+        """sums[layer]: [len(regions), C, C]. regions: those that the tile holds; the others' sums are 0."""
+        held = self._array(f"{path}/regions")
+        held[slot, tile] = np.isin(range(held.shape[2]), regions)
         for layer, values in sums.items():
             for region, value in zip(regions, values, strict=True):
                 self._array(f"{path}/grams/{layer}")[slot, tile, region] = value
 
-    def read_grams(self, path: str, slot: int, tile: int, layer: str, regions: Sequence[int] = (0,)) -> np.ndarray:
-        """[len(regions), C, C]; where there are several regions, 0 for one that was not written."""
-        path = f"{path}/grams/{layer}"
-        strict = self._array(path).shape[2] == 1
-        return np.stack([self._values(path, (slot, tile, region), strict) for region in regions])
+    def read_grams(
+        self, path: str, slot: int, tile: int, layer: str, regions: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """[len(regions), C, C]; None: of every region."""
+        held, path = self._values(f"{path}/regions", (slot, tile)), f"{path}/grams/{layer}"
+        array = self._array(path)
+        nothing = np.zeros(array.shape[3:], array.dtype)
+        wanted = range(len(held)) if regions is None else regions
+        return np.stack([self._values(path, (slot, tile, r)) if held[r] else nothing for r in wanted])
 
     def write_total(self, path: str, slot: int, layer: str, total: np.ndarray) -> None:
         self._array(f"{path}/totals/{layer}")[slot] = total
@@ -402,15 +408,15 @@ class RenderStore:
         """
         parent, _, name = path.rpartition("/")
         holder = parent.removesuffix("/grams").removesuffix("/totals")
-        if name in _KEPT:
+        if name in (IMAGE, POSTER):
             self._attributes(parent).pop("report", None)
             self._drop(path)
-        elif parent == "levels" or name in ("content", "picture", "init", "guides", "protect"):
+        elif parent == "levels" or name in ("alpha", "content", "coarse", "picture", "init", "guides", "protect"):
             self._drop(path)
         elif not index:
             self._drop(holder)
         elif len(index) > 1:
-            self._forget_tile(holder, index[0], index[1], "/grams/" in path)
+            self._forget_tile(holder, index[0], index[1], "/grams/" in path or name == "regions")
 
     def _forget_tile(self, path: str, slot: int, tile: int, only_measured: bool) -> None:
         patched, measured = (self.states(path, phase)[slot, tile] for phase in (PATCHED, MEASURED))

@@ -162,8 +162,7 @@ def _add_up(
     for layer in layers:
         # A region that a coarse level is too small for has sums of 0 and a weight of 0.
         weights = np.array([weight or 1.0 for weight in areas.weights[layer]])[:, None, None]
-        regions = range(len(weights))
-        parts = (here.store.read_grams(path, slot, index, layer, regions) for index in range(len(grid)))
+        parts = (here.store.read_grams(path, slot, index, layer) for index in range(len(grid)))
         total = sum(part.astype(np.float64) for part in parts)
         here.store.write_total(path, slot, layer, np.asarray(total) / weights)
 

@@ -114,8 +114,17 @@ class Backbone:
         return i > 0 and block_of(self.names[i]) != block_of(self.names[i - 1])
 
     @torch.no_grad()
-    def forward(self, pixels: torch.Tensor, to: str | None = None) -> Activations:
-        """pixels: [3, H, W] RGB 0..1 of any float dtype -> the ReLU outputs up to layer `to` (default: all)."""
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        to: str | None = None,
+        see: Callable[[str, torch.Tensor], None] = lambda layer, features: None,
+    ) -> Activations:
+        """pixels: [3, H, W] RGB 0..1 of any float dtype -> the ReLU outputs up to layer `to` (default: all).
+
+        `see(layer, features)` is called as soon as there are features [C, h, w], while the processor's caches still
+        hold much of them.
+        """
         x = pixels.to(self.device, self.dtype)[None].contiguous(memory_format=torch.channels_last)
         kept: list[torch.Tensor] = []
         indices: dict[int, torch.Tensor] = {}
@@ -124,6 +133,7 @@ class Backbone:
                 x, indices[i] = self._pool(x)
             x = self._convolve(x, i)
             kept.append(x.relu_())
+            see(self.names[i], x[0])
         return Activations(self, kept, indices)
 
     def _pool(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

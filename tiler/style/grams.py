@@ -7,7 +7,7 @@ of their union, which is all that tiling the style loss needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,19 +75,32 @@ class StyleTarget:
         )
 
 
-def measure(activations: Activations, layers: Iterable[str], box: Rect, guides: Guides = EVERYWHERE) -> GramSums:
-    """Gram sums over `box`, in pixels relative to the activations' input and starting on multiples of the stride."""
-    sums, weights = {}, {}
-    for layer in layers:
-        inner, features = box.strided(stride_of(layer)), activations[layer]
-        found = kernels.gram_sums(features, (inner.y0, inner.x0, inner.y1, inner.x1), guides.at(layer))
-        sums[layer] = found.view(-1, len(features), len(features))
-        weights[layer] = guides.weights(layer, inner)
-    return GramSums(sums, weights)
+def measure(
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    layers: Sequence[str],
+    box: Rect,
+    guides: Guides = EVERYWHERE,
+    to: str | None = None,
+) -> tuple[Activations, GramSums]:
+    """The forward pass of pixels [3, H, W] in 0..1, up to layer `to`, and on its way the Gram sums over `box`, which is
+    in pixels and starts on multiples of the stride."""
+    found: dict[str, torch.Tensor] = {}
+    cells = {layer: box.strided(stride_of(layer)) for layer in layers}
+
+    def see(layer: str, features: torch.Tensor) -> None:
+        if layer in cells:
+            inner = cells[layer]
+            total = kernels.gram_sums(features, (inner.y0, inner.x0, inner.y1, inner.x1), guides.at(layer))
+            found[layer] = total.view(-1, len(features), len(features))
+
+    activations = backbone.forward(pixels, to, see)
+    weights = {layer: guides.weights(layer, cells[layer]) for layer in layers}
+    return activations, GramSums({layer: found[layer] for layer in layers}, weights)
 
 
 def measure_pixels(
     backbone: Backbone, pixels: torch.Tensor, layers: Sequence[str], box: Rect, guides: Guides = EVERYWHERE
 ) -> GramSums:
-    """pixels [3, H, W] in 0..1 -> Gram sums over `box`; only the forward pass runs."""
-    return measure(backbone.forward(pixels, to=deepest(layers)), layers, box, guides)
+    """As `measure`, where only the sums are wanted."""
+    return measure(backbone, pixels, layers, box, guides, deepest(layers))[1]

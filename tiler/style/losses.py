@@ -150,7 +150,9 @@ class Objective:
                 plane = guides.at(layer)
                 slope = slopes[layer][0] if plane is None else slopes[layer]
                 return kernels.gram_backward_(grad, features, slope, self.style_scale(layer), plane)
-            return None if grad is None else torch.ops.aten.threshold_backward(grad, features, 0)
+            if grad is not None:
+                torch.ops.aten.threshold_backward.grad_input(grad, features, 0, grad_input=grad)
+            return grad
 
         return activations.backward(inject), content_loss
 
