@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import stat
@@ -313,8 +314,8 @@ class RenderConfig:
         return self.output or self.tiles or ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; tuples become lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain JSON values, as they come back from a file; tuples become lists, at any depth."""
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "job") -> RenderConfig:

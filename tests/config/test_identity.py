@@ -1,4 +1,5 @@
 import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ FILES = {"content file": "1", "style file 1": "2", "style file 2": "3", "init": 
 
 def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG, version=__version__):
     job = {"config": stored.to_dict(), "asked": asked.to_dict(), "inputs": inputs, "version": version}
-    identity.check_same("job.zarr", job, config, found)
+    identity.check_same("job.zarr", json.loads(json.dumps(job)), config, found)
 
 
 CHANGES = dict(
@@ -64,6 +65,12 @@ def test_where_things_run_and_what_files_are_called_is_free(name):
 def test_the_same_words_are_the_same_job_and_so_are_the_values_it_derived():
     check(CONFIG)
     check(STORED)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_asked_for_is_the_same_after_a_trip_through_the_store(name):
+    change = {name: CHANGES[name]}
+    check(replace(CONFIG, **change), asked=replace(CONFIG, **change))
 
 
 def test_leaving_out_what_was_asked_for_is_another_job():
