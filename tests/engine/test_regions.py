@@ -55,12 +55,13 @@ BOX = st.tuples(FRACTION, FRACTION, FRACTION, FRACTION).map(
 @given(
     boxes=st.lists(BOX, min_size=1, max_size=3),
     edge=st.integers(33, 150),
-    tile=st.sampled_from([16, 32, 48]),
+    across=st.integers(2, 6),
     region_edge=st.sampled_from([0.0, 2.0, 10.0]),
 )
 def test_exact_steps_equal_the_untiled_optimiser(
-    render_serially: Render, with_masks, boxes, edge: int, tile: int, region_edge: float
+    render_serially: Render, with_masks, boxes, edge: int, across: int, region_edge: float
 ) -> None:
+    tile = -(-edge // (16 * across)) * 16
     shared = {
         "mode": "exact",
         "long_edge": edge,
