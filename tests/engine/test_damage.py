@@ -154,6 +154,33 @@ def test_only_what_depends_on_it_is_computed_again(begun: Begun) -> None:
     assert {event["level"] for event in events if event["event"] == "tile"} == {0}
 
 
+@pytest.mark.parametrize("tile", [48, 96])
+def test_a_tile_cut_short_and_then_damage_make_no_mixture(
+    tile: int, tmp_path, pictures_dir, small_weights, monkeypatch
+) -> None:
+    """The state before last is no longer whole where a tile of the next was written over it, marked or not."""
+    (tmp_path / "whole").mkdir()
+    steps = (2, 4) if tile == 48 else (2, 26)  # two rounds
+    whole, job = (
+        Begun(folder, pictures_dir, small_weights, tile=tile, steps=steps) for folder in (tmp_path / "whole", tmp_path)
+    )
+    whole.go()
+    write = RenderStore.write_losses
+
+    def cut_short(self: RenderStore, level: int, state: int, *values: Any) -> None:
+        if (level, state) == (1, 2):
+            raise KeyboardInterrupt
+        write(self, level, state, *values)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(RenderStore, "write_losses", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            job.go()
+    job.chunks("levels/1/state-*/pixels/c/1/0/0/0/0")[0].unlink()
+    job.go()
+    np.testing.assert_array_equal(job.image(), whole.image())
+
+
 def test_damage_that_comes_back_ends_the_render(begun: Begun, monkeypatch) -> None:
     begun.go(tiles=6)
     with monkeypatch.context() as broken:

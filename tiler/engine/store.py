@@ -347,6 +347,10 @@ class RenderStore:
         """Say that a tile's part of `state` is complete; call it after the data is written."""
         self._array(f"{path}/marks")[phase, state % 2, tile] = state
 
+    def unmark(self, path: str, slot: int, tile: int) -> None:
+        """Say that a slot holds nothing of a tile; call it before its data is overwritten."""
+        self._array(f"{path}/marks")[:, slot, tile] = -1
+
     def read_marks(self, path: str, phase: int) -> np.ndarray:
         """[2 slots, tiles] int: all marks, as they are."""
         return self._values(f"{path}/marks", (phase,), strict=False)
@@ -420,8 +424,10 @@ class RenderStore:
 
     def _forget_tile(self, path: str, slot: int, tile: int, only_measured: bool) -> None:
         patched, measured = (self.states(path, phase)[slot, tile] for phase in (PATCHED, MEASURED))
-        for phase in (MEASURED,) if only_measured and patched == measured else (MEASURED, PATCHED):
-            self._array(f"{path}/marks")[phase, slot, tile] = -1
+        if only_measured and patched == measured:
+            self._array(f"{path}/marks")[MEASURED, slot, tile] = -1
+        else:
+            self.unmark(path, slot, tile)
 
     def level_report(self, level: int) -> dict[str, Any] | None:
         """The summary of a finished level, or None."""

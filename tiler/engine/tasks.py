@@ -196,11 +196,14 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
     with _tile_must_fit(tile):
         given = _read_tile(here, level, state, tile)
         after = _relax_finite(here, level, tile, given, start, steps, on_step)
-    store.write_patch(level, (state + 1) % 2, tile, after.pixels, after.moments)
+    path, slot = store.state_path(level), (state + 1) % 2
+    # Were this cut short, the state before last, should the last turn out to be damaged, would seem to be whole.
+    store.unmark(path, slot, index)
+    store.write_patch(level, slot, tile, after.pixels, after.moments)
     if not here.job.measures_every_round(level):
-        store.write_grams(store.state_path(level), (state + 1) % 2, index, after.grams, after.regions)
+        store.write_grams(path, slot, index, after.grams, after.regions)
     store.write_losses(level, state + 1, index, after.losses.content, after.losses.tv)
-    store.mark(store.state_path(level), PATCHED, state + 1, index)
+    store.mark(path, PATCHED, state + 1, index)
     return {"tile": index, "steps": steps, "seconds": time.perf_counter() - began, **_losses(after.losses)}
 
 
