@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,8 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     dream = (config.dream_layer,) if config.dream_weight else ()
     check_layers(dream, "dream_layer")
     convs = load_weights(config.weights)
+    channels = {f"relu{conv.name}": len(conv.bias) for conv in convs}
+    _check_channel(config, channels)
     device = _device(config.device)
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     workers = config.workers or max(1, gpus)
@@ -132,7 +135,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         color=config.color,
         optimizer=config.optimizer,
         weights=config.weights,
-        channels=tuple((f"relu{conv.name}", len(conv.bias)) for conv in convs if f"relu{conv.name}" in layers),
+        channels=tuple((layer, count) for layer, count in channels.items() if layer in layers),
         pooling=config.pooling,
         precision=precision,
         device=device,
@@ -174,6 +177,12 @@ def notes(config: RenderConfig, job: Job, content: Picture, styles: list[Picture
             f"meet need a multiple of {job.align}"
         )
     return [*found, *ground.notes(config, job, content, styles)]
+
+
+def _check_channel(config: RenderConfig, channels: Mapping[str, int]) -> None:
+    last, channel = channels.get(config.dream_layer, 0) - 1, config.dream_channel
+    if config.dream_weight and channel is not None and channel > last:
+        raise ConfigError(f"dream_channel = {channel}; allowed: 0 to {last} at {config.dream_layer}, or none for all")
 
 
 def _device(wanted: str) -> str:

@@ -222,6 +222,14 @@ def test_unknown_layers_are_refused(name):
     assert refusal(**{name: ("relu9_1",)}).startswith(f"{name}: unknown layer 'relu9_1'")
 
 
+def test_a_channel_is_one_that_its_layer_has():
+    assert resolved(dream_weight=1, dream_layer="relu2_1", dream_channel=3)[1].dream_channel == 3
+    assert "dream_channel = 4; allowed: 0 to 3 at relu2_1" in refusal(
+        dream_weight=1, dream_layer="relu2_1", dream_channel=4
+    )
+    resolved(dream_channel=4)  # where nothing is amplified it means nothing
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_gpu_that_is_not_here_is_refused():
     assert "no CUDA GPU" in refusal(device="cuda")

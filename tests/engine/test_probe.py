@@ -10,8 +10,11 @@ from tiler.engine.probe import time_tile
 from tiler.engine.store import RenderStore
 from tiler.resolve import resolve_config
 
+# The first style does not count at every layer.
+ONE_EACH = dict(style_layer_weights=((1, 1, 0, 0, 0), (0, 0, 1, 1, 1)))
 
-@pytest.mark.parametrize("options", [dict(), dict(mode="exact"), dict(init="content", content_weight=0)])
+
+@pytest.mark.parametrize("options", [dict(), dict(mode="exact"), dict(init="content", content_weight=0), ONE_EACH])
 def test_a_tile_of_any_job_can_be_timed(options, small_weights, pictures_dir, tmp_path):
     paths = [str(pictures_dir / name) for name in ("content.png", "style.png", "style.png")]
     config = RenderConfig(paths[0], tuple(paths[1:]), "poster.png", weights=small_weights, device="cpu", **options)

@@ -96,7 +96,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
         levels=(size,),
         style_sizes=(((side, side),),),
         style_shares=(1.0,),
-        style_layer_weights=whole.style_layer_weights[:1],
+        style_layer_weights=((1.0,) * len(whole.style_layers),),
         style_regions=(0,),
         style_masked=(False,),
         regions=whole.regions[:1],
