@@ -99,7 +99,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             loss = run.write_poster()
         finally:
             seconds = time.monotonic() - began
-            with contextlib.suppress(OSError, StoreError):  # a full disk, or the store is gone
+            with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                 store.update(seconds=store.seconds + seconds)
     return Result(config.target, url, size.height, size.width, loss, seconds)
 
@@ -124,9 +124,11 @@ def _pictures_of(config: RenderConfig) -> list[str]:
 def _disk_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        where = error.filename or url
-        raise RenderError(f"{where}: {error.strerror or error}; what is finished is kept in {url}") from error
+    except Exception as error:
+        if not isinstance(error, OSError) and not place.is_remote_error(error):
+            raise
+        where, why = getattr(error, "filename", None) or url, getattr(error, "strerror", None)
+        raise RenderError(f"{where}: {why or place.first_line(error)}; what is finished is kept in {url}") from error
 
 
 class _Render:

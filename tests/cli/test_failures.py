@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
+from obstore.store import MemoryStore
 from processes import RENDER, Running
+from zarr.storage import ObjectStore
+
+from tiler.config import RenderConfig
+from tiler.engine import place
+from tiler.errors import TilerError
+from tiler.render import render
 
 FAULTS = str(Path(__file__).parent / "faults.py")
 SMALL = ("--long-edge=96", "--steps=4,6", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
@@ -100,6 +108,31 @@ def test_a_worker_that_dies_once_costs_a_tile_and_one_that_dies_again_and_again_
     assert [event["tile"] for event in _events(again, "shrink")] == [16]
     assert any("2 workers died on the same task" in event["text"] for event in _events(again, "note"))
     assert tiler("verify", "smaller.zarr").returncode == 0
+
+
+@pytest.mark.parametrize(("method", "part"), [("set", "content/c/"), ("get", "content/zarr.json")])
+def test_an_object_store_that_is_lost_ends_the_render_in_one_line(
+    method: str, part: str, inputs: Path, cluster: str, small_weights: str, monkeypatch
+) -> None:
+    """From one of this process's own requests on."""
+    bucket, lost = MemoryStore(), []
+    monkeypatch.setattr(place, "connect", lambda url: bucket)
+    requests = {"set": ObjectStore.set, "get": ObjectStore.get}
+    for name, whole in requests.items():
+
+        async def request(self, key, *rest, name=name, whole=whole, **more):
+            if lost or (name == method and part in key):
+                lost.append(key)
+                raise GenericError("timed out\nafter 4 tries")
+            return await whole(self, key, *rest, **more)
+
+        monkeypatch.setattr(ObjectStore, name, request)
+    files = (str(inputs / name) for name in ("content.png", "style.png"))
+    small = dict(long_edge=32, levels=1, steps=1, threads=1, weights=small_weights, scheduler=cluster)
+    with pytest.raises(TilerError, match=r"s3://posters/job: .*timed out") as error:
+        render(RenderConfig(*files, str(inputs / "poster.png"), store="s3://posters/job", **small))
+    assert "\n" not in str(error.value)
+    assert part in lost[0]
 
 
 @pytest.fixture

@@ -173,10 +173,8 @@ class RenderStore:
             return (self._strict if strict else self._root)[path]
         except KeyError:
             return None
-        except OSError as error:
-            raise StoreError(f"store {self.url}: {path} cannot be read: {first_line(error)}") from error
-        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-            raise DamageError(f"store {self.url}: {path} cannot be read: {first_line(error)}", path) from None
+        except Exception as error:
+            raise self._unreadable(path, error) from _passing(error)
 
     def _array(self, path: str, strict: bool = False) -> zarr.Array:
         """strict: to be read, where a missing chunk is an error; otherwise to be written."""
@@ -199,12 +197,16 @@ class RenderStore:
         try:
             return np.asarray(array[selection])
         except Exception as error:
-            if isinstance(error, OSError) or place.is_remote_error(error):  # which may pass
-                raise StoreError(f"store {self.url}: {path} cannot be read: {first_line(error)}") from error
-            if not isinstance(error, (*_DAMAGE, _MissingChunkError)):
-                raise
             index = tuple(itertools.takewhile(lambda one: isinstance(one, int), selection))
-            raise DamageError(f"store {self.url}: {path} cannot be read: {first_line(error)}", path, index) from None
+            raise self._unreadable(path, error, index) from _passing(error)
+
+    def _unreadable(self, path: str, error: Exception, index: tuple[int, ...] = ()) -> Exception:
+        """What to raise for an error in reading: StoreError for trouble that may pass, DamageError for what zarr finds
+        wrong, and what has to do with neither as it is."""
+        text = f"store {self.url}: {path} cannot be read: {first_line(error)}"
+        if _passing(error):
+            return StoreError(text)
+        return DamageError(text, path, index) if isinstance(error, (*_DAMAGE, _MissingChunkError)) else error
 
     def _create(self, path: str, array: layout.Array, **options: Any) -> None:
         if not self.has(path):
@@ -250,7 +252,7 @@ class RenderStore:
 
     def read_areas(self, path: str) -> dict[str, Any] | None:
         """As written, or None."""
-        return json.loads(json.dumps(self._root[path].attrs.get("areas")))
+        return json.loads(json.dumps(self._attributes(path).get("areas")))
 
     # State of a level ---------------------------------------------------------------------------------------------
 
@@ -460,6 +462,11 @@ def _bfloat16_bits(values: np.ndarray) -> np.ndarray:
 
 def _from_bfloat16_bits(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def _passing(error: Exception) -> Exception | None:
+    """The error, if it is of the place or the machine and not of what is stored there."""
+    return error if isinstance(error, OSError | MemoryError) or place.is_remote_error(error) else None
 
 
 def _opened(url: str) -> Any:
