@@ -514,6 +514,35 @@ def test_a_level_without_a_whole_state_starts_over(url, store):
     assert (again.states(STATE, PATCHED) == -1).all()
 
 
+@pytest.mark.parametrize("damaged", ["image", "poster"])
+def test_a_finished_level_that_is_damaged_may_be_cut_anew(url, store, damaged):
+    """Both its images are of the tiles that it had, and the job may have been cut into smaller ones since."""
+    store.create_image(0, GRID, "float32", "poster")
+    store.forget(f"levels/0/{damaged}", ())
+    smaller = TileGrid(50, 70, 16, 16, feather=8, halo=16)
+    again = RenderStore.open(url)
+    for name in ("image", "poster"):
+        again.create_image(0, smaller, "float32", name)
+    text = message_of(again.create_image, 0, GRID, "float32")
+    now, allowed = text.split("is uint16 (3, 50, 70) ")[1].split("; allowed: uint16 (3, 50, 70) ")
+    assert now.startswith("in chunks of (3, ")
+    assert allowed.startswith("in chunks of (3, ")
+    assert now != allowed
+
+
+def test_a_lack_of_memory_is_no_damage(url, store, monkeypatch):
+    write_everything(store)
+
+    def read(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", read)
+    with pytest.raises(StoreError, match="cannot be read: MemoryError") as error:
+        store.read_image(0, Rect(0, 0, 9, 9))
+    assert not isinstance(error.value, DamageError)
+    assert error.value.__cause__, "so that a worker tries again"
+
+
 def test_sums_that_were_measured_are_measured_again(store):
     for phase in (PATCHED, MEASURED):
         for tile in range(len(GRID)):

@@ -215,8 +215,8 @@ class RenderStore:
             self._root.create_array(path, shape=array.shape, chunks=array.chunks, compressors=packing, **how)
         found = self._array(path)
         if (found.shape, found.chunks, found.dtype) != (array.shape, array.chunks, np.dtype(array.dtype)):
-            allowed = f"{array.dtype} {array.shape}"
-            raise StoreError(f"store {self.url}: {path} is {found.dtype} {found.shape}; allowed: {allowed}")
+            is_now, allowed = (f"{one.dtype} {one.shape} in chunks of {one.chunks}" for one in (found, array))
+            raise StoreError(f"store {self.url}: {path} is {is_now}; allowed: {allowed}")
 
     # Pictures -----------------------------------------------------------------------------------------------------
 
@@ -416,7 +416,8 @@ class RenderStore:
         holder = parent.removesuffix("/grams").removesuffix("/totals")
         if name in (IMAGE, POSTER):
             self._attributes(parent).pop("report", None)
-            self._drop(path)
+            for each in (IMAGE, POSTER):  # made together, and perhaps not of the tiles that there are now
+                self._drop(f"{parent}/{each}")
         elif parent == "levels" or name in ("alpha", "content", "coarse", "picture", "init", "guides", "protect"):
             self._drop(path)
         elif not index:
