@@ -109,6 +109,12 @@ def _output(name: str) -> Case:
     return Case(make, (path[:6],))
 
 
+def _saved_page(folder: Path) -> list[str]:
+    """What a browser puts beside a page that it saves as poster.html."""
+    _filled_folder(folder / "poster_files")
+    return render("-o", "poster.dzi")
+
+
 def _as_poster(file: str) -> list[str]:
     return render("-o", file)
 
@@ -145,6 +151,8 @@ CASES = {
     **{f"{name} as start": Case(lambda folder, path=path: render("--init", path), (path[:1],))
        for name, path in NAMES.items()},
     **{f"poster: {name}": _output(name) for name in OUTPUTS},
+    "poster: tiles over a saved page": Case(_saved_page, ("poster.dzi", "poster_files")),
+    "poster: tiles of a name that is too long": Case(lambda folder: _as_poster("x" * 251 + ".dzi"), ("xxx_files",)),
     **{f"store: {name}": Case(lambda folder, path=path: _as_store(path), (path[:9],))
        for name, path in STORES.items()},
     **{f"store by force: {name}": Case(lambda folder, path=path: _as_forced_store(path), (path[:9],))

@@ -12,7 +12,7 @@ import numpy as np
 
 from tiler.errors import OutputError
 from tiler.pictures.georef import Georef
-from tiler.pictures.outputs import check_folder, publish, remove, replace_folder, scratch
+from tiler.pictures.outputs import check_folder, dzi_files, publish, remove, replace_folder, scratch
 from tiler.pictures.stream import VipsError, consume
 from tiler.pictures.viewer import MARKER, page
 from tiler.pictures.write import failed, peek, to_integers
@@ -46,7 +46,7 @@ def write_dzi(
             )
 
         consume(pixels, height, width, save)
-        files = path.with_name(f"{path.stem}_files")
+        files = dzi_files(path)
         (folder / "poster_files" / "vips-properties.xml").unlink(missing_ok=True)
         url = f"{files.name}/{{z}}/{{x}}_{{y}}{suffix}"
         html = page(path.stem, halvings(height, width, 1), DZI_TILE, DZI_OVERLAP, url, metadata)

@@ -76,6 +76,8 @@ def check_output(
         mode = stat.S_IFREG
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    if form is _DZI:
+        _check_dzi(path)
     if form is _ZARR:
         _check_zarr(path)
     elif stat.S_ISDIR(mode):
@@ -106,6 +108,27 @@ def check_output(
     if cog and not available():
         raise OutputError(f"{path}: a Cloud Optimized GeoTIFF needs the package rasterio (the extra 'geo')")
     return form
+
+
+def dzi_files(path: Path) -> Path:
+    """The folder of tiles of `name.dzi`."""
+    return path.with_name(f"{path.stem}_files")
+
+
+def _check_dzi(path: Path) -> None:
+    """Of folders beside `name.dzi` only one of tiles may be replaced: a browser saves a page's pictures under the same
+    name."""
+    files = dzi_files(path)
+    try:
+        held = os.listdir(files)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{path}: its tiles cannot go into {files.name} ({error.strerror})") from None
+    if held and "0" not in held:  # the level of one pixel, which such a folder always has
+        raise OutputError(
+            f"{path}: its tiles would replace {files.name}, which holds something else; choose another name"
+        )
 
 
 def _check_zarr(path: Path) -> None:
