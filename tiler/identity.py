@@ -22,7 +22,7 @@ _FILES = ("content", "styles", "output", "weights", "init", "protect")
 _FREE = (*_FILES, *_REGIONS, *(name for name in SIZES if name != "size"))
 _COUNTS = ("threads", "device")
 _INITS, _WEIGHTS = ("content", "noise"), ("bundled", "torchvision")
-_ADVICE = "choose another --store, or start over with tiler render --force-new"
+ADVICE = "choose another --store, or start over with tiler render --force-new"
 
 
 def inputs(config: RenderConfig) -> dict[str, str]:
@@ -92,7 +92,7 @@ def check_version(url: str, stored: Mapping[str, Any]) -> None:
     if stored.get("version") != __version__:
         raise StoreError(
             f"store {url}: made by tiler {stored.get('version')}, and this is {__version__}; go on with that version, "
-            f"or {_ADVICE}"
+            f"or {ADVICE}"
         )
 
 
@@ -142,14 +142,14 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
     now = config.to_dict()
     for role in sorted({*before, *found}):
         if before.get(role) != found.get(role):
-            raise StoreError(f"store {url}: holds another job: the {role} differs; {_ADVICE}")
+            raise StoreError(f"store {url}: holds another job: the {role} differs; {ADVICE}")
     for item in fields(config):
         name, value = item.name, now[item.name]
         if name in _FREE or (item.metadata["group"] in (FILE, RUN) and name not in _COUNTS):
             continue
         if value != asked.get(name) and (value is None or value != resolved.get(name)):
             was = asked.get(name, resolved.get(name))
-            raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {_ADVICE}")
+            raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {ADVICE}")
 
 
 def table(stored: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             for picture in opened.values():
                 picture.check()
         planned = plan_job(resolved, job, bool(config.content) and layout.has_alpha)
-        check_room(planned, config, job, url)
+        check_room(planned, config, job, url, begun=store is not None)
         progress = progress or (lambda event: None)
         pool = stack.enter_context(Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)))
         if store is None:

@@ -14,14 +14,24 @@ from tiler.engine.job import Job
 from tiler.engine.probe import folder_above
 from tiler.engine.schedule import memory_bytes
 from tiler.errors import ResourceError
+from tiler.identity import ADVICE
 from tiler.plan import CLIENT_BYTES, Plan, plan_job
 
 _SMALLEST_TILE = 64
 
 
-def check_room(plan: Plan, config: RenderConfig, job: Job, url: str) -> None:
-    """Raise ResourceError when the disk or the memory that is free now cannot hold what the plan needs."""
-    _check_memory(plan, config, job)
+def check_room(plan: Plan, config: RenderConfig, job: Job, url: str, begun: bool = False) -> None:
+    """Raise ResourceError when the disk or the memory that is free now cannot hold what the plan needs.
+
+    begun: the job is in the store already, and how it is cut is settled.
+    """
+    if job.device == "cpu" or torch.cuda.is_available():
+        _check_memory(plan, config, job, begun)
+    elif not config.scheduler:
+        raise ResourceError(
+            f"store {url}: was begun on a GPU, and torch finds none here; resume it where there is one, repeat tiler "
+            f"render with --scheduler for workers that have one, {ADVICE}"
+        )
     left = plan.kept_bytes + plan.output_bytes
     for place, need, what in (
         (url, max(plan.store_bytes, left if _one_disk(url, config.target) else 0), "--store"),
@@ -35,21 +45,29 @@ def check_room(plan: Plan, config: RenderConfig, job: Job, url: str) -> None:
             )
 
 
-def _check_memory(plan: Plan, config: RenderConfig, job: Job) -> None:
-    free = _free_memory(job)
-    if _needed_memory(plan) <= free:
+def _check_memory(plan: Plan, config: RenderConfig, job: Job, begun: bool) -> None:
+    need, free = _needed_memory(plan), _free_memory(job)
+    if need <= free:
         return
-    said = f"{_size(_needed_memory(plan))} of memory and {_size(free)} are free"
+    tile = None if begun else _tile_that_fits(config, job, free)
+    if tile:
+        would_do = f"--tile {tile} would do"
+    elif begun:
+        fewer = "repeat tiler render with fewer --workers, " if plan.workers > 1 else ""
+        would_do = f"free {_size(need - free)} more, {fewer}resume where there is more, {ADVICE}"
+    else:
+        would_do = f"allowed: {'fewer --workers, or ' if plan.workers > 1 else ''}a machine with more"
+    said = f"{_size(need)} of memory and {_size(free)} are free"
+    raise ResourceError(f"tile = {job.tile}, workers = {plan.workers}: need about {said}; {would_do}")
+
+
+def _tile_that_fits(config: RenderConfig, job: Job, free: int) -> int | None:
     tile = job.tile // 2 // job.align * job.align
     while tile >= _SMALLEST_TILE:
-        smaller = plan_job(config, replace(job, tile=tile))
-        if _needed_memory(smaller) <= free:
-            raise ResourceError(
-                f"tile = {job.tile}, workers = {plan.workers}: need about {said}; --tile {tile} would do"
-            )
+        if _needed_memory(plan_job(config, replace(job, tile=tile))) <= free:
+            return tile
         tile = tile // 2 // job.align * job.align
-    fewer = "fewer --workers, or " if plan.workers > 1 else ""
-    raise ResourceError(f"workers = {plan.workers}: need about {said}; allowed: {fewer}a machine with more")
+    return None
 
 
 def _needed_memory(plan: Plan) -> int:

@@ -171,6 +171,28 @@ def test_too_little_memory_names_a_tile_that_would_do(tmp_path, monkeypatch):
     assert "fewer --workers" in refusal(tmp_path, tile=1024, workers=2)
 
 
+def test_a_begun_job_keeps_its_tiles(tmp_path, monkeypatch):
+    """Another --tile would be refused as another job."""
+    config, job = job_of(long_edge=2048, tile=1024, workers=2, output=str(tmp_path / "poster.png"))
+    plan = plan_job(config, job)
+    need = plan.memory_bytes - int(planning.CLIENT_BYTES)
+    monkeypatch.setattr(room, "memory_bytes", lambda: need - 10**7)
+    with pytest.raises(ResourceError, match=r"free 10 MB more, repeat tiler render with fewer --workers, ") as error:
+        check_room(plan, config, job, str(tmp_path / "job.zarr"), begun=True)
+    assert "--tile" not in str(error.value)
+    assert "--force-new" in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_job_begun_on_a_gpu_needs_one_somewhere(tmp_path):
+    config, job = job_of(long_edge=200, output=str(tmp_path / "poster.png"))
+    job = replace(job, device="cuda")
+    plan = plan_job(config, job)
+    with pytest.raises(ResourceError, match=r"job\.zarr: was begun on a GPU, and torch finds none here; .*--scheduler"):
+        check_room(plan, config, job, str(tmp_path / "job.zarr"))
+    check_room(plan, replace(config, scheduler="tcp://host:1"), job, str(tmp_path / "job.zarr"))
+
+
 # The command line -------------------------------------------------------------------------------------------------
 
 
