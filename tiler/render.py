@@ -33,6 +33,9 @@ from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
 _REPAIRS = 2
+# Pixels. What a smaller tile's core would save is little beside its halo and the worker itself: memory is short for
+# other reasons then, which pass, while a cut is for the rest of the job.
+_SMALLEST_CUT = 256
 
 
 @dataclass(frozen=True)
@@ -322,12 +325,12 @@ class _Render:
 
     def _relax_level(self, level: int) -> int:
         """All rounds of a level; the number of its last state. When a tile does not fit into memory, the level starts
-        over with tiles of half the size, once."""
+        over with tiles of half the size, once, and not where they are small already."""
         for attempt in range(2):
             try:
                 return self._all_rounds(level)
             except (TileTooLargeError, WorkerDiedError) as error:
-                if attempt:
+                if attempt or self._core(level) <= _SMALLEST_CUT:
                     raise
                 self._progress({"event": "note", "text": str(error)})
             self._shrink(level)
@@ -347,13 +350,16 @@ class _Render:
 
     def _shrink(self, level: int) -> None:
         """Cut the rest of the job into tiles of half the size, as a new cut with a state of its own."""
-        grid = self._job.grid(level)
-        smaller = max(grid.core_height, grid.core_width) // 2 // grid.align * grid.align
-        self._job = replace(self._job, tile=max(grid.align, smaller), id=uuid.uuid4().hex)
+        smaller = self._core(level) // 2 // self._job.align * self._job.align
+        self._job = replace(self._job, tile=max(_SMALLEST_CUT, smaller), id=uuid.uuid4().hex)
         self._store.update(job=self._job.to_dict())
         self._store = RenderStore.open(self._store.url)
         self._address = tasks.Address(self._store.url, self._job.id)
         self._progress({"event": "shrink", "level": level, "tile": self._job.tile, "levels": self._levels()})
+
+    def _core(self, level: int) -> int:
+        grid = self._job.grid(level)
+        return max(grid.core_height, grid.core_width)
 
     def _sum_statistics(self, level: int, state: int) -> None:
         """The whole level's Grams at `state`: measured in exact mode and at the start, else as the tiles reported."""

@@ -103,9 +103,10 @@ def test_a_worker_that_dies_once_costs_a_tile_and_one_that_dies_again_and_again_
     assert (inputs / "poster.png").read_bytes() == expected
 
     (inputs / "count").unlink()
-    again = _faulty(inputs, "kill:99:32", *RENDER[:4], "smaller.png", *options)
+    larger = ("--long-edge=640", "--min-edge=320", "--tile=512")
+    again = _faulty(inputs, "kill:99:257", *RENDER[:4], "smaller.png", *options, *larger)
     assert again.process.returncode == 0, again.stderr
-    assert [event["tile"] for event in _events(again, "shrink")] == [16]
+    assert [event["tile"] for event in _events(again, "shrink")] == [256]
     assert any("2 workers died on the same task" in event["text"] for event in _events(again, "note"))
     assert tiler("verify", "smaller.zarr").returncode == 0
 

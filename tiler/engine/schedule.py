@@ -183,7 +183,7 @@ class Pool:
         except KilledWorker as error:
             raise WorkerDiedError(
                 f"{error.allowed_failures + 1} workers died on the same task, perhaps out of memory; the store keeps "
-                "what is done; try a smaller --tile or fewer --workers"
+                "what is done; free some memory, or take fewer --workers"
             ) from None
         except Exception as error:
             raise RenderError(f"a task could not be finished; the store keeps what is done. {_line(error)}") from error

@@ -85,8 +85,9 @@ def measure_tile(address: Address, level: int, state: int, index: int) -> dict[s
     here = workplace(address)
     tile, path = here.job.grid(level).tile(index), here.store.state_path(level)
     box = here.job.measure_box(tile)
-    pixels, guides = here.state(level, state, box, "pixels"), here.level_guides(level, box)
-    _measure(here, path, state, index, pixels, guides, here.job.style_layers, tile.core.relative_to(box))
+    with _tile_must_fit(box):
+        pixels, guides = here.state(level, state, box, "pixels"), here.level_guides(level, box)
+        _measure(here, path, state, index, pixels, guides, here.job.style_layers, tile.core.relative_to(box))
     return {"tile": index}
 
 
@@ -193,7 +194,7 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
     def on_step(step: int, losses: optimize.TileLosses) -> None:
         send({"event": "step", "level": level, "round": state, "tile": index, "step": step, **_losses(losses)})
 
-    with _tile_must_fit(tile):
+    with _tile_must_fit(tile.read):
         given = _read_tile(here, level, state, tile)
         after = _relax_finite(here, level, tile, given, start, steps, on_step)
     path, slot = store.state_path(level), (state + 1) % 2
@@ -208,7 +209,7 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
 
 
 @contextlib.contextmanager
-def _tile_must_fit(tile: Tile) -> Iterator[None]:
+def _tile_must_fit(rect: Rect) -> Iterator[None]:
     """Tell an allocator's failure from other errors. torch has an exception of its own for it on CUDA only."""
     try:
         yield
@@ -217,7 +218,10 @@ def _tile_must_fit(tile: Tile) -> Iterator[None]:
         out_of_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
         if not out_of_memory:
             raise
-        raise TileTooLargeError(f"a tile of {tile.read.height} x {tile.read.width} pixels does not fit") from None
+        raise TileTooLargeError(
+            f"a tile of {rect.height} x {rect.width} pixels does not fit into the memory that is free; the store keeps "
+            "what is done; free some, or take fewer --workers"
+        ) from None
 
 
 @dataclass(frozen=True)
