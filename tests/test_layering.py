@@ -15,8 +15,9 @@ SOURCES = sorted(path for top in ("tiler", "kernels") for path in (ROOT / top).r
 # Higher may import lower; equals may not, but for the files of one package and the parts of `render`.
 RANK = {
     "__main__": 9, "cli": 8, "": 7, "zoom": 7, "render": 6, "resolve": 6, "identity": 6, "verify": 6, "report": 6,
-    "export": 6, "ground": 6, "guiding": 6, "overlay": 6, "plan": 6, "room": 6, "config": 5, "regions": 4, "engine": 4,
-    "style": 3, "pictures": 2, "geometry": 1, "sizes": 1, "names": 1, "ome": 1, "errors": 0, "version": 0,
+    "export": 6, "ground": 6, "guiding": 6, "overlay": 6, "places": 6, "plan": 6, "room": 6,
+    "config": 5, "regions": 4, "engine": 4, "style": 3,
+    "pictures": 2, "geometry": 1, "sizes": 1, "names": 1, "ome": 1, "errors": 0, "version": 0,
 }  # fmt: skip
 SIBLINGS = (
     "render",
@@ -28,6 +29,7 @@ SIBLINGS = (
     "ground",
     "guiding",
     "overlay",
+    "places",
     "plan",
     "room",
 )

@@ -20,6 +20,7 @@ from tiler.engine.view import View
 from tiler.errors import LevelMovedError, OutputError, StoreError
 from tiler.geometry import Rect
 from tiler.overlay import check_overlay, overlay_notes, overlay_stage
+from tiler.places import check_places, pictures_of
 from tiler.version import __version__
 
 # stage(band [C, rows, width] in 0..1, its first row) -> band of the same rows and width; C may change.
@@ -53,11 +54,13 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     job = identity.load_job(store)
     stored = identity.load_config(store)
     plain = {item.name: item.default for item in fields(RenderConfig) if item.metadata["group"] == FILE}
+    wanted = replace(stored, **{**plain, "output": output, **options})
+    check_places(wanted, store.url, pictures_of(stored))
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
         dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.levels[-1].width)
         try:
-            return write_view(view, replace(stored, **{**plain, "output": output, "dpi": dpi, **options}))
+            return write_view(view, replace(wanted, dpi=options.get("dpi", dpi)))
         except LevelMovedError:
             if attempt == _ATTEMPTS - 1:
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
 import time
 import uuid
 from collections import Counter, deque
@@ -24,7 +23,8 @@ from tiler.engine.lock import sole_writer
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
-from tiler.errors import DamageError, OutputError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
+from tiler.errors import DamageError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
+from tiler.places import check_places, pictures_of
 from tiler.plan import plan_job
 from tiler.resolve import fitted, notes, resolve_config, settle_size, store_url, visible_gpus
 from tiler.room import check_room
@@ -58,7 +58,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
     """
     began = time.monotonic()
-    opened = {path: pictures.open_picture(path) for path in _pictures_of(config)}
+    opened = {path: pictures.open_picture(path) for path in pictures_of(config)}
     styles = [opened[source.picture] for source in config.regions.sources]
     layout = opened.get(config.content or config.init)
     config = settle_size(config, layout or styles[0])
@@ -67,9 +67,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     resolved, job = resolve_config(config, layout, styles)
     size = job.levels[-1]
     export.check_files(config, size.height, size.width)
-    if config.output and os.path.realpath(config.output) in map(os.path.realpath, _pictures_of(config)):
-        raise OutputError(f"{config.output}: is one of the inputs; choose another name for the poster")
     url = store_url(config)
+    check_places(config, url, opened)
     inputs = identity.inputs(config)
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url), _disk_errors(url), contextlib.ExitStack() as stack:
@@ -88,7 +87,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             located = identity.located(config)
             facts = {
                 "place": export.place(layout) if config.content else {},
-                "config": resolved.to_dict(),
+                "config": identity.located(resolved).to_dict(),
                 "asked": located.to_dict(),
                 "inputs": inputs,
                 "version": __version__,
@@ -112,15 +111,6 @@ def stored_config(url: str) -> RenderConfig:
     StoreError when there is no job, or another version's."""
     url = place.absolute(url)
     return identity.asked_for(url, RenderStore.open(url, writable=False).attributes)
-
-
-def _pictures_of(config: RenderConfig) -> list[str]:
-    regions = config.regions
-    content = [config.content] if config.content else []
-    styles = [file for source in regions.sources for file in (source.picture, source.mask) if file]
-    masks = [file for _, file in regions.masks]
-    above = [file for file in (config.labels, config.protect, config.overlay) if file]
-    return [*content, *styles, *masks, *above, *([] if config.init in ("content", "noise") else [config.init])]
 
 
 @contextlib.contextmanager

@@ -115,6 +115,20 @@ def _saved_page(folder: Path) -> list[str]:
     return render("-o", "poster.dzi")
 
 
+def _beside_tiles(folder: Path) -> list[str]:
+    (folder / "tiles").mkdir()
+    return render("-o", "tiles/poster.png", "--tiles", "tiles", "--store", "job.zarr")
+
+
+def _from_empty_folder(*more: str) -> Callable[[Path], list[str]]:
+    def make(folder: Path) -> list[str]:
+        (folder / "empty").mkdir()
+        os.chdir(folder / "empty")
+        return ["render", "../content.png", "../style.png", *more]
+
+    return make
+
+
 def _as_poster(file: str) -> list[str]:
     return render("-o", file)
 
@@ -151,6 +165,15 @@ CASES = {
     **{f"{name} as start": Case(lambda folder, path=path: render("--init", path), (path[:1],))
        for name, path in NAMES.items()},
     **{f"poster: {name}": _output(name) for name in OUTPUTS},
+    "poster: at its own store": Case(lambda folder: render("-o", "a.zarr", "--store", "./a.zarr"), ("the state",)),
+    "poster: in the folder of tiles": Case(_beside_tiles, ("tiles", "the poster")),
+    "tiles: at the store": Case(lambda folder: render("--tiles", "poster.zarr"), ("the state of a job",)),
+    "tiles: around the store": Case(lambda folder: render("--tiles", "t", "--store", "t/s"), ("t/s", "the state")),
+    "tiles: for a DeepZoom poster's": Case(lambda folder: render("-o", "a.dzi", "--tiles", "a_files"), ("a_files",)),
+    "tiles: the current folder": Case(_from_empty_folder("--tiles", "."), (".: cannot be replaced",)),
+    "tiles: the folder above": Case(_from_empty_folder("--tiles", "../empty/.."), ("..: cannot be replaced",)),
+    "demo: the current folder": Case(lambda folder: ["demo", "-o", "."], (".: no extension",)),
+    "demo: unknown extension": Case(lambda folder: ["demo", "-o", "poster.gif"], ("poster.gif",)),
     "poster: tiles over a saved page": Case(_saved_page, ("poster.dzi", "poster_files")),
     "poster: tiles of a name that is too long": Case(lambda folder: _as_poster("x" * 251 + ".dzi"), ("xxx_files",)),
     **{f"store: {name}": Case(lambda folder, path=path: _as_store(path), (path[:9],))

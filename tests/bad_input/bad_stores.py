@@ -183,6 +183,7 @@ CASES = {
     "a way out": Case(_outside, (STORE,)),
     "pickled arrays": Case(_numpy, (STORE,)),
     "export over the store": Case(lambda folder: ["export", str(copied(folder)), "-o", STORE], (STORE,)),
+    "export over an input": Case(lambda folder: ["export", str(copied(folder)), "-o", "style.png"], ("inputs",)),
     "export to an unknown kind": Case(lambda folder: ["export", str(copied(folder)), "-o", "a.pkl"], (STORE,)),
     "export of no level": Case(lambda folder: ["export", str(copied(folder)), "-o", "a.png", "--level=9"], ("level",)),
     "export of level -1": Case(lambda folder: ["export", str(copied(folder)), "-o", "a.png", "--level=-1"], ("level",)),

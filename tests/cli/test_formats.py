@@ -202,6 +202,19 @@ def test_a_zarr_poster_is_not_its_own_store(job: Path, export) -> None:
         assert store_url(RenderConfig("c", ("s",), output, tiles=tiles)) == str(Path(store).absolute())
 
 
+def test_no_export_replaces_what_the_poster_was_rendered_from(inputs: Path, cluster: str, monkeypatch) -> None:
+    """Nor from another folder than the one where the inputs' names were given."""
+    monkeypatch.chdir(inputs)
+    small = ("--long-edge=32", "--levels=1", "--steps=0", "--scheduler", cluster)
+    cli(["render", "content.png", "style.png", "-o", "poster.png", *small], standalone_mode=False)
+    (inputs / "elsewhere").mkdir()
+    monkeypatch.chdir(inputs / "elsewhere")
+    before = (inputs / "content.png").read_bytes()
+    with pytest.raises(OutputError, match="one of the inputs"):
+        cli(["export", "../poster.zarr", "-o", "../content.png"], standalone_mode=False)
+    assert (inputs / "content.png").read_bytes() == before
+
+
 def test_deepzoom(job: Path, export) -> None:
     path = export("a.dzi")
     assert 'Width="320"' in path.read_text()

