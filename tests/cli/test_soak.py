@@ -24,7 +24,7 @@ def _soak(inputs: Path, options: tuple[str, ...], kills: int, seed: int) -> dict
     while True:
         render = Running(inputs, *RENDER, *options)
         while done < kills:
-            time.sleep(dice.uniform(0.2, length))
+            _wait(render, dice, length)
             whom = dice.choice(("worker", "client", "everything"))
             everyone, workers = render.descendants(), render.workers()
             if render.process.poll() is not None:
