@@ -1,0 +1,56 @@
+"""When memory is short: the level starts over with smaller tiles, unless they are small already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tiler.engine import tasks
+from tiler.engine.store import RenderStore
+from tiler.errors import TileTooLargeError, WorkerDiedError
+
+SMALL = dict(levels=1, steps=1, feather=8, halo=16, precision="fp32")
+
+
+def _tile(tmp_path: Path) -> int:
+    return int(RenderStore.open(str(tmp_path / "1.zarr"), writable=False).attributes["job"]["tile"])
+
+
+def test_large_tiles_are_cut_for_the_rest_of_the_job(render_serially, monkeypatch, tmp_path: Path) -> None:
+    whole = tasks.relax_tile
+
+    def relax(address, *arguments):
+        if tasks.workplace(address).job.tile > 256:
+            raise TileTooLargeError("does not fit")
+        return whole(address, *arguments)
+
+    monkeypatch.setattr(tasks, "relax_tile", relax)
+    assert np.isfinite(render_serially(long_edge=272, tile=272, **SMALL)).all()
+    assert _tile(tmp_path) == 256
+
+
+def test_small_tiles_are_not_cut_smaller(render_serially, monkeypatch, tmp_path: Path) -> None:
+    """It is not they that fill the memory, and the finer levels would have to make do with them."""
+
+    def relax(*arguments):
+        raise WorkerDiedError("4 workers died")
+
+    monkeypatch.setattr(tasks, "relax_tile", relax)
+    with pytest.raises(WorkerDiedError):
+        render_serially(long_edge=48, tile=48, **SMALL)
+    assert _tile(tmp_path) == 48
+
+
+def test_a_tile_that_does_not_fit_while_it_is_measured_is_too_large(render_serially, monkeypatch) -> None:
+    whole = tasks.measure_pixels
+
+    def measure(backbone, pixels, layers, *arguments):
+        if "relu4_2" not in layers:  # a level; of styles the content's layers are measured too
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return whole(backbone, pixels, layers, *arguments)
+
+    monkeypatch.setattr(tasks, "measure_pixels", measure)
+    with pytest.raises(TileTooLargeError, match="does not fit into the memory"):
+        render_serially(long_edge=48, tile=48, **SMALL)
