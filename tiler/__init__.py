@@ -21,5 +21,8 @@ def __getattr__(name: str) -> Any:
     if name in ("render", "Result"):
         import importlib
 
-        return getattr(importlib.import_module("tiler.render"), name)
+        module = importlib.import_module("tiler.render")
+        # Importing it has put the module in the function's place.
+        globals().update(render=module.render, Result=module.Result)
+        return globals()[name]
     raise AttributeError(f"module 'tiler' has no attribute {name!r}")

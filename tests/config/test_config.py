@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiler
 from tiler.config import SIZES, RenderConfig, read_job_file
 from tiler.errors import ConfigError
 
@@ -352,3 +354,14 @@ def test_where_a_content_would_show_one_is_needed(shown):
     message = refusal(**{**TEXTURE, **shown})
     assert "content" in message
     assert "allowed: " in message
+
+
+@pytest.mark.parametrize("first", ["render", "Result"])
+def test_the_public_render_is_a_function_each_time(first, monkeypatch):
+    """Not the module of the same name."""
+    monkeypatch.delitem(sys.modules, "tiler.render", raising=False)
+    for name in ("render", "Result"):
+        monkeypatch.delitem(vars(tiler), name, raising=False)
+    assert callable(getattr(tiler, first))
+    assert callable(tiler.render)
+    assert callable(tiler.render)
