@@ -15,6 +15,10 @@ class PictureError(TilerError):
     """An input picture is missing, unreadable or of a kind that cannot be used."""
 
 
+class PictureChangedError(PictureError):
+    """An input picture is not the file any more that was opened."""
+
+
 class OutputError(TilerError):
     """The poster cannot be written where or as what the user asked."""
 

@@ -11,21 +11,22 @@ from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.regions import REST
 
+Opened = Mapping[str, pictures.Picture]
 _CHECK_EDGE, _CHECK_ROWS = 256, 256
 
 
 def guide_bands(
-    config: RenderConfig, content: pictures.Picture, height: int, width: int, rows: int
+    config: RenderConfig, content: pictures.Picture, opened: Opened, height: int, width: int, rows: int
 ) -> Iterator[np.ndarray]:
     """Bands [R, n, width] float32 in 0..1 that sum to 1: how much of each pixel of `content` (the part of the file that
-    is rendered) belongs to each region.
+    is rendered) belongs to each region. opened: pictures by file name.
 
     Masks lie on top of the labels and share what more than one of them covers; what is left is the default's.
     """
     regions, edge = config.regions, config.region_edge / 100 * max(height, width)
 
     def part_of(file: str) -> pictures.Picture:
-        return pictures.open_picture(file).cropped_like(content)
+        return opened[file].cropped_like(content)
 
     masks = [pictures.mask_bands(part_of(file), height, width, rows, edge) for _, file in regions.masks]
     labels: Iterator[np.ndarray | None] = (None for _ in range(0, height, rows))
@@ -48,7 +49,7 @@ def guide_bands(
         yield band
 
 
-def check_guides(config: RenderConfig, content: pictures.Picture, opened: Mapping[str, pictures.Picture]) -> None:
+def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened) -> None:
     """Raise ConfigError for a mask or label picture of another shape than what it belongs to, and for one that says
     that a region is nowhere. content: the part of the file that is rendered. opened: pictures by file name."""
     regions = config.regions
@@ -65,12 +66,13 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Mappin
         _check_shape(f"protect {config.protect}", found, opened[str(config.content)], "content")
         _check_not_black(f"protect {config.protect}", found.cropped_like(content), "the content is to be kept")
     if regions.guided:
-        _check_regions(config, content)
+        _check_regions(config, content, opened)
 
 
-def _check_regions(config: RenderConfig, content: pictures.Picture) -> None:
+def _check_regions(config: RenderConfig, content: pictures.Picture, opened: Opened) -> None:
     height, width = _small(content)
-    areas = sum(np.rint(band * 65535).sum((1, 2)) for band in guide_bands(config, content, height, width, _CHECK_ROWS))
+    bands = guide_bands(config, content, opened, height, width, _CHECK_ROWS)
+    areas = sum(np.rint(band * 65535).sum((1, 2)) for band in bands)
     for name, area in zip(config.regions.names, np.asarray(areas), strict=True):
         if not area and name != REST:
             raise ConfigError(

@@ -23,7 +23,7 @@ from tiler.engine.lock import sole_writer
 from tiler.engine.schedule import Pool
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
-from tiler.errors import DamageError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
+from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.places import check_places, pictures_of
 from tiler.plan import plan_job
 from tiler.resolve import fitted, notes, resolve_config, settle_size, store_url, visible_gpus
@@ -94,7 +94,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             }
             job = replace(job, weights=located.weights)
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
-        run = _Render(resolved, job, store, pool, progress)
+        run = _Render(resolved, job, store, pool, progress, opened)
         progress({"event": "plan", **planned.to_dict()})
         try:
             run.run(layout, styles)
@@ -127,8 +127,17 @@ def _disk_errors(url: str) -> Iterator[None]:
 class _Render:
     """One call of `render`: drives the pool through the levels and says how far it is."""
 
-    def __init__(self, config: RenderConfig, job: Job, store: RenderStore, pool: Pool, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: RenderConfig,
+        job: Job,
+        store: RenderStore,
+        pool: Pool,
+        progress: Progress,
+        opened: guiding.Opened,
+    ) -> None:
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
+        self._opened = opened
         self._address = tasks.Address(store.url, job.id)
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
         self._maps: list[np.ndarray | None] = []
@@ -141,6 +150,9 @@ class _Render:
         while True:
             try:
                 return self._all_levels(layout, styles)
+            except PictureChangedError as change:
+                again = "go on with the same command when it is again as it was, or start over with --force-new"
+                raise RenderError(f"{change}; {again}") from None
             except DamageError as damage:
                 part = damage.path, damage.index
                 damages[part] += 1
@@ -213,7 +225,7 @@ class _Render:
         if self._config.content:
             self._ingest(f"levels/{level}/content", layout, size.height, size.width)
         if level == 0 and job.init == "picture":
-            init = pictures.open_picture(self._config.init).cropped_like(layout)
+            init = self._opened[self._config.init].cropped_like(layout)
             self._ingest("init", init, size.height, size.width)
         if level > 0 and job.keep_detail:
             before = job.levels[level - 1]
@@ -262,14 +274,14 @@ class _Render:
         job, size, rows = self._job, self._job.levels[level], RenderStore.picture_rows
         path = job.guides_path(level)
         if path:
-            bands = guiding.guide_bands(self._config, content, size.height, size.width, rows)
+            bands = guiding.guide_bands(self._config, content, self._opened, size.height, size.width, rows)
             self._store.write_picture(path, size.height, size.width, bands, len(job.regions))
             self._add_up_guides(path, job.style_layers)
         for s, source in enumerate(self._config.regions.sources):
             path = job.style_guides_path(level, s)
             if path and source.mask:
                 height, width = job.style_sizes[level][s]
-                bands = pictures.mask_bands(pictures.open_picture(source.mask), height, width, rows)
+                bands = pictures.mask_bands(self._opened[source.mask], height, width, rows)
                 self._store.write_picture(path, height, width, bands, 1)
                 self._add_up_guides(path, job.layers)
 
@@ -277,7 +289,7 @@ class _Render:
         """What of the level's content is to be kept."""
         size, path = self._job.levels[level], self._job.protect_path(level)
         if path:
-            picture = pictures.open_picture(str(self._config.protect)).cropped_like(content)
+            picture = self._opened[str(self._config.protect)].cropped_like(content)
             bands = pictures.mask_bands(picture, size.height, size.width, RenderStore.picture_rows)
             self._store.write_picture(path, size.height, size.width, bands, 1)
 

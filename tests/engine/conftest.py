@@ -13,6 +13,7 @@ from tiler import pictures
 from tiler.config import RenderConfig
 from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
+from tiler.places import pictures_of
 from tiler.render import _Render
 from tiler.resolve import resolve_config
 
@@ -52,13 +53,13 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         defaults = {"weights": small_weights, "precision": "fp64", "threads": 1, "device": "cpu"}
         files = {"content": str(pictures_dir / "content.png"), "styles": (str(pictures_dir / "style.png"),)}
         config = RenderConfig(output=str(tmp_path / f"{count}.png"), **{**files, **defaults, **options})
-        content = pictures.open_picture(config.content)
-        styles = [pictures.open_picture(source.picture) for source in config.regions.sources]
+        opened = {path: pictures.open_picture(path) for path in pictures_of(config)}
+        content, *styles = (opened[path] for path in (config.content, *(s.picture for s in config.regions.sources)))
         resolved, job = resolve_config(config, content, styles)
         store = RenderStore.create(
             str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": resolved.to_dict()}
         )
-        _Render(resolved, job, store, SerialPool(backwards), lambda event: None).run(content, styles)
+        _Render(resolved, job, store, SerialPool(backwards), lambda event: None, opened).run(content, styles)
         size = job.levels[-1]
         return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width), job.images[-1])
 

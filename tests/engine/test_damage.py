@@ -19,6 +19,7 @@ from tiler.engine import workplace
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect
+from tiler.places import pictures_of
 from tiler.render import _Render
 from tiler.resolve import resolve_config
 from tiler.verify import verify
@@ -36,8 +37,9 @@ class Begun:
     def __init__(self, folder: Path, inputs: Path, weights: str, **options: Any) -> None:
         files = dict(content=str(inputs / "content.png"), styles=(str(inputs / "style.png"),))
         config = RenderConfig(**{**files, **SMALL, **options}, output=str(folder / "x.png"), weights=weights)
+        self._opened = {path: pictures.open_picture(path) for path in pictures_of(config)}
         sources = [source.picture for source in config.regions.sources]
-        self._pictures = [pictures.open_picture(path) for path in (config.content, *sources)]
+        self._pictures = [self._opened[path] for path in (config.content, *sources)]
         self._resolved, self.job = resolve_config(config, self._pictures[0], self._pictures[1:])
         self.url = str(folder / "job.zarr")
         RenderStore.create(self.url, {"job": self.job.to_dict(), "config": self._resolved.to_dict()})
@@ -52,7 +54,7 @@ class Begun:
             if sum(one["event"] == "tile" and one["level"] == level for one in events) == tiles:
                 raise StopError
 
-        run = _Render(self._resolved, self.job, RenderStore.open(self.url), SerialPool(), progress)
+        run = _Render(self._resolved, self.job, RenderStore.open(self.url), SerialPool(), progress, self._opened)
         try:
             run.run(self._pictures[0], self._pictures[1:])
         except StopError:
@@ -194,7 +196,7 @@ def test_a_store_that_vanished_does_not_come_back(begun: Begun, tmp_path: Path) 
     begun.go(tiles=6)
     Path(begun.url).rename(tmp_path / "kept")
     run = _Render(
-        begun._resolved, begun.job, RenderStore.open(str(tmp_path / "kept")), SerialPool(), lambda event: None
+        begun._resolved, begun.job, RenderStore.open(str(tmp_path / "kept")), SerialPool(), lambda event: None, {}
     )
     (tmp_path / "kept").rename(begun.url)
     with pytest.raises(StoreError):

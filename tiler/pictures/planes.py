@@ -12,7 +12,6 @@ from tiler.pictures.probe import unreadable
 from tiler.pictures.read import Picture
 from tiler.pictures.resize import resize
 from tiler.pictures.stream import VipsError, bands_of, load_vips
-from tiler.pictures.tiff import readable
 
 # A blurred edge rises from 2 to 98 % within this many sigmas.
 _SIGMAS = 4
@@ -69,7 +68,7 @@ def label_bands(
 def _planes(picture: Picture, convert: Any, height: int, width: int, rows: int, edge: float) -> Iterator[np.ndarray]:
     vips = load_vips()
     try:
-        with readable(picture.path, picture.kind) as source:
+        with picture.source() as source:
             pixels, alpha = colour.split_alpha(picture.part(source))
             planes = convert(colour.to_srgb(pixels), None if alpha is None else colour.widen(alpha)).cast("float")
             # Without the negative lobes of sharper filters: they would put a rim of the region beyond its edge.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from tiler.errors import PictureError
+from tiler.errors import PictureChangedError, PictureError
 from tiler.pictures import colour
 from tiler.pictures.georef import Georef, read_georef
 from tiler.pictures.probe import LONGEST_SIDE, kind_of, load, unreadable
@@ -37,7 +38,8 @@ class Picture:
     height, width: upright, after the EXIF orientation. channels: 1 (grey), 3 (RGB) or 4 (CMYK), alpha not
     counted. bits: per channel. dpi: None where the file does not say, or says 72, which no printer means.
     georef: None where there is none. origin, file_size: where in the file, (y, x), the picture begins, and the file's
-    (height, width); they differ from the picture's own for a part of it (see `cropped`).
+    (height, width); they differ from the picture's own for a part of it (see `cropped`). stamp: tells the file from
+    others that come under its name, without reading them.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Picture:
     kind: str
     origin: tuple[int, int] = (0, 0)
     file_size: tuple[int, int] = (0, 0)
+    stamp: tuple[int, ...] = field(default=(), repr=False)
 
     def cropped(self, crop: Crop) -> Picture:
         """The part (y0, x0, y1, x1) as a picture of its own."""
@@ -115,7 +118,7 @@ class Picture:
             return
         vips = load_vips()
         try:
-            with readable(self.path, self.kind) as source:
+            with self.source() as source:
                 image = self._pipeline(source, height, width, channels, crop)
                 # After a resize alpha comes back premultiplied: only so do colours under transparency not bleed.
                 premultiplied = bool(image.get_typeof("tiler-premultiplied"))
@@ -126,12 +129,22 @@ class Picture:
         except (VipsError, vips.Error) as error:
             raise unreadable(self.path, self.kind, error) from None
 
+    @contextmanager
+    def source(self) -> Iterator[Path]:
+        """The file as libvips can read it (see `tiff.readable`), from beginning to end the one that was opened. Raises
+        PictureChangedError where it is not: bands of two pictures must not be mixed."""
+        self._check_unchanged()
+        with readable(self.path, self.kind) as source:
+            yield source
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        if _stamp(self.path) != self.stamp:
+            raise PictureChangedError(f"{self.path}: has changed since it was opened")
+
     def part(self, source: Path, crop: Crop | None = None) -> Any:
-        """The libvips image of the picture, or of a part of it, upright; `source` as `tiff.readable` gives it."""
+        """The libvips image of the picture, or of a part of it, upright; `source` as `source` gives it."""
         image = _upright(self.path, self.kind, source)
-        if (image.height, image.width) != self.file_size:
-            tall, wide = self.file_size
-            raise PictureError(f"{self.path}: has changed since it was opened; it was {tall} x {wide}")
         y0, x0, y1, x1 = crop or (0, 0, self.height, self.width)
         if (y1 - y0, x1 - x0) == self.file_size:
             return image
@@ -188,7 +201,7 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     line, for a file that is missing, no picture, damaged in its header, or of pixels that cannot be used.
     """
     path = Path(path)
-    kind = kind_of(path)
+    kind, stamp = kind_of(path), _stamp(path)
     vips = load_vips()
     try:
         with readable(path, kind, header_only=True) as source:
@@ -216,7 +229,8 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     has_alpha = colour.has_alpha(image)
     georef = read_georef(path, kind) if _orientation(image) == 1 else None
     channels, bits = image.bands - has_alpha, _BITS[image.format]
-    return Picture(path, height, width, channels, bits, has_alpha, _dpi(image), georef, kind, file_size=(height, width))
+    dpi, size = _dpi(image), (height, width)
+    return Picture(path, *size, channels, bits, has_alpha, dpi, georef, kind, file_size=size, stamp=stamp)
 
 
 def read_picture(
@@ -246,6 +260,14 @@ def read_picture(
         whole[:, top : top + band.shape[1]] = band
         top += band.shape[1]
     return whole
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _decoded_whole(image: Any, kind: str) -> bool:

@@ -1,0 +1,47 @@
+"""Pictures are read again at every level: one that was edited in between is noticed, not mixed in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_damage import Begun
+
+from tiler.errors import RenderError
+
+# As a level reads them: what has been read before a render ends is not read again.
+ORDER = ("content", "labels", "mask", "part", "protect", "style", "other")
+
+
+@pytest.fixture
+def files(tmp_path: Path, pictures_dir: Path) -> dict[str, str]:
+    """A file for each part that a picture can have in a render."""
+    for name in ("content", "style", "other"):
+        shutil.copy(pictures_dir / ("content.png" if name == "content" else "style.png"), tmp_path / f"{name}.png")
+    for name, like in (("mask", "content"), ("labels", "content"), ("protect", "content"), ("part", "style")):
+        width, height = Image.open(tmp_path / f"{like}.png").size
+        half = np.where(np.arange(width) < 60, 255, 0).astype(np.uint8)
+        Image.fromarray(np.tile(half, (height, 1))).save(tmp_path / f"{name}.png")
+    return {path.stem: str(path) for path in tmp_path.glob("*.png")}
+
+
+def test_a_picture_that_changes_during_the_render_ends_it(files, tmp_path: Path, small_weights: str) -> None:
+    regions = dict(
+        region=(f"r={files['other']}",), mask=(f"r={files['mask']}",), style_mask=(f"r={files['part']}",),
+        labels=files["labels"], label=("#ffffff=r",),
+    )  # fmt: skip
+    begun = Begun(tmp_path, tmp_path, small_weights, protect=files["protect"], **regions)
+    begun.go(tiles=1, level=0)
+    for name in ORDER:
+        path = files[name]
+        before, data = os.stat(path), Path(path).read_bytes()
+        Path(path).write_bytes(data + b"edited")
+        with pytest.raises(RenderError, match=rf"{name}\.png: has changed since .*--force-new"):
+            begun.go()
+        Path(path).write_bytes(data)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert [event["level"] for event in begun.go() if event["event"] == "level done"] == [1]
