@@ -15,6 +15,8 @@ from tiler.render import Progress, render
 
 _FACTS = "zoom.json"
 _ROWS = 256
+# Each later frame's picture is a part of the frame before: drawn upon, of another extent, and with edges of its own.
+_OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask")
 
 
 def zoom_in(
@@ -24,10 +26,13 @@ def zoom_in(
 
     factor: of the enlargement from frame to frame, above 1. Every later frame takes a third of the steps, since most of
     it has been rendered before. Frames that are there are kept, so the same call goes on where it was stopped.
-    Raises ConfigError when the folder holds something else.
+    Raises ConfigError when the folder holds something else, and for options that belong to the first frame only.
     """
-    if config.overlay:
-        raise ConfigError(f"overlay = {config.overlay}: later frames would render it again; with --zoom, allowed: none")
+    for name in _OF_ONE_FRAME:
+        value, default = getattr(config, name), getattr(RenderConfig, name)
+        if value != default:
+            allowed = f"with --zoom, allowed: {default or 'none'}"
+            raise ConfigError(f"{name} = {value}: belongs to the picture, not to the later frames; {allowed}")
     folder = _folder(config, factor, force_new)
     done: list[Path] = []
     for number in range(frames):
@@ -35,7 +40,7 @@ def zoom_in(
         if not frame.exists():
             one = config if not done else _next(config, done[-1], factor, folder)
             store = folder / f"frame-{number:04}.zarr"
-            render(replace(one, output=str(frame), store=str(store)), progress)
+            render(replace(one, output=str(frame), store=str(store)), progress, force_new)
             shutil.rmtree(store)
         done.append(frame)
         if progress:

@@ -115,6 +115,17 @@ WORDS = {
     "info of two": (["info", "a", "b"], "b"),
 }
 
+FLIGHT = ["dream", "content.png", "-o", "frames", "--zoom=2", "--long-edge=16", "--jitter=0", "--content-weight=1"]
+OF_ONE_FRAME = {
+    "overlay": ["--overlay=content.png"],
+    "init": ["--init=noise"],
+    "wrap": ["--wrap=x"],
+    "protect": ["--protect=content.png"],
+    "mask": ["--region=sea=style.png", "--mask=sea=content.png"],
+    "labels": ["--labels=content.png", "--label=#ffffff=rest"],
+    "style_mask": ["--style-mask=rest=content.png"],
+}
+
 CASES = {
     **{f"--{item.name}={word[:20]!r}": _on_command_line(item, word)
        for item in OPTIONS for word in _words(item)},
@@ -127,5 +138,7 @@ CASES = {
     **{name: Case(lambda folder, path=path: ["render", "--job", path, *GOOD], (word,))
        for name, (path, word) in NOT_THERE.items()},
     **{name: Case(lambda folder, more=more: render(*more), words) for name, (more, words) in TOGETHER.items()},
+    **{f"a flight with {name}": Case(lambda folder, more=more: [*FLIGHT, *more], (f"{name} = ", "--zoom"))
+       for name, more in OF_ONE_FRAME.items()},
     **{name: Case(lambda folder, line=line: line, (word,)) for name, (line, word) in WORDS.items()},
 }  # fmt: skip

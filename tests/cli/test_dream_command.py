@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from tiler.config import RenderConfig
+from tiler.errors import StoreError
+from tiler.zoom import zoom_in
 
 SMALL = ("--layer", "relu2_2", "--octaves", "2", "--steps", "2", "--long-edge", "64")
 
@@ -40,3 +46,27 @@ def test_a_flight_takes_no_overlay(tiler, inputs: Path) -> None:
     assert "overlay" in refused.stderr
     assert "--zoom" in refused.stderr
     assert not (inputs / "frames").exists()
+
+
+class StopError(Exception):
+    pass
+
+
+def test_a_flight_that_was_stopped_begins_anew_when_forced(inputs: Path, cluster: str, small_weights: str) -> None:
+    config = RenderConfig(
+        str(inputs / "content.png"), (str(inputs / "style.png"),), str(inputs / "frames"), long_edge=32, levels=1,
+        steps=(1,), weights=small_weights, scheduler=cluster,
+    )  # fmt: skip
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "level":
+            raise StopError
+
+    with pytest.raises(StopError):
+        zoom_in(config, 1, 1.05, stop)
+    Image.open(inputs / "content.png").rotate(180).save(inputs / "content.png")
+    with pytest.raises(StoreError, match=r"content file differs; .*--force-new"):
+        zoom_in(config, 1, 1.05)
+    [frame] = zoom_in(config, 1, 1.05, force_new=True)
+    assert Image.open(frame).size == (32, 24)
+    assert sorted(path.name for path in frame.parent.iterdir()) == ["frame-0000.png", "zoom.json"]
