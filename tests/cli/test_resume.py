@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-OPTIONS = ("--long-edge=96", "--steps=6,6", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
+OPTIONS = ("--long-edge=96", "--steps=4,4", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
 
 
 def _start(inputs: Path, mode: str) -> subprocess.Popen[str]:
