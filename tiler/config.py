@@ -109,6 +109,9 @@ class RenderConfig:
 
     style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
     content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
+    keep_detail: bool = _option(
+        False, "Start each level with the content's own fine detail: crisp also where it gets few steps.", LOOK
+    )
     protect: str | None = _option(
         None, "Picture of the content's shape, white where the layout is to be kept: coasts, rivers.", LOOK,
         metavar="MASK",
@@ -191,7 +194,6 @@ class RenderConfig:
         0, "Move the network's grid by up to so many pixels, anew at each step; without content weight.", DREAM, 0, 64,
         metavar="PX",
     )  # fmt: skip
-    keep_detail: bool = _option(False, "Give every level the content's own detail back.", DREAM)
 
     steps: tuple[int, ...] | None = _option(
         None, "Optimiser steps: one number, or one per level, coarsest first.", WORK, 0, 10**6, metavar="N,..."
