@@ -55,7 +55,7 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     stored = identity.load_config(store)
     plain = {item.name: item.default for item in fields(RenderConfig) if item.metadata["group"] == FILE}
     wanted = replace(stored, **{**plain, "output": output, **options})
-    check_places(wanted, store.url, pictures_of(stored))
+    check_places(wanted, store.url, pictures_of(identity.load_config(store, "asked")))
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
         dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.levels[-1].width)

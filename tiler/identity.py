@@ -110,11 +110,12 @@ def load_job(store: RenderStore) -> Job:
         raise _unreadable(store, error) from None
 
 
-def load_config(store: RenderStore) -> RenderConfig:
-    """The configuration that a store's job was made from, every None replaced. Raises StoreError as `load_job`."""
-    values = store.attributes.get("config")
+def load_config(store: RenderStore, which: str = "config") -> RenderConfig:
+    """The configuration that a store's job was made from, every None replaced; or what was "asked" for, with absolute
+    paths. Raises StoreError as `load_job`."""
+    values = store.attributes.get(which)
     try:
-        return RenderConfig.from_dict(values if isinstance(values, dict) else {}, "config")
+        return RenderConfig.from_dict(values if isinstance(values, dict) else {}, which)
     except ConfigError as error:
         raise _unreadable(store, error) from None
 

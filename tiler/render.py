@@ -87,7 +87,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             located = identity.located(config)
             facts = {
                 "place": export.place(layout) if config.content else {},
-                "config": identity.located(resolved).to_dict(),
+                "config": resolved.to_dict(),
                 "asked": located.to_dict(),
                 "inputs": inputs,
                 "version": __version__,
