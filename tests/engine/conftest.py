@@ -56,9 +56,8 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         opened = {path: pictures.open_picture(path) for path in pictures_of(config)}
         content, *styles = (opened[path] for path in (config.content, *(s.picture for s in config.regions.sources)))
         resolved, job = resolve_config(config, content, styles)
-        store = RenderStore.create(
-            str(tmp_path / f"{count}.zarr"), {"job": job.to_dict(), "config": resolved.to_dict()}
-        )
+        facts = {"job": job.to_dict(), "config": resolved.to_dict(), "asked": config.to_dict()}
+        store = RenderStore.create(str(tmp_path / f"{count}.zarr"), facts)
         _Render(resolved, job, store, SerialPool(backwards), lambda event: None, opened).run(content, styles)
         size = job.levels[-1]
         return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width), job.images[-1])
