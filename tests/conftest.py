@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
+
+# Tests run one per core, and none of their pictures is large enough for a second thread to pay.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("tiler", deadline=None, database=None)
 settings.load_profile("tiler")

@@ -1,31 +1,41 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from distributed import LocalCluster
 from PIL import Image
 
+from tiler.cli import main
+
 Tiler = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def _draw(folder: Path) -> Path:
+    y, x = np.mgrid[0:90, 0:120]
+    sea = (x + 9 * np.sin(y / 8)) > 60
+    content = np.where(sea[..., None], (120, 160, 210), (150, 190, 150)).astype(np.uint8)
+    Image.fromarray(content).save(folder / "content.png")
+    grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
+    Image.fromarray(grain).resize((104, 80), Image.Resampling.BICUBIC).save(folder / "style.png")
+    return folder
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
     """A folder with content.png (a coast) and style.png (coloured grain), the current folder of `tiler`."""
-    y, x = np.mgrid[0:90, 0:120]
-    sea = (x + 9 * np.sin(y / 8)) > 60
-    content = np.where(sea[..., None], (120, 160, 210), (150, 190, 150)).astype(np.uint8)
-    Image.fromarray(content).save(tmp_path / "content.png")
-    grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
-    Image.fromarray(grain).resize((104, 80), Image.Resampling.BICUBIC).save(tmp_path / "style.png")
-    return tmp_path
+    return _draw(tmp_path)
 
 
 @pytest.fixture
@@ -57,3 +67,43 @@ def cluster() -> Iterator[str]:
     options = dict(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50)
     with LocalCluster(protocol="tcp", host="127.0.0.1", **options) as running:
         yield running.scheduler_address
+
+
+def _run_here(folder: Path, cluster: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    works = ("--scheduler", cluster) if arguments[0] in ("render", "dream") else ()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(folder))
+        stack.enter_context(mock.patch("sys.argv", ["tiler", *arguments, *works]))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def here(inputs: Path, cluster: str) -> Tiler:
+    """As `tiler`, in this process and on the shared worker: for what does not depend on processes."""
+    return partial(_run_here, inputs, cluster)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[bytes, int]]:
+    """undisturbed(options...) -> the bytes of the poster.png that they make of the inputs, and how many events it took.
+
+    Made by another number of workers than in a test's own renders, which must not show."""
+
+    @cache
+    def run(*options: str) -> tuple[bytes, int]:
+        folder = _draw(tmp_path_factory.mktemp("undisturbed"))
+        done = _run_here(
+            folder, cluster, "render", "content.png", "style.png", "-o", "poster.png", *options, "--log-json"
+        )
+        assert done.returncode == 0, done.stderr
+        return (folder / "poster.png").read_bytes(), len(done.stdout.splitlines())
+
+    return run

@@ -22,8 +22,8 @@ def chroma(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("color", ["content", "luminance"])
-def test_the_contents_chroma_is_kept(tiler, inputs: Path, color: str) -> None:
-    done = tiler("render", "content.png", "style.png", "-o", "p.png", "--color", color, *SMALL)
+def test_the_contents_chroma_is_kept(here, inputs: Path, color: str) -> None:
+    done = here("render", "content.png", "style.png", "-o", "p.png", "--color", color, *SMALL)
     assert done.returncode == 0, done.stderr
     poster = np.asarray(Image.open(inputs / "p.png"), np.float64).transpose(2, 0, 1)
     content = read_picture(inputs / "content.png", 72, 96).astype(np.float64) * 255
@@ -38,18 +38,18 @@ def test_the_contents_chroma_is_kept(tiler, inputs: Path, color: str) -> None:
     assert np.abs(chroma(raw) - chroma(content)).max() > 3, "nothing had to be put back"
 
 
-def test_a_texture_is_made_of_styles_only(tiler, inputs: Path) -> None:
+def test_a_texture_is_made_of_styles_only(here, inputs: Path) -> None:
     texture = ("render", "--init", "noise", "--content-weight", "0", "style.png", "-o", "t.png", *SMALL)
-    done = tiler(*texture)
+    done = here(*texture)
     assert done.returncode == 0, done.stderr
     assert Image.open(inputs / "t.png").size == (96, 74)
-    assert "a texture in the style of style.png" in tiler("info", "t.zarr").stdout
-    assert tiler(*texture).returncode == 0
+    assert "a texture in the style of style.png" in here("info", "t.zarr").stdout
+    assert here(*texture).returncode == 0
 
 
-def test_a_texture_may_start_from_a_picture_and_takes_its_shape(tiler, inputs: Path) -> None:
+def test_a_texture_may_start_from_a_picture_and_takes_its_shape(here, inputs: Path) -> None:
     options = ("--init", "content.png", "--content-weight", "0", *SMALL)
-    done = tiler("render", "style.png", "content.png", "-o", "t.png", *options)
+    done = here("render", "style.png", "content.png", "-o", "t.png", *options)
     assert done.returncode == 0, done.stderr
     assert Image.open(inputs / "t.png").size == (96, 72)
-    assert tiler("info", "t.zarr").stdout.startswith("a texture in the style of style.png, content.png")
+    assert here("info", "t.zarr").stdout.startswith("a texture in the style of style.png, content.png")

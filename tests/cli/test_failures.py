@@ -20,20 +20,19 @@ from tiler.errors import TilerError
 from tiler.render import render
 
 FAULTS = str(Path(__file__).parent / "faults.py")
-SMALL = ("--long-edge=96", "--steps=4,6", "--tile=32", "--min-edge=48", "--threads=1", "--log-json")
+SMALL = ("--long-edge=96", "--steps=4,6", "--tile=32", "--min-edge=48", "--threads=1")
 
 
 @pytest.fixture
 def options(small_weights: str) -> tuple[str, ...]:
-    return (*SMALL, f"--weights={small_weights}")
+    return (*SMALL, f"--weights={small_weights}", "--log-json")
 
 
 @pytest.fixture
-def expected(tiler, options, inputs: Path) -> bytes:
+def expected(undisturbed, small_weights: str) -> bytes:
     """The undisturbed render's bytes."""
-    whole = tiler(*RENDER[:4], "whole.png", *options)
-    assert whole.returncode == 0, whole.stderr
-    return (inputs / "whole.png").read_bytes()
+    poster, _ = undisturbed(*SMALL, f"--weights={small_weights}")
+    return poster
 
 
 def _faulty(inputs: Path, fault: str, *arguments: str) -> Running:

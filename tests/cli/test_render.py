@@ -49,12 +49,12 @@ def test_renders_a_poster_and_goes_on_where_it_was(tiler, inputs: Path, events) 
     assert "done in" in tiler("info", "poster.zarr").stdout
 
 
-def test_plain_progress_job_file_and_precedence(tiler, inputs: Path) -> None:
+def test_plain_progress_job_file_and_precedence(here, inputs: Path) -> None:
     job = (
         'content = "content.png"\nstyles = ["style.png", "content.png"]\noutput = "a.png"\nlong_edge = 64\nsteps = 2\n'
     )
     (inputs / "job.toml").write_text(job + "style_blend_weights = [3, 1]\nlevels = 2\n")
-    done = tiler("render", "--job", "job.toml", "--long-edge", "40", "--init", "noise", "-o", "b.jpg")
+    done = here("render", "--job", "job.toml", "--long-edge", "40", "--init", "noise", "-o", "b.jpg")
     assert done.returncode == 0, done.stderr
     assert Image.open(inputs / "b.jpg").size == (40, 30)
     assert not (inputs / "a.png").exists()
@@ -64,22 +64,22 @@ def test_plain_progress_job_file_and_precedence(tiler, inputs: Path) -> None:
     assert done.stdout == ""
 
 
-def test_quiet_lbfgs_max_pooling_and_start_from_a_file(tiler, inputs: Path) -> None:
+def test_quiet_lbfgs_max_pooling_and_start_from_a_file(here, inputs: Path) -> None:
     options = ("--optimizer", "lbfgs", "--pooling", "max", "--init", "style.png", "--precision", "fp32")
-    done = tiler(
+    done = here(
         "render", "content.png", "style.png", "-o", "p.tif", "--quiet", "--long-edge", "48", "--steps", "4", *options
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert Image.open(inputs / "p.tif").size == (48, 36)
 
 
-def test_a_poster_that_wraps_meets_itself_without_a_seam(tiler, inputs: Path) -> None:
+def test_a_poster_that_wraps_meets_itself_without_a_seam(here, inputs: Path) -> None:
     """The content meets itself too: it is mirrored. The step across the joint is one like many."""
     half = np.asarray(Image.open(inputs / "content.png"))
     Image.fromarray(np.concatenate([half, half[:, ::-1]], axis=1)).save(inputs / "round.png")
     steeper = {}
     for wrap in ("x", "none"):
-        done = tiler(
+        done = here(
             *("render", "round.png", "style.png", "-o", f"{wrap}.png", "--wrap", wrap),
             *("--long-edge", "100", "--levels", "1", "--steps", "30", "--content-weight", "0.02", "--tv-weight", "0"),
         )

@@ -34,42 +34,42 @@ def halves(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return image[:, : width * 2 // 5].mean((0, 1)), image[:, width * 3 // 5 :].mean((0, 1))
 
 
-def test_each_label_takes_its_own_style(tiler, labelled: Path) -> None:
+def test_each_label_takes_its_own_style(here, labelled: Path) -> None:
     labels = ("--labels", "labels.png", "--label", f"{LEFT}=blue.png", "--label", f"{RIGHT}=sand.png")
-    done = tiler("render", "content.png", "-o", "p.png", *labels, *SMALL)
+    done = here("render", "content.png", "-o", "p.png", *labels, *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     left, right = halves(labelled / "p.png")
     assert np.abs(left - (30, 60, 150)).max() < 25
     assert np.abs(right - (220, 190, 130)).max() < 25
     poster = (labelled / "p.png").read_bytes()
-    again = tiler("render", "content.png", "-o", "p.png", *labels, *SMALL)
+    again = here("render", "content.png", "-o", "p.png", *labels, *SMALL)
     assert again.returncode == 0, again.stderr
     assert (labelled / "p.png").read_bytes() == poster
-    swapped = tiler("render", "content.png", "-o", "p.png", *labels[:3], f"{RIGHT}=blue.png", "--label",
+    swapped = here("render", "content.png", "-o", "p.png", *labels[:3], f"{RIGHT}=blue.png", "--label",
                     f"{LEFT}=sand.png", *SMALL)  # fmt: skip
     assert swapped.returncode == 2
     assert "holds another job" in swapped.stderr
 
 
-def test_a_job_file_names_regions_in_tables(tiler, labelled: Path) -> None:
+def test_a_job_file_names_regions_in_tables(here, labelled: Path) -> None:
     (labelled / "job.toml").write_text(
         'content = "content.png"\nstyles = ["sand.png"]\noutput = "p.png"\n'
         '[region]\nsea = ["blue.png", "sand.png"]\n[mask]\nsea = "left.png"\n[style_mask]\nrest = "labels.png"\n'
     )
-    done = tiler("render", "--job", "job.toml", "--style-blend-weights", "1,3,0", "--style-scale", "1,0.5,1", *SMALL)
+    done = here("render", "--job", "job.toml", "--style-blend-weights", "1,3,0", "--style-scale", "1,0.5,1", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     left, right = halves(labelled / "p.png")
     assert left[2] > left[0]
     assert right[0] > right[2]
-    config = json.loads(tiler("info", "p.zarr", "--json").stdout)["config"]
+    config = json.loads(here("info", "p.zarr", "--json").stdout)["config"]
     assert config["region"] == ["sea=blue.png,sand.png"]
 
 
-def test_layers_can_take_after_different_styles(tiler, labelled: Path) -> None:
+def test_layers_can_take_after_different_styles(here, labelled: Path) -> None:
     """Colours follow the style of the large layers."""
     for name, first, second in (("a.png", "1,1,0,0,0", "0,0,1,1,1"), ("b.png", "0,0,1,1,1", "1,1,0,0,0")):
         weights = ("--style-layer-weights", first, "--style-layer-weights", second)
-        done = tiler("render", "content.png", "blue.png", "sand.png", "-o", name, *weights, *SMALL)
+        done = here("render", "content.png", "blue.png", "sand.png", "-o", name, *weights, *SMALL)
         assert (done.returncode, done.stderr) == (0, "")
     one, two = (np.asarray(Image.open(labelled / name), float).mean((0, 1)) for name in ("a.png", "b.png"))
     assert two[2] - two[0] > one[2] - one[0] + 20

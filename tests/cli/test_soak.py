@@ -10,19 +10,16 @@ from pathlib import Path
 import pytest
 from processes import RENDER, Running
 
-OPTIONS = ("--long-edge=96", "--tile=32", "--min-edge=48", "--threads=1", "--workers=2", "--log-json")
+OPTIONS = ("--long-edge=96", "--tile=32", "--min-edge=48", "--threads=1")
 
 
-def _soak(inputs: Path, options: tuple[str, ...], kills: int, seed: int) -> dict[str, int]:
+def _soak(inputs: Path, undisturbed, options: tuple[str, ...], kills: int, seed: int) -> dict[str, int]:
     """Returns how often what was killed, and how many posters were finished and compared."""
-    whole = Running(inputs, *RENDER[:4], "whole.png", *options)
-    assert whole.end() == 0, whole.stderr
-    expected = (inputs / "whole.png").read_bytes()
-    length = len(whole.events())
+    expected, length = undisturbed(*options)
     dice, counts = random.Random(seed), {"worker": 0, "client": 0, "everything": 0, "posters": 0}
     done = 0
     while True:
-        render = Running(inputs, *RENDER, *options)
+        render = Running(inputs, *RENDER, *options, "--workers=2", "--log-json")
         while done < kills:
             _wait(render, dice, length)
             whom = dice.choice(("worker", "client", "everything"))
@@ -60,16 +57,16 @@ def _wait(render: Running, dice: random.Random, events: int) -> None:
         time.sleep(0.02)
 
 
-def test_five_kills(inputs: Path, small_weights: str) -> None:
+def test_five_kills(inputs: Path, undisturbed, small_weights: str) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    counts = _soak(inputs, (*OPTIONS, "--steps=8,8", f"--weights={small_weights}"), 5, seed)
+    counts = _soak(inputs, undisturbed, (*OPTIONS, "--steps=8,8", f"--weights={small_weights}"), 5, seed)
     assert counts["posters"] >= 1
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("mode", ["fast", "exact"])
-def test_fifty_kills(inputs: Path, mode: str) -> None:
+def test_fifty_kills(inputs: Path, undisturbed, mode: str) -> None:
     """With the real backbone."""
     seed = random.SystemRandom().randrange(10**6)
-    print(_soak(inputs, (*OPTIONS, "--steps=12,12", f"--mode={mode}"), 50, seed))
+    print(_soak(inputs, undisturbed, (*OPTIONS, "--steps=12,12", f"--mode={mode}"), 50, seed))

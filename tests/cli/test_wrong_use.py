@@ -144,21 +144,21 @@ def test_unknown_words_are_exit_code_2(arguments: list[str], monkeypatch, capsys
     assert "Traceback" not in text
 
 
-def test_a_store_of_another_job_is_refused_until_forced(tiler, inputs: Path) -> None:
+def test_a_store_of_another_job_is_refused_until_forced(here, inputs: Path) -> None:
     small = ("--long-edge", "32", "--steps", "1", "--quiet")
-    assert tiler(*RENDER, *small).returncode == 0
+    assert here(*RENDER, *small).returncode == 0
     before = (inputs / "poster.png").read_bytes()
-    other = tiler(*RENDER, *small, "--content-weight", "3")
+    other = here(*RENDER, *small, "--content-weight", "3")
     assert other.returncode == 2
     assert len(other.stderr.strip().splitlines()) == 1
     assert "content_weight was" in other.stderr
     assert "--force-new" in other.stderr
-    less = tiler(*RENDER, "--long-edge", "32", "--quiet")
+    less = here(*RENDER, "--long-edge", "32", "--quiet")
     assert less.returncode == 2
     assert "steps was [1], now None" in less.stderr
-    swapped = tiler("render", "style.png", "style.png", "-o", "poster.png", *small)
+    swapped = here("render", "style.png", "style.png", "-o", "poster.png", *small)
     assert swapped.returncode == 2
     assert "content file differs" in swapped.stderr
     assert (inputs / "poster.png").read_bytes() == before
-    assert tiler(*RENDER, *small, "--content-weight", "3", "--force-new").returncode == 0
+    assert here(*RENDER, *small, "--content-weight", "3", "--force-new").returncode == 0
     assert (inputs / "poster.png").read_bytes() != before

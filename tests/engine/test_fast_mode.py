@@ -12,7 +12,7 @@ from tiler.engine.optimize import TileProblem
 OPTIONS = {
     "weights": "bundled",
     "precision": "fp32",
-    "threads": 2,
+    "threads": 1,
     "levels": 1,
     "long_edge": 96,
     "steps": (40,),
