@@ -113,7 +113,7 @@ class RenderConfig:
         False, "Start each level with the content's own fine detail: crisp also where it gets few steps.", LOOK
     )
     protect: str | None = _option(
-        None, "Picture of the content's shape, white where the layout is to be kept: coasts, rivers.", LOOK,
+        None, "Picture of the content's shape, white where its layout and detail are to be kept: coasts, rivers.", LOOK,
         metavar="MASK",
     )  # fmt: skip
     protect_strength: float = _option(

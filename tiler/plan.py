@@ -147,13 +147,17 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     """(bytes until the level is finished, bytes that stay) in the store."""
     level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
     picture = layout.picture(level.height, level.width).disk_bytes()
-    working = picture if level.steps or index == 0 else 0
-    if job.guided and (level.steps or index == 0):
+    needed = job.needs_pictures(index)
+    working = picture if needed else 0
+    if index > 0 and job.adds_detail:
+        before = job.levels[index - 1]
+        working += layout.picture(before.height, before.width).disk_bytes()
+    if job.guided and needed:
         working += layout.picture(level.height, level.width, len(job.regions)).disk_bytes()
-    if job.protect_path(index) and (level.steps or index == 0):
+    if job.protect_path(index) and needed:
         working += layout.picture(level.height, level.width, 1).disk_bytes()
     for s, size in enumerate(job.style_sizes[index]):
-        working += layout.picture(*size).disk_bytes() if level.steps or index == 0 else 0
+        working += layout.picture(*size).disk_bytes() if needed else 0
         if level.steps:
             # One of two slots: a style is measured once.
             working += _sum_bytes(

@@ -168,8 +168,7 @@ class _Render:
             if self._store.level_report(level) is None:
                 began = time.monotonic()
                 self._progress({"event": "level", "level": level})
-                # Without steps a level is only enlarged from the one before; the coarsest starts from the pictures.
-                if level == 0 or size.steps or self._job.keeps_chroma or self._job.keep_detail:
+                if self._job.needs_pictures(level):
                     self._ingest_pictures(level, layout, styles)
                 if size.steps:
                     self._measure_styles(level)
@@ -227,7 +226,7 @@ class _Render:
         if level == 0 and job.init == "picture":
             init = self._opened[self._config.init].cropped_like(layout)
             self._ingest("init", init, size.height, size.width)
-        if level > 0 and job.keep_detail:
+        if level > 0 and job.adds_detail:
             before = job.levels[level - 1]
             self._ingest(f"levels/{level}/coarse", layout, before.height, before.width)
         self._ingest_guides(level, layout)

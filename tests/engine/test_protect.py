@@ -39,6 +39,16 @@ def test_without_strength_it_is_as_if_nothing_were_protected(render_serially: Re
     assert plain.tobytes() == render_serially(tile=32, protect=mask, protect_strength=0, **EXACT).tobytes()
 
 
+def test_levels_start_with_the_contents_detail_where_it_is_protected(render_serially: Render, mask: str) -> None:
+    unoptimised = {**EXACT, "steps": (0, 0), "tile": 32}
+    plain, kept, everywhere = (
+        render_serially(**unoptimised, **options) for options in ({}, {"protect": mask}, {"keep_detail": True})
+    )
+    np.testing.assert_array_equal(kept[:, :, 64:], plain[:, :, 64:])
+    np.testing.assert_allclose(kept[:, :, :40], everywhere[:, :, :40], atol=1e-9)
+    assert np.abs(everywhere - plain)[:, :, :40].max() > 0.01
+
+
 def test_features_stay_the_contents_where_they_are_protected(
     render_serially: Render, mask: str, pictures_dir: Path, small_weights: str
 ) -> None:

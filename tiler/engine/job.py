@@ -26,7 +26,8 @@ class Job:
     protect_strength: how much more the content weighs where it is to be kept; 0: nothing says where.
     precision: fp32, bf16, fp16 or fp64, the backbone's number type. init: content, noise or picture.
     dream_layer: what is amplified, None: nothing. jitter: the backbone's cells are moved by up to so many pixels,
-    anew at each step. keep_detail: a level starts with the detail that the content has and the level before had not.
+    anew at each step. keep_detail: a level starts with the detail that the content has and the level before had not;
+    without it, where the content is protected only.
     wrap: the axes along which levels continue at the opposite edge: none, x, y or xy.
     channels: (layer, number of features) of every layer in use."""
 
@@ -107,6 +108,15 @@ class Job:
     def keeps_chroma(self) -> bool:
         """Whether finished levels get the content's chroma."""
         return self.color in ("content", "luminance")
+
+    @property
+    def adds_detail(self) -> bool:
+        """Whether levels start with detail of the content that the level before had not: all, or what is protected."""
+        return self.keep_detail or self.protect_strength > 0
+
+    def needs_pictures(self, level: int) -> bool:
+        """Without steps a level is only enlarged from the one before; the coarsest starts from the pictures."""
+        return level == 0 or self.levels[level].steps > 0 or self.keeps_chroma or self.adds_detail
 
     @property
     def images(self) -> tuple[str, ...]:

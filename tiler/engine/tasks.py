@@ -42,11 +42,12 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
     store, job, size = here.store, here.job, here.job.levels[level]
     if level > 0:
         before = _enlarged(here, level, part, partial(store.read_image, level - 1))
-        if not job.keep_detail:
+        kept = 1 if job.keep_detail else here.protected(level, part)
+        if kept is None:
             return before
         coarse = _enlarged(here, level, part, partial(store.read_picture, f"levels/{level}/coarse"))
         content = store.read_picture(f"levels/{level}/content", part)
-        return np.clip(before + here.optimised(content) - here.optimised(coarse), 0, 1)
+        return np.clip(before + kept * (here.optimised(content) - here.optimised(coarse)), 0, 1)
     if job.init == "picture":
         return here.optimised(store.read_picture("init", part))
     noisy = job.init == "noise"
