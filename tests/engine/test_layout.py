@@ -27,8 +27,10 @@ def used_bytes(folder: Path) -> int:
         dict(long_edge=200, tile=96, steps=4, levels=2),
         dict(long_edge=200, tile=96, steps=(3, 1), mode="exact"),
         dict(long_edge=300, tile=128, steps=(2, 0), init="noise"),
+        dict(long_edge=300, tile=128, steps=(2, 1), keep_detail=True),
+        dict(long_edge=300, tile=128, steps=(2, 0), keep_detail=True),
     ],
-    ids=["fast", "exact", "without steps"],
+    ids=["fast", "exact", "without steps", "detail", "detail without steps"],
 )
 def test_disk_is_what_the_plan_says(options, render_serially, tmp_path, monkeypatch):
     peaks, plans, finish = [], [], RenderStore.finish_level
