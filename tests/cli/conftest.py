@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import subprocess
@@ -10,14 +9,12 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from here import run_main
 from PIL import Image
-
-from tiler.cli import main
 
 Tiler = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -70,19 +67,8 @@ def cluster() -> Iterator[str]:
 
 
 def _run_here(folder: Path, cluster: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    out, err = io.StringIO(), io.StringIO()
-    works = ("--scheduler", cluster) if arguments[0] in ("render", "dream") else ()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.chdir(folder))
-        stack.enter_context(mock.patch("sys.argv", ["tiler", *arguments, *works]))
-        stack.enter_context(contextlib.redirect_stdout(out))
-        stack.enter_context(contextlib.redirect_stderr(err))
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    with contextlib.chdir(folder):
+        return run_main(*arguments, *(("--scheduler", cluster) if arguments[0] in ("render", "dream") else ()))
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from here import run_main
 from processes import RENDER, Running
 
-from tiler.cli import main
 from tiler.version import __version__
 
 SMALL = ("--long-edge=96", "--steps=10,10", "--tile=32", "--min-edge=48", "--threads=1")
@@ -69,18 +69,8 @@ def test_stopped_refused_and_resumed_from_the_store_alone(tiler, undisturbed, in
     assert sorted(path.name for path in elsewhere.iterdir()) == ["stderr.txt", "stdout.txt"]
 
 
-def _main(arguments: tuple[str, ...], monkeypatch, capsys) -> tuple[int, str]:
-    """The command line in this process: exit code and what it said."""
-    monkeypatch.setattr("sys.argv", ["tiler", *arguments])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0), capsys.readouterr().err
-    return 0, capsys.readouterr().err
-
-
 def test_resume_names_what_differs_or_is_missing(
-    tiler, inputs: Path, small_weights: str, tmp_path: Path, monkeypatch, capsys
+    tiler, inputs: Path, small_weights: str, tmp_path: Path, monkeypatch
 ) -> None:
     (inputs / "net.safetensors").write_bytes(Path(small_weights).read_bytes())
     options = ("--long-edge=32", "--steps=1", "--weights=net.safetensors", "--quiet")
@@ -89,7 +79,8 @@ def test_resume_names_what_differs_or_is_missing(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     store = str(inputs / "poster.zarr")
-    assert _main(("resume", store, "-o", "again.png", "--quiet"), monkeypatch, capsys) == (0, "")
+    again = run_main("resume", store, "-o", "again.png", "--quiet")
+    assert (again.returncode, again.stderr) == (0, "")
     assert Path("again.png").read_bytes() == before
 
     for name, change, words in (
@@ -99,29 +90,29 @@ def test_resume_names_what_differs_or_is_missing(
     ):
         kept = (inputs / name).read_bytes()
         change(inputs / name)
-        code, said = _main(("resume", store, "-o", "never.png"), monkeypatch, capsys)
-        assert code == 2
-        assert words in said
-        assert len(said.splitlines()) == 1
+        refused = run_main("resume", store, "-o", "never.png")
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
         (inputs / name).write_bytes(kept)
     attributes = inputs / "poster.zarr" / "zarr.json"
     attributes.write_text(attributes.read_text().replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
     monkeypatch.chdir(inputs)
     for command in (("resume", store), (*RENDER, *options)):
-        code, said = _main(command, monkeypatch, capsys)
-        assert code == 2
-        assert f"made by tiler 0.0.9, and this is {__version__}" in said
-        assert len(said.splitlines()) == 1
-    assert _main(("info", store), monkeypatch, capsys)[0] == 0
+        refused = run_main(*command)
+        assert refused.returncode == 2
+        assert f"made by tiler 0.0.9, and this is {__version__}" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    assert run_main("info", store).returncode == 0
     assert not (tmp_path / "elsewhere" / "never.png").exists()
 
 
 @pytest.mark.parametrize("store", ["nowhere.zarr", "content.png", "."])
-def test_resume_without_a_job_is_refused(inputs: Path, store: str, monkeypatch, capsys) -> None:
+def test_resume_without_a_job_is_refused(inputs: Path, store: str, monkeypatch) -> None:
     before = sorted(inputs.iterdir())
     monkeypatch.chdir(inputs)
-    code, said = _main(("resume", store), monkeypatch, capsys)
-    assert code == 2
-    assert len(said.splitlines()) == 1
-    assert "no readable job" in said
+    refused = run_main("resume", store)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "no readable job" in refused.stderr
     assert sorted(inputs.iterdir()) == before

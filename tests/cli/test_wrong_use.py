@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from here import run_main
 from PIL import Image
-
-from tiler.cli import main
 
 RENDER = ["render", "content.png", "style.png", "-o", "poster.png"]
 SEA = [*RENDER, "--region", "sea=style.png"]
@@ -26,13 +25,6 @@ def prepared(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (inputs / "folder").mkdir()
     (inputs / "folder" / "file").write_text("mine")
     return inputs
-
-
-def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    monkeypatch.setattr("sys.argv", ["tiler", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return int(stop.value.code or 0), capsys.readouterr().err
 
 
 CASES = {
@@ -123,11 +115,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_line_and_exit_code_2(case: str, prepared: Path, monkeypatch, capsys) -> None:
+def test_one_line_and_exit_code_2(case: str, prepared: Path) -> None:
     arguments, words = CASES[case]
     before = {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()}
-    code, text = run(arguments, monkeypatch, capsys)
-    assert code == 2, text
+    done = run_main(*arguments)
+    text = done.stderr
+    assert done.returncode == 2, text
     assert len(text.strip().splitlines()) == 1, text
     assert "Traceback" not in text
     for word in words:
@@ -138,10 +131,10 @@ def test_one_line_and_exit_code_2(case: str, prepared: Path, monkeypatch, capsys
 @pytest.mark.parametrize(
     "arguments", [["render", "--no-such-option"], ["paint"], ["info"], ["export"], ["export", "x.zarr"]]
 )
-def test_unknown_words_are_exit_code_2(arguments: list[str], monkeypatch, capsys) -> None:
-    code, text = run(arguments, monkeypatch, capsys)
-    assert code == 2
-    assert "Traceback" not in text
+def test_unknown_words_are_exit_code_2(arguments: list[str]) -> None:
+    done = run_main(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
 
 
 def test_a_store_of_another_job_is_refused_until_forced(here, inputs: Path) -> None:
