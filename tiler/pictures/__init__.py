@@ -5,6 +5,7 @@ Nothing here holds a whole picture unless the file format leaves no choice (see 
 """
 
 from tiler.pictures.deepzoom import check_xyz, write_xyz
+from tiler.pictures.fingerprint import fingerprint
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
 from tiler.pictures.outputs import check_output, replaced_by
@@ -18,6 +19,7 @@ __all__ = [
     "Picture",
     "check_output",
     "check_xyz",
+    "fingerprint",
     "label_bands",
     "mask_bands",
     "metres_per_pixel",
