@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -33,3 +35,12 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_file(state, path)
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def signals_heard() -> Iterator[None]:
+    """The command line leaves signals as a process that is about to end wants them."""
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in known.items():
+        signal.signal(number, handler)

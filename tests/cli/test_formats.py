@@ -14,7 +14,7 @@ import zarr
 from ome_zarr_models.v05 import Image as OmeImage
 from PIL import Image, ImageCms
 
-from tiler.cli import cli
+from tiler.cli.commands import cli
 from tiler.config import RenderConfig
 from tiler.errors import OutputError
 from tiler.resolve import store_url

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from tiler import names
-from tiler.cli import cli
+from tiler.cli.commands import cli
 from tiler.cli.render import render
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError

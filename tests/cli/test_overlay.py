@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tiler.cli import cli
+from tiler.cli.commands import cli
 from tiler.errors import ConfigError, OutputError, PictureError
 
 HEIGHT, WIDTH = 144, 192

@@ -9,6 +9,7 @@ import click
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
 from tiler.cli.render import run
+from tiler.cli.stop import when_stopped
 
 # What a dream asks for where the command line is silent. The picture is its own style: its statistics weigh nothing,
 # but they give the energy in whose units the dream is measured.
@@ -66,6 +67,7 @@ def dream(
         return
     from tiler.zoom import zoom_in
 
+    when_stopped("go on with the same command")
     with make_progress(quiet, log_json) as progress:
         zoom_in(config, zoom, zoom_factor, progress, force_new)
     if not quiet and not log_json:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
-from tiler.cli.stop import stoppable
+from tiler.cli.stop import when_stopped
 from tiler.config import RenderConfig
 
 
@@ -38,6 +39,12 @@ def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool) -> N
     """Render with the progress that the flags ask for."""
     from tiler.render import render as render_poster  # torch and dask are loaded only once the options are right
 
-    with make_progress(quiet, log_json) as printer, stoppable(printer) as progress:
+    def progress(event: dict[str, Any]) -> None:
+        if event["event"] == "start":
+            when_stopped(f"go on with: tiler resume {shlex.quote(event['store'])}")
+        printer(event)
+
+    when_stopped("nothing was begun")
+    with make_progress(quiet, log_json) as printer:
         result = render_poster(config, progress, force_new)
         progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})

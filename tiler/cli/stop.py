@@ -1,52 +1,122 @@
-"""What Ctrl-C and SIGTERM do to a render."""
+"""What Ctrl-C, SIGTERM and a closed terminal do to a command: the one place that decides what it ends with then."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+import time
+import weakref
+from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PATIENCE = 10.0
-Progress = Callable[[dict[str, Any]], None]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE, _LOOK_EVERY = 10.0, 0.05
 
 
-@contextlib.contextmanager
-def stoppable(progress: Progress) -> Iterator[Progress]:
-    """A block that Ctrl-C and SIGTERM end: they say what to type to go on, then leave with 128 + the signal's number.
+class Stopped(SystemExit):
+    """Unwinds the main thread after a signal."""
 
-    Yields the progress function to use, which learns the store's name from the events. While the block unwinds, ten
-    seconds at most, further signals change nothing.
+
+class Stoppable:
+    """A block that signals end: it is unwound, one line says how to go on, and the process ends with 128 + the signal's
+    number, whatever the unwinding meets.
+
+    The exception may strike anywhere: within a finaliser, which swallows it, or a library's lock, which the unwinding
+    needs. A thread that is there from the start raises it again when it was lost, and ends the process when unwinding
+    takes longer than ten seconds, or when the main thread is away in foreign code. Further signals change nothing.
+    When the block has ended by itself, signals kill the process, as it has nothing left to undo.
     """
-    store: list[str] = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "start":
-            store[:] = [event["store"]]
-        progress(event)
+    def __init__(self) -> None:
+        self.words = ""
+        self._number = 0
+        self._raised: weakref.ref[Stopped] | None = None
+        self._again = self._over = False
+        self._said = threading.Lock()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def __enter__(self) -> Stoppable:
+        global _current
+        _current = self
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        self._pipe = write
+        self._before = signal.set_wakeup_fd(write, warn_on_full_buffer=False), sys.unraisablehook
         for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        goes_on = f"go on with: tiler resume {shlex.quote(store[0])}" if store else "nothing was begun"
-        # A handler may run within a print, and Python's streams are not re-entrant.
-        os.write(2, f"\ntiler: stopped; {goes_on}\n".encode())
-        # The exception may strike anywhere, even within a library's lock that the unwinding needs. Workers end with
-        # this process.
-        watchdog = threading.Timer(_PATIENCE, os._exit, (128 + number,))
-        watchdog.daemon = True
-        watchdog.start()
-        raise SystemExit(128 + number)
+            # Of a terminal that is closed, who started this with nohup has said what to think.
+            if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:
+                signal.signal(each, self._stop)
+        sys.unraisablehook = self._unraisable
+        return self
 
-    before = {each: signal.signal(each, stop) for each in _SIGNALS}
-    try:
-        yield watch
-    finally:
-        if signal.getsignal(signal.SIGINT) is stop:  # else on its way out, which does not end here
-            for each, handler in before.items():
-                signal.signal(each, handler)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        if self._number:
+            self._leave()
+        for each in _SIGNALS:
+            if signal.getsignal(each) == self._stop:
+                signal.signal(each, signal.SIG_DFL)
+        signal.set_wakeup_fd(self._before[0])
+        sys.unraisablehook = self._before[1]
+        os.close(self._pipe)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._number and not self._again:
+            return
+        self._number, self._again = self._number or number, False
+        self._say()
+        error = Stopped(128 + self._number)
+        self._raised = weakref.ref(error)
+        try:
+            raise error
+        finally:
+            del error  # else this frame would keep it
+
+    def _watch(self, pipe: int) -> None:
+        main = threading.main_thread().ident
+        numbers = b""
+        while not any(number in _SIGNALS for number in numbers):
+            numbers = os.read(pipe, 64)
+            if not numbers:
+                return os.close(pipe)
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY)
+            if self._raised and self._raised() is None and not self._over and main is not None:
+                self._again = True
+                signal.pthread_kill(main, self._number)
+        self._number = self._number or next(number for number in numbers if number in _SIGNALS)
+        self._say()
+        return self._leave()
+
+    def _say(self) -> None:
+        """From here on nothing else is printed: neither Python's streams nor libraries can stand what happens now."""
+        if not self._said.acquire(blocking=False):
+            return
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, os.fsencode(f"\ntiler: stopped{'; ' * bool(self.words)}{self.words}\n"))
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    def _unraisable(self, seen: Any) -> None:
+        if not self._number:
+            self._before[1](seen)
+
+    def _leave(self) -> None:
+        """Workers end with this process. What libraries would do at its end they may not be able to any more."""
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os._exit(128 + self._number)
+
+
+_current = Stoppable()
+
+
+def when_stopped(words: str) -> None:
+    """What to say, should a signal end the command from now on."""
+    _current.words = words

@@ -1,0 +1,66 @@
+"""All commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from tiler.cli import demo, dream, export, info, plan, render, resume, verify
+from tiler.errors import TilerError
+from tiler.version import __version__
+
+_SHOWN = 300  # characters of each end of a message that a value has made very long
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tiler")
+def cli() -> None:
+    """Neural style transfer at poster size.
+
+    \b
+    tiler demo                                    the mission in one command, on real pictures
+    tiler render MAP PHOTO -o POSTER              the map rendered in the photo's look
+    tiler render MAP PHOTO -o POSTER --long-edge 16384
+    tiler plan MAP PHOTO --long-edge 16384        what that would take: memory, disk, hours
+    tiler info POSTER.zarr                        what a job is and how far it came
+    tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
+    tiler resume POSTER.zarr                      go on with it where it stopped
+    tiler verify POSTER.zarr                      whether all of it can be read
+    tiler dream PHOTO -o DREAM.png                what the network sees in a picture, amplified
+
+    Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
+    """
+
+
+COMMANDS = (
+    render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
+)  # fmt: skip
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def run() -> None:
+    """Run what the command line says: errors that a user can mend become one line and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("tiler: stopped", err=True)
+        sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _refuse(error.format_message(), error.exit_code)
+    except TilerError as error:
+        _refuse(str(error), error.exit_code)
+
+
+def _refuse(message: str, exit_code: int) -> NoReturn:
+    """Print one line and exit. What a file name or a value puts into it cannot break the line or steer a terminal."""
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    if len(shown) > 2 * _SHOWN:
+        shown = f"{shown[:_SHOWN]} ... {shown[-_SHOWN:]}"
+    click.echo(f"tiler: {shown}", err=True)
+    sys.exit(exit_code)
