@@ -36,8 +36,9 @@ SIBLINGS = (
 ENGINE_SHUNS = ("config", "pictures")
 ONE_DOOR = {
     "zarr": ("tiler.engine.store", "tiler.pictures.omezarr"),
-    "dask": ("tiler.engine.schedule",),
-    "distributed": ("tiler.engine.schedule",),
+    "dask": ("tiler.engine.schedule", "tiler.engine.cluster"),
+    "distributed": ("tiler.engine.schedule", "tiler.engine.cluster"),
+    "cryptography": ("tiler.engine.certificate",),
     "triton": ("kernels.gram_triton",),
     "torchvision": ("tiler.style.weights",),
 }

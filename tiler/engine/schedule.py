@@ -1,4 +1,4 @@
-"""Run functions on workers. The only file that imports dask; it knows functions and arguments, not tiles."""
+"""Run functions on workers. It and `cluster` alone import dask; it knows functions and arguments, not tiles."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import contextlib
 import contextvars
 import itertools
 import os
-import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
 import psutil
-from distributed import Client, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed, get_worker
+from distributed import Client, KilledWorker, as_completed, get_worker
 from distributed.system import MEMORY_LIMIT
 
+from tiler.engine.cluster import QUIET, own_cluster
 from tiler.engine.place import first_line
 from tiler.errors import ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
 # Of a cluster that several renders share, each hears its own tasks only.
 _topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
-# Of a worker's two tasks one reads or writes while the other computes (tiler.engine.workplace); a third waits its turn.
-_THREADS, _IN_FLIGHT = 2, 3
-_RETRIES, _STARTS = 2, 5
+# For each worker: two that run, and one that waits its turn.
+_IN_FLIGHT = 3
+_RETRIES = 2
 _WAIT_SECONDS = 60
-_SETTINGS = {"distributed.logging.distributed": "critical", "distributed.comm.timeouts.connect": "15s"}
 
 
 def reporter() -> Callable[[dict[str, Any]], None]:
@@ -69,17 +66,17 @@ class Pool:
 
     def __init__(self, scheduler: str | None, workers: int, threads: int, gpus: list[str]) -> None:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
-        self._nannies: dict[int, Nanny] = {}
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
         self._known: set[str] = set()
-        self._stack.enter_context(dask.config.set(_SETTINGS))
         try:
-            self._client = self._connect(scheduler) if scheduler else self._start(workers, threads, gpus)
+            own = None if scheduler else own_cluster(workers, threads, gpus)
+            self._client = self._stack.enter_context(own) if own else self._connect(str(scheduler))
         except BaseException:
             self._stack.close()
             raise
 
     def _connect(self, scheduler: str) -> Client:
+        self._stack.enter_context(dask.config.set(QUIET))
         try:
             client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
@@ -94,44 +91,11 @@ class Pool:
         _check_versions(client, scheduler)
         return client
 
-    def _start(self, workers: int, threads: int, gpus: list[str]) -> Client:
-        _hush_resource_tracker()
-        specs = {}
-        for i in range(workers):
-            env: dict[str, str] = {}
-            if gpus:
-                env["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-            # No memory limit of dask's: tiles are sized to fit, and its guess of what is free would pause them.
-            options = {"nthreads": _THREADS, "env": env, "memory_limit": 0, "dashboard": False, "silence_logs": 50}
-            specs[i] = {"cls": Nanny, "options": {**options, "host": "127.0.0.1"}}
-        # What a worker inherits at birth. Dask's own choice, one thread and memory handed back after every free, would
-        # slow torch down: its large buffers come and go each step and should stay mapped. One heap for all threads, or
-        # each would keep the largest buffers that it ever had (a fifth of a worker's memory).
-        birth = {"OMP_NUM_THREADS": threads, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_MMAP_THRESHOLD_": 2**34}
-        birth["MALLOC_ARENA_MAX"] = 1
-        self._stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": birth}))
-        scheduler = {
-            "cls": Scheduler,
-            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
-        }
-        cluster = self._stack.enter_context(_cluster(specs, scheduler))
-        self._nannies = cluster.workers
-        return self._stack.enter_context(Client(cluster, set_as_default=False))
-
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exc_info: Any) -> None:
-        self._kill_workers()
+    def __exit__(self, *exc_info: Any) -> None:
         self._stack.close()
-
-    def _kill_workers(self) -> None:
-        """End our own workers at once, which saves a second of farewells, and whatever they are at: a tile that is not
-        marked is computed again."""
-        for nanny in self._nannies.values():
-            nanny.close_gracefully()  # so that it does not start another
-            if nanny.pid:
-                os.kill(nanny.pid, signal.SIGKILL)
 
     @property
     def workers(self) -> int:
@@ -192,16 +156,6 @@ class Pool:
         return result
 
 
-def _cluster(specs: dict[int, dict[str, Any]], scheduler: dict[str, Any], attempts: int = _STARTS) -> SpecCluster:
-    """A nanny replaces a worker that dies once it was up; one that dies while it starts fails the whole cluster."""
-    try:
-        return SpecCluster(specs, scheduler, silence_logs=50)
-    except RuntimeError as error:
-        if attempts > 1:
-            return _cluster(specs, scheduler, attempts - 1)
-        raise RenderError(f"{len(specs)} worker(s) could not be started: {first_line(error)}") from error
-
-
 def _check_versions(client: Client, scheduler: str) -> None:
     """Another version may compute other bytes; a worker without tiler would fail task by task."""
     try:
@@ -221,16 +175,6 @@ def _check_versions(client: Client, scheduler: str) -> None:
 
 def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-
-
-def _hush_resource_tracker() -> None:
-    """A worker that is killed leaves a codec's semaphore behind. Python's tracker process removes it, and would say so
-    on standard error."""
-    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        sys.warnoptions.pop()
 
 
 def memory_bytes() -> int:
