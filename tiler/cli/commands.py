@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
 import click
 
 from tiler.cli import demo, dream, export, info, plan, render, resume, verify
+from tiler.cli.echo import clean, say
 from tiler.errors import TilerError
 from tiler.version import __version__
 
@@ -46,7 +48,7 @@ def run() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("tiler: stopped", err=True)
+        say("tiler: stopped", err=True)
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -55,12 +57,23 @@ def run() -> None:
         _refuse(error.format_message(), error.exit_code)
     except TilerError as error:
         _refuse(str(error), error.exit_code)
+    except OSError:
+        if _has_folder():
+            raise
+        _refuse("the current folder does not exist any more; go to another", 2)
+
+
+def _has_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def _refuse(message: str, exit_code: int) -> NoReturn:
-    """Print one line and exit. What a file name or a value puts into it cannot break the line or steer a terminal."""
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    """Print one line and exit."""
+    shown = clean(message)
     if len(shown) > 2 * _SHOWN:
         shown = f"{shown[:_SHOWN]} ... {shown[-_SHOWN:]}"
-    click.echo(f"tiler: {shown}", err=True)
+    say(f"tiler: {shown}", err=True)
     sys.exit(exit_code)

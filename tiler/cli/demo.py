@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.echo import say
+from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.render import run
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError
@@ -22,7 +23,7 @@ CONTENT_EDGE, STYLE_EDGE = 2048, 1024
 
 
 @click.command(cls=GroupedCommand)
-@click.option("-o", "--output", metavar="POSTER", default="tiler-demo/poster.png", show_default=True)
+@click.option("-o", "--output", type=PLACE, metavar="POSTER", default="tiler-demo/poster.png", show_default=True)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
@@ -47,7 +48,7 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
     run(config, force_new, quiet, log_json)
     if not quiet and not log_json:
-        click.echo(f"its inputs: {content} (layout) and {style} (look)", err=True)
+        say(f"its inputs: {content} (layout) and {style} (look)", err=True)
 
 
 def _content_edge(config: RenderConfig) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tiler.cli.echo import say
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
 from tiler.cli.render import run
@@ -71,6 +72,4 @@ def dream(
     with make_progress(quiet, log_json) as progress:
         zoom_in(config, zoom, zoom_factor, progress, force_new)
     if not quiet and not log_json:
-        click.echo(
-            f"as a video: ffmpeg -i {config.output}/frame-%04d.png -pix_fmt yuv420p {config.output}.mp4", err=True
-        )
+        say(f"as a video: ffmpeg -i {config.output}/frame-%04d.png -pix_fmt yuv420p {config.output}.mp4", err=True)

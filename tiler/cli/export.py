@@ -7,14 +7,17 @@ from typing import Any
 
 import click
 
-from tiler.cli.options import GroupedCommand, config_options
+from tiler.cli.echo import say
+from tiler.cli.options import PLACE, GroupedCommand, config_options
 from tiler.config import FILE
 from tiler.errors import ConfigError
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("store")
-@click.option("-o", "--output", metavar="FILE", help="Where the picture goes: .png .tif .jpg .webp .dzi .zarr")
+@click.argument("store", type=PLACE)
+@click.option(
+    "-o", "--output", type=PLACE, metavar="FILE", help="Where the picture goes: .png .tif .jpg .webp .dzi .zarr"
+)
 @click.option("--level", type=int, metavar="K", help="0 is the coarsest; default: the finest that is finished.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @partial(config_options, group=FILE)
@@ -31,6 +34,6 @@ def export(store: str, output: str | None, level: int | None, quiet: bool, **giv
     done = write(store, output, level, **options)
     if not quiet:
         for remark in done.remarks:
-            click.echo(remark, err=True)
+            say(remark, err=True)
         shown = f"level {done.level}, {done.width} x {done.height} px after {done.steps} steps"
-        click.echo(f"{shown}: {', '.join(done.outputs)}", err=True)
+        say(f"{shown}: {', '.join(done.outputs)}", err=True)

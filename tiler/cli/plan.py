@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.echo import say, say_json
+from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.progress import duration, size
 
 
@@ -15,7 +15,7 @@ from tiler.cli.progress import duration, size
 @click.argument("content", required=False, metavar="CONTENT")
 @click.argument("styles", nargs=-1, metavar="[STYLE...]")
 @click.option("-o", "--output", metavar="POSTER", help="Where it would go. [poster.png]")
-@click.option("--job", "job_file", metavar="FILE.toml", help="Options from a file; the command line wins.")
+@click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_options
 def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
@@ -25,30 +25,33 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
     """
     if not (given["output"] or given["tiles"] or job_file):
         given["output"] = "poster.png"
-    config = build_config({**given, "styles": given["styles"] or given["content"]}, job_file)
+    notes: list[str] = []
+    config = build_config({**given, "styles": given["styles"] or given["content"]}, job_file, notes=notes)
     from tiler.plan import plan
     from tiler.resolve import store_url
     from tiler.room import free_disk
 
     planned = plan(config)
     if as_json:
-        click.echo(json.dumps(planned.to_dict()))
+        say_json(planned.to_dict())
         return
+    for note in notes:
+        say(note, err=True)
     how = f"mode {planned.mode}, {planned.precision} on {planned.device}, {planned.workers} worker(s)"
-    click.echo(f"{planned.width} x {planned.height} px, {how}, tiles up to {planned.tile} px")
+    say(f"{planned.width} x {planned.height} px, {how}, tiles up to {planned.tile} px")
     for level in planned.levels:
-        click.echo(
+        say(
             f"  level {level.level + 1}: {level.width} x {level.height} px, {level.tiles} tile(s), {level.steps} steps"
             f" in {level.rounds} round(s), {duration(level.seconds or 0)}"
         )
     url = store_url(config)
     free = free_disk(url)
-    click.echo(f"memory: {size(planned.memory_bytes)} for all processes at their peak")
+    say(f"memory: {size(planned.memory_bytes)} for all processes at their peak")
     if planned.gpu_bytes:
-        click.echo(f"GPU:    {size(planned.gpu_bytes)} on each at its peak")
-    click.echo(
+        say(f"GPU:    {size(planned.gpu_bytes)} on each at its peak")
+    say(
         f"disk:   {size(planned.store_bytes)} for the state at its peak, {size(planned.kept_bytes)} of it to stay, and "
         f"{size(planned.output_bytes)} for the poster" + ("" if free is None else f"; {size(free)} are free")
     )
-    click.echo(f"steps:  {planned.steps}, {planned.tile_steps} counted by tiles")
-    click.echo(f"time:   about {duration(planned.seconds or 0)}")
+    say(f"steps:  {planned.steps}, {planned.tile_steps} counted by tiles")
+    say(f"time:   about {duration(planned.seconds or 0)}")

@@ -9,7 +9,6 @@ is mended: `shrink` (tiles too large), `damage` (of the store), `not finite`, `r
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import sys
@@ -18,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import click
 import psutil
+
+from tiler.cli.echo import say, say_json, show
 
 Progress = Callable[[dict[str, Any]], None]
 _PLAIN_EVERY = 5.0
@@ -41,7 +41,7 @@ def make_progress(quiet: bool, log_json: bool) -> Iterator[Progress]:
 
 
 def _print_json(event: dict[str, Any]) -> None:
-    click.echo(json.dumps({"time": round(time.time(), 3), **event}))
+    say_json({"time": round(time.time(), 3), **event})
 
 
 def duration(seconds: float) -> str:
@@ -77,12 +77,12 @@ class _Printer:
 
     def clear(self) -> None:
         if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
+            show("")
             self._width = 0
 
     def _line(self, text: str) -> None:
         self.clear()
-        click.echo(text, err=True)
+        say(text, err=True)
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         self._line(
@@ -179,13 +179,11 @@ class _Printer:
 
     def _show(self, text: str) -> None:
         if self._live:
-            self.clear()
             text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be wiped again
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            show(text)
             self._width = len(text)
         else:
-            click.echo(text, err=True)
+            say(text, err=True)
 
 
 def _memory() -> int:

@@ -6,17 +6,20 @@ import shlex
 
 import click
 
+from tiler.cli.echo import say
+from tiler.cli.options import PLACE
+
 
 @click.command()
-@click.argument("store")
+@click.argument("store", type=PLACE)
 def verify(store: str) -> None:
     """Read all that STORE should hold. Exit code 0: all is there and right; 1: what is damaged is listed."""
     from tiler.verify import verify as find_faults
 
     faults = find_faults(store)
     for fault in faults:
-        click.echo(fault)
+        say(fault)
     if faults:
-        click.echo(f"{len(faults)} fault(s); to compute them again: tiler resume {shlex.quote(store)}", err=True)
+        say(f"{len(faults)} fault(s); to compute them again: tiler resume {shlex.quote(store)}", err=True)
         raise SystemExit(1)
-    click.echo("all that is in the store can be read")
+    say("all that is in the store can be read")
