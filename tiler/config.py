@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
-import os
-import stat
-import tomllib
-import types
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from tiler import names, sizes
 from tiler.errors import ConfigError
-from tiler.regions import REST, Regions, parse_regions
+from tiler.option import HERE, TYPED, Places, checked, expanded, option
+from tiler.regions import REST, Regions, parse_regions, region_names, with_files
 
-_JOB_FILE_BYTES = 2**18
 SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "Size (one of)",
     "The file",
@@ -32,25 +26,6 @@ SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
 SIZES = ("long_edge", "size", "scale", "print")
 
 
-def _option(
-    default: Any,
-    help: str,
-    group: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    metavar: str | None = None,
-    spelling: Callable[[object], str] | None = None,
-    repeat: bool = False,
-) -> Any:
-    """spelling: gives a text its final form, or raises ValueError with what is allowed. repeat: the option may be given
-    several times, one item of the field's tuple each."""
-    meta = dict(
-        help=help, group=group, low=low, high=high, choices=choices, metavar=metavar, spelling=spelling, repeat=repeat
-    )
-    return field(default=default, metadata=meta)
-
-
 @dataclass(frozen=True)
 class RenderConfig:
     """Everything a user may say about a render. None means: derived when the render starts, and stored with the job.
@@ -61,24 +36,26 @@ class RenderConfig:
     Raises ConfigError naming the field, its value and what is allowed.
     """
 
-    content: str | None = field(metadata=dict(help="Picture that gives the layout.", group=None))
-    styles: tuple[str, ...] = field(metadata=dict(help="Picture(s) that give the look.", group=None))
-    output: str | None = field(metadata=dict(help="The poster: .png .tif .jpg .webp .dzi .zarr", group=None))
+    content: str | None = option(MISSING, "Picture that gives the layout.", None, places=Places())
+    styles: tuple[str, ...] = option(MISSING, "Picture(s) that give the look.", None, places=Places())
+    output: str | None = option(
+        MISSING, "The poster: .png .tif .jpg .webp .dzi .zarr", None, places=Places(written=True)
+    )
 
-    long_edge: int | None = _option(
+    long_edge: int | None = option(
         None, "Poster's longer side in pixels; default: 1024.", SIZE, 1, sizes.LONGEST_SIDE, metavar="PX"
     )
-    size: str | None = _option(
+    size: str | None = option(
         None,
         "Poster in pixels. The content is cropped evenly where it has another shape.",
         SIZE,
         metavar="WxH",
         spelling=sizes.spelled(sizes.parse_size),
     )
-    scale: str | None = _option(
+    scale: str | None = option(
         None, "Multiple of the content's size, e.g. 4x.", SIZE, metavar="Nx", spelling=sizes.spelled(sizes.parse_scale)
     )
-    print: str | None = _option(
+    print: str | None = option(
         None,
         "Size on paper at --dpi (300): 90x60cm, 36x24in, A0, B2 (cropped as for --size), or the long side: 90cm.",
         SIZE,
@@ -86,52 +63,56 @@ class RenderConfig:
         spelling=sizes.spelled(sizes.parse_print),
     )
 
-    dpi: float | None = _option(
+    dpi: float | None = option(
         None, "Dots per inch, written into the file; default: 300 with --print.", FILE, 1, 100_000
     )
-    bits: int = _option(8, "Bits a channel: 8, or 16 for .png .tif .zarr.", FILE, 8, 16, metavar="8|16")
-    compression: str | None = _option(
+    bits: int = option(8, "Bits a channel: 8, or 16 for .png .tif .zarr.", FILE, 8, 16, metavar="8|16")
+    compression: str | None = option(
         None,
         "Of .tif: deflate (default), zstd, lzw or none; of .webp: lossy (default) or lossless.",
         FILE,
         choices=("deflate", "zstd", "lzw", "none", "lossy", "lossless"),
         metavar="KIND",
     )
-    quality: int = _option(95, "Of .jpg, lossy .webp and tiles.", FILE, 1, 100)
-    cog: bool = _option(False, "The .tif as a Cloud Optimized GeoTIFF.", FILE)
-    tiles: str | None = _option(
-        None, "Also (or only) a folder of map tiles {z}/{x}/{y} and a page that shows them.", FILE, metavar="DIR"
+    quality: int = option(95, "Of .jpg, lossy .webp and tiles.", FILE, 1, 100)
+    cog: bool = option(False, "The .tif as a Cloud Optimized GeoTIFF.", FILE)
+    tiles: str | None = option(
+        None,
+        "Also (or only) a folder of map tiles {z}/{x}/{y} and a page that shows them.",
+        FILE,
+        metavar="DIR",
+        places=Places(written=True),
     )
-    overlay: str | None = _option(
+    overlay: str | None = option(
         None, "Picture of the poster's shape to lie unstyled on top, its alpha respected: labels, a grid.", FILE,
-        metavar="FILE",
+        metavar="FILE", places=Places(),
     )  # fmt: skip
 
-    style_weight: float = _option(1.0, "Weight of the style statistics.", LOOK, 0)
-    content_weight: float = _option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
-    keep_detail: bool = _option(
+    style_weight: float = option(1.0, "Weight of the style statistics.", LOOK, 0)
+    content_weight: float = option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
+    keep_detail: bool = option(
         False, "Start each level with the content's own fine detail: crisp also where it gets few steps.", LOOK
     )
-    protect: str | None = _option(
+    protect: str | None = option(
         None, "Picture of the content's shape, white where its layout and detail are to be kept: coasts, rivers.", LOOK,
-        metavar="MASK",
+        metavar="MASK", places=Places(),
     )  # fmt: skip
-    protect_strength: float = _option(
+    protect_strength: float = option(
         10.0, "Where --protect is white, the content weighs 1 + X times as much.", LOOK, 0, 1e6
     )
-    tv_weight: float = _option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
-    style_scale: tuple[float, ...] = _option(
+    tv_weight: float = option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
+    style_scale: tuple[float, ...] = option(
         (1.0,), "Size of the style's features relative to the poster; one, or one per style.", LOOK, 0.01, 100,
         metavar="X,...",
     )  # fmt: skip
-    content_gsd: str | None = _option(
+    content_gsd: str | None = option(
         None,
         "Ground that a pixel of the content shows, in metres: styles get their true size. auto: from the georeference.",
         LOOK,
         metavar="M|auto",
         spelling=sizes.spelled(sizes.parse_gsd),
     )
-    style_gsd: tuple[float, ...] | None = _option(
+    style_gsd: tuple[float, ...] | None = option(
         None,
         "Ground that a pixel of the style(s) shows, in metres; default with --content-gsd: from the georeference.",
         LOOK,
@@ -139,10 +120,10 @@ class RenderConfig:
         1e6,
         metavar="M,...",
     )
-    style_blend_weights: tuple[float, ...] | None = _option(
+    style_blend_weights: tuple[float, ...] | None = option(
         None, "Share of each style, e.g. 2,1; default: equal.", LOOK, 0, metavar="W,..."
     )
-    style_layer_weights: tuple[tuple[float, ...], ...] = _option(
+    style_layer_weights: tuple[tuple[float, ...], ...] = option(
         (),
         "A style's share at each of the style layers, fine to large, e.g. 1,1,0,0,0; given once per style.",
         LOOK,
@@ -150,98 +131,120 @@ class RenderConfig:
         metavar="W,...",
         repeat=True,
     )
-    init: str = _option("content", "Start from: content, noise or a picture file.", LOOK, metavar="content|noise|FILE")
-    wrap: str = _option(
+    init: str = option(
+        "content",
+        "Start from: content, noise or a picture file.",
+        LOOK,
+        metavar="content|noise|FILE",
+        places=Places(words=("content", "noise")),
+    )
+    wrap: str = option(
         "none",
         "Axes along which the poster continues at its opposite edge; its size there becomes a multiple of 16.",
         LOOK,
         choices=("none", "x", "y", "xy"),
     )
-    color: str = _option(
+    color: str = option(
         "style",
         "Whose colours. content: its chroma, the poster's brightness; luminance: likewise, and only brightness is "
         "transferred; match: the styles are recoloured to the content first.",
         LOOK,
         choices=("style", "content", "luminance", "match"),
     )
-    seed: int = _option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
+    seed: int = option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
 
-    region: tuple[str, ...] = _option(
-        (), "A region with styles of its own; --mask or --label says where.", PLACES, metavar="NAME=STYLE[,STYLE]",
-        repeat=True,
+    region: tuple[str, ...] = option(
+        (), "A region with styles of its own; --mask or --label says where. In names, a comma is written '\\,'.",
+        PLACES, metavar="NAME=STYLE[,STYLE]",
+        repeat=True, places=Places(paired=True),
     )  # fmt: skip
-    mask: tuple[str, ...] = _option(
-        (), "Where a region is: a picture of the content's shape, white inside.", PLACES, metavar="NAME=FILE",
-        repeat=True,
+    mask: tuple[str, ...] = option(
+        (), "Where a region is: a picture of the content's shape, white inside.", PLACES, metavar="NAME=FILE[,FILE]",
+        repeat=True, places=Places(paired=True),
     )  # fmt: skip
-    labels: str | None = _option(None, "Picture whose colours say where the regions are.", PLACES, metavar="FILE")
-    label: tuple[str, ...] = _option(
+    labels: str | None = option(
+        None, "Picture whose colours say where the regions are.", PLACES, metavar="FILE", places=Places()
+    )
+    label: tuple[str, ...] = option(
         (), "What a colour of --labels stands for: styles, or a region's name.", PLACES, metavar="'#RRGGBB=STYLE'",
-        repeat=True,
+        repeat=True, places=Places(paired=True),
     )  # fmt: skip
-    region_edge: float = _option(
+    region_edge: float = option(
         1.0, "Width over which one region passes into the next, in % of the poster's long edge.", PLACES, 0, 100
     )
-    style_mask: tuple[str, ...] = _option(
+    style_mask: tuple[str, ...] = option(
         (), f"Which part of a region's style picture counts ('{REST}' names the default).", PLACES,
-        metavar="NAME=FILE", repeat=True,
+        metavar="NAME=FILE", repeat=True, places=Places(paired=True),
     )  # fmt: skip
 
-    dream_weight: float = _option(0.0, "Weight of what a layer sees, amplified (DeepDream).", DREAM, 0)
-    dream_layer: str = _option("relu4_3", "The layer whose features are amplified.", DREAM, metavar="L")
-    dream_channel: int | None = _option(None, "Only this channel of it.", DREAM, 0, 511)
-    jitter: int = _option(
+    dream_weight: float = option(0.0, "Weight of what a layer sees, amplified (DeepDream).", DREAM, 0)
+    dream_layer: str = option("relu4_3", "The layer whose features are amplified.", DREAM, metavar="L")
+    dream_channel: int | None = option(None, "Only this channel of it.", DREAM, 0, 511)
+    jitter: int = option(
         0, "Move the network's grid by up to so many pixels, anew at each step; without content weight.", DREAM, 0, 64,
         metavar="PX",
     )  # fmt: skip
 
-    steps: tuple[int, ...] | None = _option(
+    steps: tuple[int, ...] | None = option(
         None, "Optimiser steps: one number, or one per level, coarsest first.", WORK, 0, 10**6, metavar="N,..."
     )
-    levels: int | None = _option(None, "Number of pyramid levels; default: from --min-edge.", WORK, 1, 24)
-    min_edge: int = _option(128, "Longer side of the coarsest level, at least.", WORK, 1, metavar="PX")
-    optimizer: str = _option("adam", "lbfgs is used where a level fits one tile.", WORK, choices=("adam", "lbfgs"))
-    learning_rate: float = _option(
+    levels: int | None = option(None, "Number of pyramid levels; default: from --min-edge.", WORK, 1, 24)
+    min_edge: int = option(128, "Longer side of the coarsest level, at least.", WORK, 1, metavar="PX")
+    optimizer: str = option("adam", "lbfgs is used where a level fits one tile.", WORK, choices=("adam", "lbfgs"))
+    learning_rate: float = option(
         0.02, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
     )
-    pooling: str = _option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
-    content_layers: tuple[str, ...] = _option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
-    style_layers: tuple[str, ...] = _option(
+    pooling: str = option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
+    content_layers: tuple[str, ...] = option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
+    style_layers: tuple[str, ...] = option(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
         "Layers whose statistics are compared with the style's.",
         WORK,
         metavar="L,...",
     )
-    weights: str = _option("bundled", "The backbone's weights.", WORK, metavar="bundled|torchvision|FILE")
-    precision: str = _option(
+    weights: str = option(
+        "bundled",
+        "The backbone's weights.",
+        WORK,
+        metavar="bundled|torchvision|FILE",
+        places=Places(words=("bundled", "torchvision")),
+    )
+    precision: str = option(
         "auto", "Number type inside the backbone.", WORK, choices=("auto", "fp32", "bf16", "fp16", "fp64")
     )
-    mode: str = _option(
+    mode: str = option(
         "fast",
         "exact equals the untiled optimiser; fast shares statistics once a round.",
         WORK,
         choices=("fast", "exact"),
     )
-    steps_per_round: int | None = _option(
-        None, "Steps between two exchanges of statistics (fast mode).", WORK, 1, 10**6
-    )
-    tile: int | None = _option(None, "Largest tile core; default: from the memory.", WORK, 16, 65536, metavar="PX")
-    feather: int | None = _option(None, "Overlap with neighbours, each side.", WORK, 0, 4096, metavar="PX")
-    halo: int | None = _option(None, "Context read around a tile.", WORK, 0, 4096, metavar="PX")
+    steps_per_round: int | None = option(None, "Steps between two exchanges of statistics (fast mode).", WORK, 1, 10**6)
+    tile: int | None = option(None, "Largest tile core; default: from the memory.", WORK, 16, 65536, metavar="PX")
+    feather: int | None = option(None, "Overlap with neighbours, each side.", WORK, 0, 4096, metavar="PX")
+    halo: int | None = option(None, "Context read around a tile.", WORK, 0, 4096, metavar="PX")
 
-    store: str | None = _option(
-        None, "Where the job's state lives; default: beside the poster.", RUN, metavar="DIR|URL"
+    store: str | None = option(
+        None,
+        "Where the job's state lives; default: beside the poster.",
+        RUN,
+        metavar="DIR|URL",
+        places=Places(written=True),
+        decided=HERE,
     )
-    workers: int | None = _option(None, "Worker processes; default: one per GPU, or one.", RUN, 1, 1024)
-    threads: int | None = _option(None, "CPU threads per worker; default: cores / workers.", RUN, 1, 1024)
-    device: str = _option("auto", "Where tiles are computed.", RUN, choices=("auto", "cpu", "cuda"))
-    scheduler: str | None = _option(None, "Address of a running Dask cluster.", RUN, metavar="tcp://HOST:PORT")
+    workers: int | None = option(None, "Worker processes; default: one per GPU, or one.", RUN, 1, 1024, decided=HERE)
+    threads: int | None = option(None, "CPU threads per worker; default: cores / workers.", RUN, 1, 1024)
+    device: str = option("auto", "Where tiles are computed.", RUN, choices=("auto", "cpu", "cuda"))
+    scheduler: str | None = option(
+        None, "Address of a running Dask cluster.", RUN, metavar="tcp://HOST:PORT", decided=TYPED
+    )
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for item in fields(self):
-            value = _checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
+            value = checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
             object.__setattr__(self, item.name, value)
+        for name, value in with_places(vars(self), lambda path, places: expanded(path)).items():
+            object.__setattr__(self, name, value)
         if self.content is None and needs_content(vars(self)):
             raise ConfigError(
                 "content = None; allowed: a picture; none only where content_weight is 0, init noise or a picture, and "
@@ -315,6 +318,10 @@ class RenderConfig:
         """The poster's name, or its folder of tiles where there is no other file."""
         return self.output or self.tiles or ""
 
+    def moved(self, change: Callable[[str, Places], str]) -> RenderConfig:
+        """The same with `change` done to the name of every file."""
+        return replace(self, **with_places(vars(self), change))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as they come back from a file; tuples become lists, at any depth."""
         return json.loads(json.dumps(asdict(self)))
@@ -322,12 +329,7 @@ class RenderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "job") -> RenderConfig:
         """Build from plain values. Raises ConfigError for unknown keys (with the nearest known) and missing ones."""
-        known = [item.name for item in fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                hint = names.key_for(key) or (f"did you mean '{near[0]}'?" if near else "")
-                raise ConfigError(f"{source}: unknown key '{key}'" + (f"; {hint}" if hint else ""))
+        check_keys(values, source)
         for item in fields(cls):
             optional = item.name == "content" and not needs_content(values)
             if item.default is MISSING and item.name not in values and not optional:
@@ -343,74 +345,31 @@ def needs_content(values: Mapping[str, Any]) -> bool:
     return bool(weight != 0 or init == "content" or color != "style" or detail)
 
 
-def read_job_file(path: str | Path) -> dict[str, Any]:
-    """The keys of a TOML job file. Raises ConfigError when it cannot be read or is not TOML."""
-    try:
-        # Opening a pipe would wait for its writer, and a device may have no end.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ConfigError(f"--job {path}: is not a regular file; allowed: a TOML file")
-        with open(path, "rb") as file:
-            text = file.read(_JOB_FILE_BYTES + 1)
-        if len(text) > _JOB_FILE_BYTES:
-            raise ConfigError(f"--job {path}: is larger than {_JOB_FILE_BYTES} bytes; allowed: a TOML file of options")
-        return tomllib.loads(text.decode())
-    except OSError as error:
-        raise ConfigError(f"--job {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
-        raise ConfigError(f"--job {path}: not a TOML file: {error}") from None
+def check_keys(values: Mapping[str, Any], source: str) -> None:
+    """Raise ConfigError for a key that is no field's, with the nearest that is."""
+    known = [item.name for item in fields(RenderConfig)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = names.key_for(key) or (f"did you mean '{near[0]}'?" if near else "")
+            raise ConfigError(f"{source}: unknown key '{key}'" + (f"; {hint}" if hint else ""))
 
 
-def _checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
-    """`value` as the hinted type and within its range, or ConfigError."""
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    if typing.get_origin(hint) is tuple:
-        if isinstance(value, Mapping) and meta.get("repeat"):
-            value = [f"{key}={','.join(one) if _texts(one) else one}" for key, one in value.items()]
-        items = [value] if isinstance(value, str | int | float | Path) else value
-        if not isinstance(items, list | tuple):
-            raise ConfigError(f"{name} = {value!r}; allowed: a list")
-        return tuple(_checked(name, item, typing.get_args(hint)[0], meta) for item in items)
-    return _checked_one(name, value, hint, meta)
+def with_places(
+    values: Mapping[str, Any], change: Callable[[str, Places], str], regions: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Those of `values`, as fields hold them, that name files, with `change` done to the name of each. regions: what
+    --region says elsewhere, whose names are no files."""
+    known = region_names([*(values.get("region") or ()), *regions], values.get("label") or ())
 
+    def changed(value: Any, places: Places) -> Any:
+        if isinstance(value, tuple):
+            return tuple(changed(one, places) for one in value)
+        if value is None or value in places.words:
+            return value
+        if places.paired:
+            return with_files(value, lambda file: change(file, places), known)
+        return change(value, places)
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-
-
-def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> Any:
-    if meta.get("spelling"):
-        try:
-            value = meta["spelling"](value)
-        except ValueError as error:
-            raise ConfigError(f"{name} = {value!r}; allowed: {error}") from None
-    if isinstance(value, Path) and kind is str:
-        value = str(value)
-    if kind is bool and isinstance(value, bool):
-        return value
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
-        try:
-            value = float(value)
-        except OverflowError:
-            value = math.inf
-    if not isinstance(value, kind) or isinstance(value, bool):
-        words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-        raise ConfigError(f"{name} = {value!r}; allowed: {words[kind]}")
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ConfigError(f"{name} = {value!r}; allowed: a text that is not empty")
-    if meta.get("choices") and value not in meta["choices"]:
-        near = difflib.get_close_matches(str(value), meta["choices"], 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{name} = {value!r}; allowed: {', '.join(meta['choices'])}{hint}")
-    low, high = meta.get("low"), meta.get("high")
-    if isinstance(value, int | float) and not (
-        (isinstance(value, int) or math.isfinite(value))
-        and (low is None or value >= low)
-        and (high is None or value <= high)
-    ):
-        allowed = f"{low} or more" if high is None else f"{low} to {high}"
-        raise ConfigError(f"{name} = {value}; allowed: {allowed}")
-    return value
+    held = {item.name: item.metadata["places"] for item in fields(RenderConfig)}
+    return {name: changed(value, held[name]) for name, value in values.items() if held.get(name)}

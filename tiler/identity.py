@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,10 @@ from tiler.config import FILE, RUN, SIZES, RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, PictureError, StoreError
-from tiler.regions import with_files
+from tiler.option import ASKED
+from tiler.places import absolute, from_store, to_store
 from tiler.version import __version__
 
-# Files are compared by what they hold, and where things run does not change the job; but the number of threads changes
-# the order of floating-point sums, and with it the last bits. The size counts in pixels only, however it was said.
-_REGIONS = ("region", "mask", "labels", "label", "style_mask")  # told by the files' roles
-_FILES = ("content", "styles", "output", "weights", "init", "protect")
-_FREE = (*_FILES, *_REGIONS, *(name for name in SIZES if name != "size"))
-_COUNTS = ("threads", "device")
 _INITS, _WEIGHTS = ("content", "noise"), ("bundled", "torchvision")
 ADVICE = "choose another --store, or start over with tiler render --force-new"
 
@@ -53,38 +48,53 @@ def _region_files(config: RenderConfig) -> dict[str, str]:
     return files
 
 
+def _counts(item: Field[Any]) -> bool:
+    """Whether a field's words are part of the job. Files count by what they hold (`inputs`), the size in pixels however
+    it was said; the number of threads does, since it changes the order of floating-point sums."""
+    meta = item.metadata
+    as_said = meta["places"] is None and (item.name not in SIZES or item.name == "size")
+    return as_said and meta["group"] != FILE and meta["decided"] == ASKED
+
+
+def words(config: RenderConfig) -> dict[str, Any]:
+    """What is asked for but for the files, which count by what they hold (`inputs`)."""
+    return {
+        item.name: travels(config)[item.name]
+        for item in fields(config)
+        if item.metadata["places"] is None and item.metadata["decided"] == ASKED
+    }
+
+
+def travels(config: RenderConfig) -> dict[str, Any]:
+    """What a store keeps of a configuration: nothing that is this machine's to decide."""
+    decided = {item.name: item.metadata["decided"] for item in fields(config)}
+    return {name: value for name, value in config.to_dict().items() if decided[name] == ASKED}
+
+
+def kept(config: RenderConfig, url: str) -> dict[str, Any]:
+    """The same with places as they are from any folder: relative to the store where they lie beside it, so that they
+    move with it."""
+    return travels(config.moved(lambda path, _: to_store(path, url)))
+
+
+def stored_places(stored: Mapping[str, Any], config: RenderConfig, url: str) -> dict[str, Any]:
+    """What a store keeps as asked for, in the words of the beginning, with the files where `config` has them now."""
+    now, known = kept(config, url), {item.name: item.metadata["places"] for item in fields(config)}
+    files = [name for name, places in known.items() if places and not places.written]
+    return {**table(stored, "asked"), **{name: now[name] for name in files}}
+
+
 def located(config: RenderConfig) -> RenderConfig:
-    """The same with absolute paths, which mean the same from any folder; this is how a job is stored."""
-
-    def absolute(value: str, *words: str) -> str:
-        return value if value in words else str(Path(value).absolute())
-
-    def regions(texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(with_files(text, absolute, config.regions.names) for text in texts)
-
-    return replace(
-        config,
-        content=config.content and absolute(config.content),
-        styles=tuple(absolute(path) for path in config.styles),
-        init=absolute(config.init, *_INITS),
-        weights=absolute(config.weights, *_WEIGHTS),
-        output=config.output and absolute(config.output),
-        tiles=config.tiles and absolute(config.tiles),
-        overlay=config.overlay and absolute(config.overlay),
-        protect=config.protect and absolute(config.protect),
-        labels=config.labels and absolute(config.labels),
-        region=regions(config.region),
-        mask=regions(config.mask),
-        label=regions(config.label),
-        style_mask=regions(config.style_mask),
-    )
+    """The same with absolute paths, which mean the same from any folder."""
+    return config.moved(lambda path, _: absolute(path))
 
 
 def asked_for(url: str, stored: Mapping[str, Any]) -> RenderConfig:
-    """What the user asked for when a stored job was begun, to go on with it. Raises StoreError when another version
-    wrote it."""
+    """What the user asked for when a stored job was begun, with places as they are from where the store is now. Raises
+    StoreError when another version wrote it, or it is damaged."""
     check_version(url, stored)
-    return replace(RenderConfig.from_dict(stored["asked"], f"store {url}"), store=url)
+    config = _config(url, stored, "asked")
+    return replace(config.moved(lambda path, _: from_store(path, url)), store=url)
 
 
 def check_version(url: str, stored: Mapping[str, Any]) -> None:
@@ -98,8 +108,8 @@ def check_version(url: str, stored: Mapping[str, Any]) -> None:
 
 def settings(config: RenderConfig) -> dict[str, Any]:
     """What a poster's metadata says of how it was made: nothing of where, so that it is the same everywhere."""
-    names = [item.name for item in fields(config) if item.metadata["group"] not in (None, FILE, RUN)]
-    return {name: value for name, value in config.to_dict().items() if name in names and name not in _FREE}
+    names = [item.name for item in fields(config) if _counts(item) and item.metadata["group"] != RUN]
+    return {name: value for name, value in config.to_dict().items() if name in names}
 
 
 def load_job(store: RenderStore) -> Job:
@@ -107,22 +117,29 @@ def load_job(store: RenderStore) -> Job:
     try:
         return Job.from_dict(store.attributes.get("job"))
     except ValueError as error:
-        raise _unreadable(store, error) from None
+        raise _unreadable(store.url, store.attributes, error) from None
 
 
 def load_config(store: RenderStore, which: str = "config") -> RenderConfig:
-    """The configuration that a store's job was made from, every None replaced; or what was "asked" for, with absolute
-    paths. Raises StoreError as `load_job`."""
-    values = store.attributes.get(which)
+    """The configuration that a store's job was made from, every None replaced; or what was "asked" for, with places as
+    in `asked_for`. Raises StoreError as `load_job`."""
+    config = _config(store.url, store.attributes, which)
+    return config.moved(lambda path, _: from_store(path, store.url)) if which == "asked" else config
+
+
+def _config(url: str, stored: Mapping[str, Any], which: str) -> RenderConfig:
+    """What this machine decides is not heard, should a store say it."""
+    known = {item.name: item.metadata["decided"] for item in fields(RenderConfig)}
+    values = {key: value for key, value in table(stored, which).items() if known.get(key, ASKED) == ASKED}
     try:
-        return RenderConfig.from_dict(values if isinstance(values, dict) else {}, which)
+        return RenderConfig.from_dict(values, which)
     except ConfigError as error:
-        raise _unreadable(store, error) from None
+        raise _unreadable(url, stored, error) from None
 
 
-def _unreadable(store: RenderStore, error: Exception) -> StoreError:
-    made = str(store.attributes.get("version"))[:40]
-    return StoreError(f"store {store.url}: cannot be read: {error} (made by version {made}, this is {__version__})")
+def _unreadable(url: str, stored: Mapping[str, Any], error: Exception) -> StoreError:
+    made = str(stored.get("version"))[:40]
+    return StoreError(f"store {url}: cannot be read: {error} (made by version {made}, this is {__version__})")
 
 
 def _digest(path: Path) -> str:
@@ -146,7 +163,7 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
             raise StoreError(f"store {url}: holds another job: the {role} differs; {ADVICE}")
     for item in fields(config):
         name, value = item.name, now[item.name]
-        if name in _FREE or (item.metadata["group"] in (FILE, RUN) and name not in _COUNTS):
+        if not _counts(item):
             continue
         if value != asked.get(name) and (value is None or value != resolved.get(name)):
             was = asked.get(name, resolved.get(name))

@@ -56,7 +56,7 @@ def parse_regions(
         pictures[name] = _files("region", name, value)
     where = {}
     for text, value in _pairs("label", label, "'#RRGGBB=STYLE[,STYLE]' or '#RRGGBB=NAME'"):
-        colour = _colour(text)
+        colour, value = _colour(text), value if value.strip() not in (REST, *pictures) else value.strip()
         if colour in where:
             raise ConfigError(f"label = '{text}=...' is given twice; allowed: each colour once")
         if value == REST and REST not in pictures:
@@ -65,7 +65,11 @@ def parse_regions(
         if value not in pictures:
             pictures[text] = _files("label", text, value)
     names = list(pictures)
-    masks = [(_known(name, names, "mask"), file) for name, file in _pairs("mask", mask, "NAME=FILE")]
+    masks = [
+        (_known(name, names, "mask"), file)
+        for name, value in _pairs("mask", mask, "NAME=FILE[,FILE]")
+        for file in _files("mask", name, value)
+    ]
     if bool(labels) != bool(where):
         raise ConfigError("labels and label belong together: --labels FILE --label '#RRGGBB=STYLE'")
     found = Regions(
@@ -78,12 +82,38 @@ def parse_regions(
     return found
 
 
+def region_names(region: Sequence[str], label: Sequence[str]) -> tuple[str, ...]:
+    """All that a --label may name in place of a file."""
+    return (REST, *(text.partition("=")[0].strip() for text in (*region, *label)))
+
+
 def with_files(text: str, change: Callable[[str], str], names: Sequence[str]) -> str:
     """An option's text NAME=FILE[,FILE] with `change` done to each file; a value that is one of `names` is none."""
-    name, _, value = (part.strip() for part in text.partition("="))
-    if value in names:
+    name, _, value = text.partition("=")
+    if value.strip() in names or not value.strip():
         return text
-    return f"{name}={','.join(change(file.strip()) for file in value.split(','))}"
+    return f"{name.strip()}={spelled([change(file) if file else file for file in listed(value)])}"
+
+
+def listed(text: str) -> list[str]:
+    """The names between commas, without the blanks around them. What belongs to a name has a backslash before it: a
+    comma, a blank at its end, a backslash."""
+    found, name, kept = [], "", 0
+    for letter in re.findall(r"\\[\\, ]|.", text + ",", re.DOTALL):
+        if letter == ",":
+            found.append(name[:kept] + name[kept:].rstrip())
+            name, kept = "", 0
+        elif len(letter) == 2:
+            name += letter[1]
+            kept = len(name)
+        elif name or not letter.isspace():
+            name += letter
+    return found
+
+
+def spelled(files: Sequence[str]) -> str:
+    """The text that `listed` reads as these names."""
+    return ",".join(re.sub(r"[\\,]|^ | $", lambda one: "\\" + one[0], file) for file in files)
 
 
 def _check_areas(regions: Regions) -> None:
@@ -110,14 +140,14 @@ def _sources(pictures: dict[str, list[str]], names: list[str], style_mask: Seque
 
 def _pairs(option: str, texts: Sequence[str], form: str) -> Iterable[tuple[str, str]]:
     for text in texts:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not (name and equals and value):
+        name, _, value = text.partition("=")
+        if not (name.strip() and value.strip()):
             raise ConfigError(f"{option} = {text!r}; allowed: {form}")
-        yield name, value
+        yield name.strip(), value
 
 
 def _files(option: str, name: str, value: str) -> list[str]:
-    files = [file.strip() for file in value.split(",")]
+    files = listed(value)
     if not all(files):
         raise ConfigError(f"{option} = '{name}={value}'; allowed: file names with one comma between two")
     return files

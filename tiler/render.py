@@ -69,13 +69,15 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     export.check_files(config, size.height, size.width)
     url = store_url(config)
     check_places(config, url, opened)
-    inputs = identity.inputs(config)
+    inputs, weights = identity.inputs(config), identity.located(config).weights
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url), _disk_errors(url), contextlib.ExitStack() as stack:
         store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
         if store is not None:
             identity.check_same(url, store.attributes, config, inputs)
-            job = identity.load_job(store)
+            job = replace(identity.load_job(store), weights=weights)
+            asked = identity.stored_places(store.attributes, config, url)
+            store.update(job=job.to_dict(), asked=asked)  # files may have been moved since
         else:
             for picture in opened.values():
                 picture.check()
@@ -84,15 +86,14 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         progress = progress or (lambda event: None)
         pool = stack.enter_context(Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)))
         if store is None:
-            located = identity.located(config)
             facts = {
                 "place": export.place(layout) if config.content else {},
-                "config": resolved.to_dict(),
-                "asked": located.to_dict(),
+                "config": identity.travels(resolved),
+                "asked": identity.kept(config, url),
                 "inputs": inputs,
                 "version": __version__,
             }
-            job = replace(job, weights=located.weights)
+            job = replace(job, weights=weights)
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
         run = _Render(resolved, job, store, pool, progress, opened)
         progress({"event": "plan", **planned.to_dict()})
@@ -104,13 +105,6 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                 store.update(seconds=store.seconds + seconds)
     return Result(config.target, url, size.height, size.width, loss, seconds)
-
-
-def stored_config(url: str) -> RenderConfig:
-    """What the job in a store was asked for; `render` of it goes on where it stopped, from any folder. Raises
-    StoreError when there is no job, or another version's."""
-    url = place.absolute(url)
-    return identity.asked_for(url, RenderStore.open(url, writable=False).attributes)
 
 
 @contextlib.contextmanager
@@ -187,6 +181,8 @@ class _Render:
         peak = 1 if self._job.state_dtype == "float64" else 65535
         self._store.publish(Path(self._config.target).stem, sizes, peak, self._job.images[-1])
         export.write_view(View.of(self._store, self._job, last), self._config)
+        written = {name: getattr(self._config, name) for name in ("output", "tiles")}
+        self._store.update(wrote={name: path and pictures.fingerprint(path) for name, path in written.items()})
         return float((self._store.level_report(last) or {}).get("loss", math.nan))
 
     def _levels(self) -> list[dict[str, Any]]:

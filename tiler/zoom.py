@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from tiler import identity
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.pictures import open_picture, write_picture
@@ -52,7 +53,7 @@ def zoom_in(
 def _folder(config: RenderConfig, factor: float, force_new: bool) -> Path:
     """The folder for the frames of just this job."""
     folder = Path(config.target)
-    facts = json.loads(json.dumps({"config": config.to_dict(), "factor": factor}))
+    facts = {"config": identity.words(config), "inputs": identity.inputs(config), "factor": factor}
     try:
         held = json.loads((folder / _FACTS).read_text(encoding="utf-8")) if (folder / _FACTS).exists() else None
         if held is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

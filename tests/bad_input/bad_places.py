@@ -54,7 +54,7 @@ NAMES = {
     "a web address": "http://127.0.0.1:9/a.png",
     "another scheme": "s3://bucket/a.png",
     "a wildcard": "*.png",
-    "a home": "~nobody/a.png",
+    "a home": "~no-such-user/a.png",
     "libvips' options": "none.png[page=3]",
     "process memory": "/proc/self/mem",
     "a folder above": "..",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tiler.config import RenderConfig
-from tiler.errors import StoreError
+from tiler.errors import ConfigError
 from tiler.zoom import zoom_in
 
 SMALL = ("--layer", "relu2_2", "--octaves", "2", "--steps", "2", "--long-edge", "64")
@@ -65,7 +65,7 @@ def test_a_flight_that_was_stopped_begins_anew_when_forced(inputs: Path, cluster
     with pytest.raises(StopError):
         zoom_in(config, 1, 1.05, stop)
     Image.open(inputs / "content.png").rotate(180).save(inputs / "content.png")
-    with pytest.raises(StoreError, match=r"content file differs; .*--force-new"):
+    with pytest.raises(ConfigError, match=r"holds the frames of another dream; .*--force-new"):
         zoom_in(config, 1, 1.05)
     [frame] = zoom_in(config, 1, 1.05, force_new=True)
     assert Image.open(frame).size == (32, 24)

@@ -165,9 +165,14 @@ def test_a_job_is_stored_with_paths_that_mean_the_same_from_any_folder(tmp_path,
     assert (words.init, words.weights) == ("noise", "torchvision")
 
 
-def test_what_was_asked_for_is_found_again_with_the_store_where_it_is_now():
-    stored = {"asked": replace(CONFIG, store="before.zarr", long_edge=99).to_dict(), "version": __version__}
-    assert identity.asked_for("now.zarr", stored) == replace(CONFIG, store="now.zarr", long_edge=99)
+def test_what_was_asked_for_is_found_again_with_the_store_where_it_is_now(tmp_path):
+    asked = replace(CONFIG, content=str(tmp_path / "a.png"), styles=("/far/b.png", str(tmp_path / "x" / "c.png")))
+    asked = replace(asked, output=str(tmp_path / "d.png"), long_edge=99)
+    stored = {"asked": identity.kept(asked, str(tmp_path / "j.zarr")), "version": __version__}
+    assert stored["asked"]["styles"] == ["/far/b.png", "./x/c.png"]
+    found = identity.asked_for("/new/now.zarr", json.loads(json.dumps(stored)))
+    there = dict(content="/new/a.png", styles=("/far/b.png", "/new/x/c.png"), output="/new/d.png")
+    assert found == replace(asked, **there, store="/new/now.zarr")
 
 
 def test_the_files_of_regions_are_found_from_any_folder(monkeypatch, tmp_path):

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 import click
 
 from tiler import names
-from tiler.config import SIZES, RenderConfig, needs_content, read_job_file
+from tiler.config import SIZES, RenderConfig, needs_content
 from tiler.errors import ConfigError
+from tiler.jobfile import read_job_file
+from tiler.option import ASKED, expanded
 
+
+class _Place(click.ParamType):
+    """The name of a file, a folder or a store, with the home folder in place of `~`."""
+
+    name = "place"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return expanded(value)
+
+
+PLACE = _Place()
 _NUMBERS = {int: "a whole number", float: "a number"}
 
 
@@ -98,24 +111,42 @@ def _option(item: Field[Any], hint: Any) -> Callable[..., Any]:
     return click.option(name, item.name, metavar=metavar, callback=_parser(item, hint), **about)
 
 
-def config_options(command: Callable[..., Any], group: str | None = None) -> Callable[..., Any]:
-    """Add an option for every field that has a default (and is of `group`). Options not given arrive as None."""
+def config_options(
+    command: Callable[..., Any], group: str | None = None, names: Collection[str] | None = None
+) -> Callable[..., Any]:
+    """Add an option for every field that has a default (and is of `group`, or among `names`). Options not given arrive
+    as None."""
     hints = get_type_hints(RenderConfig)
     for item in reversed(fields(RenderConfig)):
-        if item.default is not MISSING and group in (None, item.metadata["group"]):
+        wanted = group in (None, item.metadata["group"]) and (names is None or item.name in names)
+        if item.default is not MISSING and wanted:
             command = _option(item, hints[item.name])(command)
     return command
 
 
-def build_config(given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...] = ()) -> RenderConfig:
+# What a machine decides for this run, and not a store that it goes on with (see tiler.option).
+RUN_OPTIONS = [item.name for item in fields(RenderConfig) if item.metadata["decided"] != ASKED and item.name != "store"]
+
+
+def typed_words(config: RenderConfig) -> list[str]:
+    """The options to type again when a render goes on from its store."""
+    said = {name: getattr(config, name) for name in RUN_OPTIONS}
+    return [word for name, value in said.items() if value is not None for word in (f"--{name}", str(value))]
+
+
+def build_config(
+    given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...] = (), notes: list[str] | None = None
+) -> RenderConfig:
     """Command line over job file over defaults. Values that are None or empty count as not given.
 
+    notes: gets the lines of `read_job_file`.
     pictures: as listed on the command line, the content first; where no content is needed, all of them are styles.
     """
-    values = read_job_file(job_file) if job_file is not None else {}
+    said = {key: value for key, value in given.items() if value not in (None, (), [])}
+    values = read_job_file(job_file, said, notes) if job_file is not None else {}
     if any(given.get(name) is not None for name in SIZES):
         values = {key: value for key, value in values.items() if key not in SIZES}
-    values.update({key: value for key, value in given.items() if value not in (None, (), [])})
+    values.update(said)
     if "tiles" in values:
         values.setdefault("output", None)
     layout = needs_content(values)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.echo import clean
+from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options, typed_words
 from tiler.cli.progress import make_progress
 from tiler.cli.stop import when_stopped
 from tiler.config import RenderConfig
@@ -15,8 +18,8 @@ from tiler.config import RenderConfig
 
 @click.command(cls=GroupedCommand)
 @click.argument("pictures", nargs=-1, metavar="[CONTENT] STYLE...")
-@click.option("-o", "--output", metavar="POSTER", help="Where the poster goes: .png .tif .jpg .webp ...")
-@click.option("--job", "job_file", metavar="FILE.toml", help="Options from a file; the command line wins.")
+@click.option("-o", "--output", type=PLACE, metavar="POSTER", help="Where the poster goes: .png .tif .jpg .webp ...")
+@click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
 @click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
@@ -32,19 +35,28 @@ def render(
     With --content-weight 0 and --init noise (or a picture) nothing of a content would show: every picture is a STYLE
     then, and the poster is a texture.
     """
-    run(build_config(given, job_file, pictures), force_new, quiet, log_json)
+    notes: list[str] = []
+    config = build_config(given, job_file, pictures, notes)
+    if job_file is not None:
+        from tiler.resume import check_replaced
+
+        named = [name for name in ("output", "tiles") if given[name] is None]
+        check_replaced(config, named, Path(job_file).absolute().parent, job_file)
+    run(config, force_new, quiet, log_json, notes)
 
 
-def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool) -> None:
-    """Render with the progress that the flags ask for."""
+def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool, notes: Sequence[str] = ()) -> None:
+    """Render with the progress that the flags ask for. notes: lines to begin with."""
     from tiler.render import render as render_poster  # torch and dask are loaded only once the options are right
 
     def progress(event: dict[str, Any]) -> None:
         if event["event"] == "start":
-            when_stopped(f"go on with: tiler resume {shlex.quote(event['store'])}")
+            when_stopped(clean(f"go on with: tiler resume {shlex.join([event['store'], *typed_words(config)])}"))
         printer(event)
 
     when_stopped("nothing was begun")
     with make_progress(quiet, log_json) as printer:
+        for note in notes:
+            progress({"event": "note", "text": note})
         result = render_poster(config, progress, force_new)
         progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import click
 
+from tiler.cli.options import PLACE, RUN_OPTIONS, GroupedCommand, config_options
 from tiler.cli.render import run
 
 
-@click.command()
-@click.argument("store")
-@click.option("-o", "--output", metavar="POSTER", help="Another place for the poster.")
+@click.command(cls=GroupedCommand)
+@click.argument("store", type=PLACE)
+@click.option("-o", "--output", type=PLACE, metavar="POSTER", help="Another place for the poster.")
+@click.option(
+    "--inputs",
+    type=PLACE,
+    multiple=True,
+    metavar="DIR",
+    help="Where to look for pictures, masks and weights that are not where they were; may be given several times.",
+)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
-def resume(store: str, output: str | None, quiet: bool, log_json: bool) -> None:
+@partial(config_options, names=("tiles", *RUN_OPTIONS))
+def resume(store: str, output: str | None, inputs: tuple[str, ...], quiet: bool, log_json: bool, **given: Any) -> None:
     """Go on with the render in STORE where it stopped, from any folder.
 
-    The pictures must be where they were, and the same.
+    The pictures must be where they were, or lie beside the store as they did, and be the same. A poster's name that
+    comes from the store is written to where nothing is, beside the store, or over what the same store wrote; else name
+    it with -o.
     """
-    from tiler.render import stored_config
+    from tiler.resume import stored_config
 
-    config = stored_config(store)
-    run(replace(config, output=output) if output else config, False, quiet, log_json)
+    notes: list[str] = []
+    config = stored_config(store, inputs, notes, output=output, **given)
+    run(config, False, quiet, log_json, notes)
