@@ -20,10 +20,12 @@ RENDER = ("render", "content.png", "style.png", "-o", "poster.png")
 class Running:
     """A tiler process in a session of its own, with its output in files."""
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, program: Sequence[str] = ("-m", "tiler"), **environment: str
+    ) -> None:
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         with open(self._out, "w") as out, open(self._err, "w") as err:
-            command = [sys.executable, "-m", "tiler", *arguments]
+            command = [sys.executable, *program, *arguments]
             kinds: dict[str, Any] = dict(stdout=out, stderr=err, start_new_session=True)
             self.process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **kinds)
         self.family: set[psutil.Process] = {psutil.Process(self.process.pid)}
