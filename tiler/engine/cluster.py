@@ -164,7 +164,7 @@ def _cluster(
 ) -> SpecCluster:
     """A nanny replaces a worker that dies once it was up; one that dies while it starts fails the whole cluster."""
     try:
-        return SpecCluster(specs, scheduler, security=secret, loop=loop, silence_logs=50)
+        return SpecCluster(specs, scheduler, specs[0], security=secret, loop=loop, silence_logs=50)
     except RuntimeError as error:
         if attempts > 1:
             return _cluster(specs, scheduler, secret, loop, attempts - 1)
