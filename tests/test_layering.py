@@ -37,7 +37,13 @@ SIBLINGS = (
 )
 ENGINE_SHUNS = ("config", "pictures")
 ONE_DOOR = {
-    "zarr": ("tiler.engine.store", "tiler.pictures.omezarr"),
+    "zarr": (
+        "tiler.engine.store",
+        "tiler.engine.arrays",
+        "tiler.engine.gate",
+        "tiler.engine.local",
+        "tiler.pictures.omezarr",
+    ),
     "dask": ("tiler.engine.schedule", "tiler.engine.cluster"),
     "distributed": ("tiler.engine.schedule", "tiler.engine.cluster"),
     "cryptography": ("tiler.engine.certificate",),

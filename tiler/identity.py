@@ -113,11 +113,14 @@ def settings(config: RenderConfig) -> dict[str, Any]:
 
 
 def load_job(store: RenderStore) -> Job:
-    """The job of a store. Raises StoreError when it was damaged, or another version wrote it in another form."""
+    """The job of a store, to which all that is read there is held from then on. Raises StoreError when it was damaged,
+    or another version wrote it in another form."""
     try:
-        return Job.from_dict(store.attributes.get("job"))
+        job = Job.from_dict(store.attributes.get("job"))
     except ValueError as error:
         raise _unreadable(store.url, store.attributes, error) from None
+    store.hold_to(job)
+    return job
 
 
 def load_config(store: RenderStore, which: str = "config") -> RenderConfig:

@@ -71,7 +71,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     check_places(config, url, opened)
     inputs, weights = identity.inputs(config), identity.located(config).weights
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
-    with sole_writer(url), _disk_errors(url), contextlib.ExitStack() as stack:
+    with sole_writer(url) as hold, _disk_errors(url), contextlib.ExitStack() as stack:
         store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
         if store is not None:
             identity.check_same(url, store.attributes, config, inputs)
@@ -95,8 +95,12 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             }
             job = replace(job, weights=weights)
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
+            store.hold_to(job)
+        store.guard(hold.check)
         run = _Render(resolved, job, store, pool, progress, opened)
         progress({"event": "plan", **planned.to_dict()})
+        for text in hold.notes:
+            progress({"event": "note", "text": text})
         try:
             run.run(layout, styles)
             loss = run.write_poster()
@@ -306,7 +310,7 @@ class _Render:
 
     def _each(self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]) -> None:
         for _ in self._pool.run(function, arguments):
-            pass
+            self._store.check_writer()
 
     def _seed(self, level: int) -> None:
         pending = self._pending(self._store.state_path(level), PATCHED, 0)
@@ -318,6 +322,7 @@ class _Render:
         pending = self._pending(self._store.state_path(level), PATCHED, state + 1)
         arguments = ((self._address, level, state, start, steps, index) for index in pending)
         for report in self._pool.run(tasks.relax_tile, arguments):
+            self._store.check_writer()
             self._progress({"event": "tile", "level": level, "round": state, **report})
 
     def _relax_level(self, level: int) -> int:
@@ -350,7 +355,7 @@ class _Render:
         smaller = self._core(level) // 2 // self._job.align * self._job.align
         self._job = replace(self._job, tile=max(_SMALLEST_CUT, smaller), id=uuid.uuid4().hex)
         self._store.update(job=self._job.to_dict())
-        self._store = RenderStore.open(self._store.url)
+        self._store = self._store.for_job(self._job)
         self._address = tasks.Address(self._store.url, self._job.id)
         self._progress({"event": "shrink", "level": level, "tile": self._job.tile, "levels": self._levels()})
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from tiler.engine import lock, place
+from tiler.engine import lease, place
 from tiler.engine.lock import LOCK_FILE, sole_writer
 from tiler.errors import StoreError
 
 HOLD = """
 import sys, time
 from obstore.store import LocalStore
-from tiler.engine import lock, place
-lock.BEAT, lock.EXPIRY = 0.2, 1.0
+from tiler.engine import lease, lock, place
+lease.BEAT, lease.EXPIRY = 0.2, 1.0
 place.connect = lambda url: LocalStore(url.removeprefix("s3:/"), mkdir=True)
 with lock.sole_writer(sys.argv[1]):
     print("held", flush=True)
@@ -29,8 +29,8 @@ with lock.sole_writer(sys.argv[1]):
 @pytest.fixture(params=["folder", "url"])
 def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(place, "connect", lambda url: LocalStore(url.removeprefix("s3:/"), mkdir=True))
-    monkeypatch.setattr(lock, "BEAT", 0.2)
-    monkeypatch.setattr(lock, "EXPIRY", 1.0)
+    monkeypatch.setattr(lease, "BEAT", 0.2)
+    monkeypatch.setattr(lease, "EXPIRY", 1.0)
     path = tmp_path / "deep" / "job.zarr"
     return str(path) if request.param == "folder" else f"s3:/{path}"
 
@@ -71,8 +71,8 @@ def test_nothing_is_left_behind(where: str, tmp_path: Path) -> None:
 def test_a_lease_outlives_its_expiry_while_its_holder_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = MemoryStore()
     monkeypatch.setattr(place, "connect", lambda url: bucket)
-    monkeypatch.setattr(lock, "BEAT", 0.1)
-    monkeypatch.setattr(lock, "EXPIRY", 0.5)
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    monkeypatch.setattr(lease, "EXPIRY", 0.5)
     with sole_writer("s3://bucket/job.zarr"):
         time.sleep(1)
         with pytest.raises(StoreError, match="in use"), sole_writer("s3://bucket/job.zarr"):

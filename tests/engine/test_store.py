@@ -367,9 +367,9 @@ def test_a_finished_level_keeps_its_image_and_report_only(url, store):
     assert store.level_report(0) is None
     store.write_grams(STATE, 0, 0, {"relu1_1": np.ones((1, 4, 4))})
     store.read_grams(STATE, 0, 0, "relu1_1")
-    store.finish_level(0, {"loss": 0.5, "rounds": 3})
+    store.finish_level(0, {"loss": 0.5, "rounds": 3, "seconds": 1.5})
     for each in (store, RenderStore.open(url)):
-        assert each.level_report(0) == {"loss": 0.5, "rounds": 3}
+        assert each.level_report(0) == {"loss": 0.5, "rounds": 3, "seconds": 1.5}
         np.testing.assert_array_equal(each.read_image(0, Rect(0, 0, 50, 70)), image)
         assert not each.has(STATE)
         assert not each.has("levels/0/content")

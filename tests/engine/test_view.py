@@ -119,7 +119,7 @@ def test_a_level_that_is_finished_while_it_is_read_is_read_again(stopped, tmp_pa
     store, view = RenderStore.open(url), view_of(url, 1)
     bands = view.bands()
     next(bands)
-    store.finish_level(1, {})
+    store.finish_level(1, {"seconds": 1.0, "rounds": 2})
     with pytest.raises(LevelMovedError):
         list(bands)
 

@@ -48,11 +48,26 @@ def picture(height: int, width: int, channels: int = 3) -> Array:
     return Array((channels, height, width), chunks, "uint16", _PICTURE)
 
 
-def image(grid: TileGrid, dtype: str) -> Array:
+def image(grid: TileGrid, dtype: str, chunks: tuple[int, ...] | None = None) -> Array:
     """A finished level. Cores are cut into whole chunks, so each chunk has one writer. dtype: the state's; float32 is
-    kept in 16 bits."""
-    chunks = (3, grid.band_height, min(grid.core_width, grid.width))
-    return Array((3, grid.height, grid.width), chunks, "uint16" if dtype == "float32" else dtype, _IMAGE)
+    kept in 16 bits. chunks: of another cut than the grid's."""
+    own = (3, grid.band_height, min(grid.core_width, grid.width))
+    return Array((3, grid.height, grid.width), chunks or own, "uint16" if dtype == "float32" else dtype, _IMAGE)
+
+
+def image_chunks(grid: TileGrid) -> set[tuple[int, int, int]]:
+    """The chunks of a level's image in this cut and in all with fewer tiles a row or a column."""
+
+    def core(size: int, count: int) -> int:
+        return math.ceil(math.ceil(size / count) / grid.align) * grid.align
+
+    def coarser(rows: int, columns: int) -> TileGrid:
+        cores = core(grid.height, rows), core(grid.width, columns)
+        return TileGrid(grid.height, grid.width, *cores, 0, 0, grid.align)
+
+    heights = {coarser(rows, 1).band_height for rows in range(1, grid.rows + 1)}
+    widths = {min(coarser(1, columns).core_width, grid.width) for columns in range(1, grid.cols + 1)}
+    return {(3, height, width) for height in heights for width in widths}
 
 
 def statistics(tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1) -> dict[str, Array]:

@@ -5,116 +5,100 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
-import threading
-import time
+import stat
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import filelock
 
 from tiler.engine import place
+from tiler.engine.holder import identity, in_use
+from tiler.engine.lease import Lease
 from tiler.engine.place import LOCK_FILE
 from tiler.errors import StoreError
 
-# Of a lease, in seconds. Nobody's clock is compared with another's: who finds a lease waits for a beat.
-BEAT, EXPIRY = 5.0, 20.0
+_RECORD_BYTES = 1024
+
+
+class Hold:
+    """What a process has that may write. notes: what the user should know of how safe it is."""
+
+    notes: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise StoreError when another process may have taken over. Cheap: to be called before every write."""
 
 
 @contextlib.contextmanager
-def sole_writer(url: str) -> Iterator[None]:
+def sole_writer(url: str) -> Iterator[Hold | Lease]:
     """Hold the store at `url` for this process, whether it exists already or not.
 
-    A folder is held by a lock of the operating system's, which ends with the process. An object store is held by a
-    lease that is renewed every BEAT seconds; one that a dead process left is taken over after EXPIRY seconds. Such
-    stores have no lock that can be taken in one stroke, so two processes that start within one request's time may both
-    get it. Raises StoreError, naming the holder, when another process has it.
+    A folder is held by a lock of the operating system's, which ends with the process; where the file system has none,
+    by the lock file's being there, which is recognised when its process has died on this machine. An object store is
+    held by a lease: see tiler.engine.lease. Raises StoreError, naming the holder, when another process has it.
     """
-    with _leased(url) if place.is_remote(url) else _locked(Path(url)):
-        yield
+    with Lease.held(url) if place.is_remote(url) else _locked(Path(url)) as hold:
+        yield hold
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[Hold]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    path = folder / LOCK_FILE
+    path, hold = folder / LOCK_FILE, Hold()
+    there = os.path.lexists(path)
+    lock = filelock.FileLock(path, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise _in_use(str(folder), path.read_text()) from None
-    except OSError as error:
-        raise StoreError(f"store {folder}: cannot be written: {error.strerror}") from None
+        hold.notes = _acquired(lock, folder)
+    except BaseException as error:
+        if isinstance(error, OSError) and not isinstance(error, filelock.Timeout) and not there:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        _remove(made)
+        if isinstance(error, filelock.Timeout):
+            raise in_use(str(folder), _record(path)) from None
+        if isinstance(error, OSError):
+            raise StoreError(f"store {folder}: cannot be written: {error.strerror or error}") from None
+        raise
     try:
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
-            path.write_text(_identity())
-        yield
+        if not isinstance(lock, filelock.SoftFileLock):  # whose own record is how a dead holder is recognised
+            with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+                path.write_text(json.dumps(identity()))
+        yield hold
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if not isinstance(lock, filelock.SoftFileLock):
+            with contextlib.suppress(OSError):
+                path.unlink()
         lock.release()
-        for one in made:
-            with contextlib.suppress(OSError):  # holds a store by now
-                one.rmdir()
+        _remove(made)
 
 
-@contextlib.contextmanager
-def _leased(url: str) -> Iterator[None]:
-    store, since, ended = place.connect(url), _now(), threading.Event()
-    with place.remote_errors(url):
-        _wait_for_expiry(store, url)
-        store.put(LOCK_FILE, _identity(0, since).encode())
-
-    def renew() -> None:
-        beat = 0
-        while not ended.wait(BEAT):
-            beat += 1
-            with contextlib.suppress(Exception):  # the next beat may get through
-                store.put(LOCK_FILE, _identity(beat, since).encode())
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        with contextlib.suppress(Exception):  # it expires anyway
-            store.delete(LOCK_FILE)
+def _acquired(lock: filelock.BaseFileLock, folder: Path) -> tuple[str, ...]:
+    with warnings.catch_warnings():  # that there is no flock, which is said by a note
+        warnings.simplefilter("ignore")
+        lock.acquire()
+    if not isinstance(lock, filelock.SoftFileLock):
+        return ()
+    return (
+        f"store {folder}: this file system has no locks; a render that is killed on another machine leaves "
+        f"{LOCK_FILE} behind, which is then to be deleted by hand",
+    )
 
 
-def _wait_for_expiry(store: Any, url: str) -> None:
-    """Return when nobody holds the lease; raise StoreError when its holder shows to be alive."""
-    first, deadline = _holder(store), time.monotonic() + EXPIRY
-    while first and time.monotonic() < deadline:
-        time.sleep(BEAT / 5)
-        now = _holder(store)
-        if now and now != first:
-            raise _in_use(url, now)
-        first = now
+def _remove(folders: list[Path]) -> None:
+    for one in folders:
+        with contextlib.suppress(OSError):  # holds a store by now
+            one.rmdir()
 
 
-def _holder(store: Any) -> str:
-    try:
-        return bytes(store.get(LOCK_FILE).bytes()).decode()
-    except FileNotFoundError:  # obstore's own is one
-        return ""
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _identity(beat: int = 0, since: str | None = None) -> str:
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since or _now(), "beat": beat})
-
-
-def _in_use(url: str, holder: str) -> StoreError:
-    try:
-        who = json.loads(holder)
-        name = f"process {who['pid']} on {who['host']} since {who['since']}"
-    except (ValueError, KeyError, TypeError):
-        name = "another process"
-    return StoreError(f"store {url}: in use by {name}; wait until it ends, or stop it")
+def _record(path: Path) -> str:
+    """What the holder left in the lock file, if it is one."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                return os.read(file, _RECORD_BYTES).decode()
+        finally:
+            os.close(file)
+    return ""

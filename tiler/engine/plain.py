@@ -10,10 +10,13 @@ from typing import Any
 
 
 def typed(value: Any, hint: Any, name: str) -> Any:
-    """`value` as `hint`: int, float, str, bool, None, dataclasses of such, and tuples (lists in JSON).
+    """`value` as `hint`: int, float, str, bool, None, dataclasses of such, tuples (lists in JSON), dicts with texts as
+    keys, and Any.
 
     Raises ValueError naming what does not fit.
     """
+    if hint is Any:
+        return value
     if is_dataclass(hint):
         return _dataclass(value, hint, name)
     if isinstance(hint, types.UnionType):
@@ -21,6 +24,8 @@ def typed(value: Any, hint: Any, name: str) -> Any:
         return None if value is None and len(kinds) < len(typing.get_args(hint)) else typed(value, kinds[0], name)
     if typing.get_origin(hint) is tuple:
         return _tuple(value, typing.get_args(hint), name)
+    if typing.get_origin(hint) is dict:
+        return _dict(value, typing.get_args(hint)[1], name)
     if hint is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     large = type(value) is int and abs(value) >= 2**63
@@ -37,6 +42,12 @@ def _dataclass(value: Any, hint: Any, name: str) -> Any:
     if missing:
         raise ValueError(f"{name}.{missing} is missing")
     return hint(**{one: typed(value[one], hints[one], f"{name}.{one}") for one in names})
+
+
+def _dict(value: Any, kind: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no table")
+    return {key: typed(one, kind, f"{name}.{str(key)[:40]}") for key, one in value.items()}
 
 
 def _tuple(value: Any, kinds: tuple[Any, ...], name: str) -> tuple[Any, ...]:

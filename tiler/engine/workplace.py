@@ -55,6 +55,7 @@ class Workplace:
         self.job = Job.from_dict(self.store.attributes["job"])
         if self.job.id != address.id:
             raise StoreError(f"store {address.url}: holds job {self.job.id}, expected {address.id}")
+        self.store.hold_to(self.job)
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
         # TF32 keeps ten bits of what fp32 promises.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,77 @@
+"""Pictures in a job's store: its inputs at every level's size, and the levels that are finished. 16 bits a channel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tiler.engine import layout
+from tiler.engine.arrays import Arrays
+from tiler.engine.contents import IMAGE
+from tiler.geometry import Rect, TileGrid
+from tiler.ome import AXES
+
+_UINT16 = np.float32(65535)
+
+
+class StoredPictures(Arrays):
+    def write_picture(self, path: str, height: int, width: int, bands: Iterable[np.ndarray], channels: int = 3) -> None:
+        """Stream bands [channels, rows, width] in 0..1 into a 16-bit array; a picture that is complete is kept."""
+        if self.has_picture(path):
+            return
+        self._create(path, layout.picture(height, width, channels))
+        array, y = self._array(path), 0
+        for band in bands:
+            array[:, y : y + band.shape[1]] = _to_16_bits(band)
+            y += band.shape[1]
+        array.attrs["complete"] = True
+
+    def has_picture(self, path: str) -> bool:
+        return bool(self._attributes(path).get("complete"))
+
+    def read_picture(self, path: str, rect: Rect) -> np.ndarray:
+        """[channels, h, w] float32 in 0..1."""
+        return _from_16_bits(self._values(path, (slice(None), *rect.slices)))
+
+    def picture_bands(self, path: str) -> Iterator[np.ndarray]:
+        """The whole picture, top to bottom: [channels, rows, width] float32."""
+        _, height, width = self._array(path).shape
+        for y in range(0, height, self.picture_rows):
+            yield self.read_picture(path, Rect(y, 0, min(y + self.picture_rows, height), width))
+
+    picture_rows = layout.PICTURE_ROWS
+
+    def write_areas(self, path: str, areas: Mapping[str, Any]) -> None:
+        """Record how much of a picture each of its guides has; JSON values."""
+        self._array(path).attrs["areas"] = dict(areas)
+
+    def read_areas(self, path: str) -> dict[str, Any] | None:
+        """As written, or None."""
+        return json.loads(json.dumps(self._attributes(path).get("areas")))
+
+    def create_image(self, level: int, grid: TileGrid, dtype: str, name: str = IMAGE) -> None:
+        """Room for the finished level. dtype: the state's; float32 is kept in 16 bits. name: see Job.images."""
+        self._create(f"levels/{level}/{name}", layout.image(grid, dtype), dimension_names=AXES)
+
+    def write_image(self, level: int, core: Rect, pixels: np.ndarray, name: str = IMAGE) -> None:
+        """pixels: [3, h, w] in 0..1."""
+        array = self._array(f"levels/{level}/{name}")
+        array[(slice(None), *core.slices)] = _to_16_bits(pixels) if array.dtype == np.uint16 else pixels
+
+    def read_image(self, level: int, rect: Rect, name: str = IMAGE) -> np.ndarray:
+        """[3, h, w] floats in 0..1 of a finished level."""
+        found = self._values(f"levels/{level}/{name}", (slice(None), *rect.slices))
+        return _from_16_bits(found) if found.dtype == np.uint16 else found
+
+
+def _to_16_bits(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(pixels, 0, 1) * _UINT16).astype(np.uint16)
+
+
+def _from_16_bits(values: np.ndarray) -> np.ndarray:
+    floats = values.astype(np.float32)
+    floats /= _UINT16
+    return floats
