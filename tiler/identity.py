@@ -173,6 +173,19 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
             raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {ADVICE}")
 
 
+# What a job has from the machine that it was begun on, and from what befell it there.
+_OF_MACHINES = ("id", "tile", "device", "precision", "threads", "weights")
+
+
+def check_job(url: str, stored: Job, meant: Job) -> None:
+    """Raise StoreError where a stored job is not what its own configuration means: no render wrote it."""
+    before, now = stored.to_dict(), meant.to_dict()
+    for name in now:
+        if name not in _OF_MACHINES and before[name] != now[name]:
+            was = f"{str(before[name])[:80]}, not {str(now[name])[:80]}"
+            raise StoreError(f"store {url}: its job is not what was asked for: {name} is {was}; {ADVICE}")
+
+
 def table(stored: Mapping[str, Any], key: str) -> dict[str, Any]:
     """One of a store's attributes, empty where it is none that tiler writes."""
     found = stored.get(key)

@@ -75,7 +75,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
         if store is not None:
             identity.check_same(url, store.attributes, config, inputs)
-            job = replace(identity.load_job(store), weights=weights)
+            meant, job = job, replace(identity.load_job(store), weights=weights)
+            identity.check_job(url, job, meant)
             asked = identity.stored_places(store.attributes, config, url)
             store.update(job=job.to_dict(), asked=asked)  # files may have been moved since
         else:

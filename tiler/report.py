@@ -45,5 +45,5 @@ def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
     if report:
         return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}
     state = latest_state(store, level) or 0
-    done = sum(steps for _, steps in job.rounds(level)[:state])
+    done = job.steps_after(level, state)
     return {**facts, "state": "unfinished" if done else "not begun", "steps_done": done}

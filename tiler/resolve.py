@@ -147,6 +147,10 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         feather=feather,
         halo=halo,
     )
+    try:
+        job.check()
+    except ValueError as error:
+        raise ConfigError(f"tile = {tile}: {error}") from None
     resolved = replace(
         config,
         steps=tuple(level.steps for level in levels),

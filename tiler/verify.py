@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +12,9 @@ from tiler import identity
 from tiler.engine.job import Job
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.errors import DamageError
+
+# Lines for each array.
+_SHOWN = 20
 
 
 def verify(url: str) -> list[str]:
@@ -26,6 +29,7 @@ class _Level:
     def __init__(self, store: RenderStore, job: Job, level: int) -> None:
         self._store, self._job, self._level = store, job, level
         self._found: dict[str, None] = {}
+        self._damages: Counter[str] = Counter()
 
     def faults(self) -> list[str]:
         if not self._finished():
@@ -44,15 +48,28 @@ class _Level:
         try:
             return read(*arguments)
         except DamageError as damage:
-            self._found[str(damage)] = None
+            self._damages[damage.path] += 1
+            if self._damages[damage.path] <= _SHOWN:
+                self._found[str(damage)] = None
             return None
+
+    def _is_lost(self, path: str) -> bool:
+        """Whether so much of an array is damaged that the rest of it need not be read."""
+        lost = self._damages[path] >= _SHOWN
+        if lost:
+            self._found[
+                f"store {self._store.url}: {path}: so much is damaged or missing that the rest was not read"
+            ] = None
+        return lost
 
     def _finished(self) -> bool:
         return self._look(self._store.level_report, self._level) is not None
 
     def _check_image(self) -> None:
-        for tile in self._job.grid(self._level):
-            for name in self._job.images:
+        for name in self._job.images:
+            for tile in self._job.grid(self._level):
+                if self._is_lost(f"levels/{self._level}/{name}"):
+                    break
                 self._look(self._store.read_image, self._level, tile.core, name)
 
     def _check_pictures(self) -> None:

@@ -15,6 +15,8 @@ from tiler.style.backbone import LAYERS, deepest, statistics_halo, stride_of
 
 STYLE_TILE = 512
 LONGEST_SIDE = 2**20
+# What a store says is looked through by whoever opens it, tile by tile.
+MOST_TILES, MOST_LEVELS, MOST_STYLES, MOST_STEPS = 2**18, 24, 1024, 10**6
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,22 @@ class Job:
     def from_dict(cls, values: Any) -> Job:
         """The inverse of to_dict after a trip through JSON. Raises ValueError, also for what no render writes."""
         job: Job = typed(values, cls, "job")
-        for allowed, what in job._rules():
+        job.check()
+        return job
+
+    def check(self) -> None:
+        """Raise ValueError where the parts do not fit each other, or are more than can be handled."""
+        for allowed, what in (*self._rules(), *self._cut_rules()):
             if not allowed:
                 raise ValueError(f"job: {what}")
-        return job
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
         """Whether it holds, and what does not."""
         # It becomes part of a path in the store.
         yield bool(re.fullmatch("[0-9a-f]{32}", self.id)), "its id is none"
         yield 0 < len(self.levels) == len(self.style_sizes), "its levels do not fit its styles"
+        yield len(self.levels) <= MOST_LEVELS and len(self.style_shares) <= MOST_STYLES, "its parts are too many"
+        yield all(level.index == i for i, level in enumerate(self.levels)), "its levels are out of order"
         yield all(len(sizes) == len(self.style_shares) > 0 for sizes in self.style_sizes), "its styles do not fit"
         by_style = (self.style_layer_weights, self.style_regions, self.style_masked)
         yield {*map(len, by_style)} == {len(self.style_shares)}, "its styles do not fit"
@@ -103,6 +111,24 @@ class Job:
         yield self.protect_strength >= 0, "its content weighs less than nothing"
         yield self.precision in ("fp32", "bf16", "fp16", "fp64"), "its precision is unknown"
         yield self.mode in ("fast", "exact") and self.device in ("cpu", "cuda"), "its mode or device is unknown"
+        yield self.wrap in ("none", "x", "y", "xy") and self.pooling in ("avg", "max"), "its wrap or pooling is unknown"
+        yield self.color in ("style", "content", "luminance", "match"), "its color is unknown"
+        yield self.init in ("content", "noise", "picture"), "its init is unknown"
+        yield self.optimizer in ("adam", "lbfgs"), "its optimizer is unknown"
+        yield 0 <= self.jitter <= 64 and 0 <= self.seed < 2**63, "its jitter or seed is out of range"
+        yield self.dream_layer is None or self.dream_layer in dict(self.channels), "its dream's layer is unknown"
+        yield self.dream_channel is None or 0 <= self.dream_channel < 4096, "its dream's channel is unknown"
+        yield all(level.steps <= MOST_STEPS for level in self.levels), f"its steps are more than {MOST_STEPS} a level"
+
+    def _cut_rules(self) -> Iterator[tuple[bool, str]]:
+        """Of what the others must hold for first."""
+        wraps = ((axis, size) for level in self.levels for axis, size in (("y", level.height), ("x", level.width)))
+        meets = all(axis not in self.wrap or size % self.align == 0 for axis, size in wraps)
+        yield meets, f"its edges that meet are no multiples of {self.align}"
+        levels, styles = range(len(self.levels)), range(len(self.style_shares))
+        tiles = sum(len(self.grid(level)) for level in levels)
+        tiles += sum(len(self.style_grid(level, style)) for level in levels for style in styles)
+        yield tiles <= MOST_TILES, f"it has {tiles} tiles; allowed: up to {MOST_TILES}, so larger ones"
 
     @property
     def keeps_chroma(self) -> bool:
@@ -184,15 +210,19 @@ class Job:
     def uses_lbfgs(self, level: int) -> bool:
         return self.optimizer == "lbfgs" and self.grid(level).alone
 
+    def steps_after(self, level: int, rounds: int) -> int:
+        """How many of a level's steps are done after so many of its rounds."""
+        return min(self.levels[level].steps, rounds * self._per_round(level))
+
+    def _per_round(self, level: int) -> int:
+        if self.uses_lbfgs(level):
+            return max(1, self.levels[level].steps)
+        return 25 if self.grid(level).alone else 1 if self.mode == "exact" else self.steps_per_round
+
     def rounds(self, level: int) -> list[tuple[int, int]]:
         """(first step, steps) of every round of a level. A tile that is the whole level exchanges nothing, not even
         with itself over an edge, so its rounds only bound what a crash can cost."""
-        steps = self.levels[level].steps
-        alone = self.grid(level).alone
-        if self.uses_lbfgs(level):
-            per_round = max(1, steps)
-        else:
-            per_round = 25 if alone else 1 if self.mode == "exact" else self.steps_per_round
+        steps, per_round = self.levels[level].steps, self._per_round(level)
         return [(start, min(per_round, steps - start)) for start in range(0, steps, per_round)]
 
     def measures_every_round(self, level: int) -> bool:

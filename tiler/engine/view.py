@@ -65,8 +65,8 @@ class View:
     @property
     def steps(self) -> int:
         """Optimiser steps that the view shows."""
-        rounds = self.job.rounds(self.level)
-        return sum(steps for _, steps in (rounds if self.state is None else rounds[: self.state]))
+        steps = self.job.levels[self.level].steps
+        return steps if self.state is None else self.job.steps_after(self.level, self.state)
 
     def read(self, rect: Rect) -> np.ndarray:
         """[3, h, w] in 0..1."""
