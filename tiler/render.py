@@ -310,8 +310,15 @@ class _Render:
         return [int(index) for index in np.flatnonzero(~self._store.marked(path, phase, state))]
 
     def _each(self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]) -> None:
-        for _ in self._pool.run(function, arguments):
+        for _ in self._results(function, arguments):
+            pass
+
+    def _results(self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """What the pool makes of them, as long as this process may write: its workers write for it."""
+        self._store.check_writer()
+        for result in self._pool.run(function, arguments):
             self._store.check_writer()
+            yield result
 
     def _seed(self, level: int) -> None:
         pending = self._pending(self._store.state_path(level), PATCHED, 0)
@@ -322,8 +329,7 @@ class _Render:
         self._sum_statistics(level, state)
         pending = self._pending(self._store.state_path(level), PATCHED, state + 1)
         arguments = ((self._address, level, state, start, steps, index) for index in pending)
-        for report in self._pool.run(tasks.relax_tile, arguments):
-            self._store.check_writer()
+        for report in self._results(tasks.relax_tile, arguments):
             self._progress({"event": "tile", "level": level, "round": state, **report})
 
     def _relax_level(self, level: int) -> int:
@@ -376,7 +382,7 @@ class _Render:
         report: dict[str, Any] = {"seconds": seconds, "rounds": state}
         if state:
             self._sum_statistics(level, state)
-            [losses] = self._pool.run(tasks.grade, [(self._address, level, state)])
+            [losses] = self._results(tasks.grade, [(self._address, level, state)])
             report.update(losses)
         grid = self._job.grid(level)
         for name in self._job.images:
