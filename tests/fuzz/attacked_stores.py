@@ -20,9 +20,9 @@ import numpy as np
 from here import run_main
 from PIL import Image
 
-from tiler import render
 from tiler.config import RenderConfig
 from tiler.engine import workplace
+from tiler.render import render
 
 SECONDS, BYTES = 10, 2**30
 OPTIONS = dict(long_edge=48, min_edge=24, tile=32, halo=16, steps=(2, 4), precision="fp32", threads=1, color="content")
