@@ -16,7 +16,7 @@ from tiler.style.backbone import LAYERS, deepest, statistics_halo, stride_of
 STYLE_TILE = 512
 LONGEST_SIDE = 2**20
 # What a store says is looked through by whoever opens it, tile by tile.
-MOST_TILES, MOST_LEVELS, MOST_STYLES, MOST_STEPS = 2**18, 24, 1024, 10**6
+MOST_TILES, MOST_LEVELS, MOST_STYLES, MOST_STEPS = 2**21, 24, 1024, 10**6
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,8 @@ class TileGrid:
     @property
     def patch_shape(self) -> tuple[int, int]:
         """(height, width) that holds any tile's blend area."""
-        return max(tile.blend.height for tile in self), max(tile.blend.width for tile in self)
+        rows, columns = (self.tile(row * self.cols) for row in range(self.rows)), map(self.tile, range(self.cols))
+        return max(tile.blend.height for tile in rows), max(tile.blend.width for tile in columns)
 
     def _clipped(self, rect: Rect) -> Rect:
         """`rect` without what lies beyond the edges that do not wrap."""
