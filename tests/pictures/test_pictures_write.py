@@ -210,7 +210,7 @@ def test_memory_is_flat(tmp_path):
         "write_picture(sys.argv[1], int(sys.argv[2]), 2048, (band for _ in range(int(sys.argv[2]) // 128)))\n"
         f"{PEAK}"
     )
-    for suffix in ("jpg", "tif"):
+    for suffix in ("jpg", "tif", "png"):
         peaks = []
         for height in (2048, 8192):  # both fill every buffer on the way
             command = [sys.executable, "-c", code, str(tmp_path / f"a.{suffix}"), str(height)]

@@ -10,13 +10,15 @@ import functools
 import logging
 import os
 import select
-import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+
+from tiler.pictures.ahead import read_ahead
+from tiler.pictures.png import chunk, head
 
 # How long a blocked side waits before it looks whether the other side is still there.
 _POLL_SECONDS = 0.5
@@ -114,8 +116,8 @@ def _fill(pipe: Any, band: np.ndarray, job: _Job) -> None:
 def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable[[Any], None]) -> None:
     """Calls `save(image)` with a sequential libvips image made of `bands`.
 
-    bands: uint8 or uint16 `[rows, width, 3 or 4]`, `height` rows in all. `save` runs in another thread while
-    `bands` is iterated in this one. Whatever `bands` raises comes out unchanged; VipsError if `save` failed.
+    bands: uint8 or uint16 `[rows, width, 3 or 4]`, `height` rows in all. `save` runs in another thread, and `bands` is
+    iterated ahead of it in a third. Whatever `bands` raises comes out unchanged; VipsError if `save` failed.
     """
     vips = load_vips()
     read_end, write_end = os.pipe()
@@ -131,8 +133,8 @@ def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable
     job.start()
     os.set_blocking(write_end, False)
     try:
-        with open(write_end, "wb", buffering=0) as pipe:
-            for piece in _stored_png(bands, height, width):
+        with open(write_end, "wb", buffering=0) as pipe, read_ahead(bands) as arriving:
+            for piece in _stored_png(arriving, height, width):
                 if not _write_all(pipe, piece, job):
                     break
     finally:
@@ -163,18 +165,12 @@ def _stored_png(bands: Iterable[np.ndarray], height: int, width: int) -> Iterato
         rows, _, channels = band.shape
         if not started:
             started = True
-            colour_type = {3: 2, 4: 6}[channels]
-            header = struct.pack(">IIBBBBB", width, height, band.itemsize * 8, colour_type, 0, 0, 0)
-            yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+            yield head(height, width, channels, band.itemsize * 8)
         lines = np.zeros((rows, 1 + width * channels * band.itemsize), np.uint8)
         big_endian = band.astype(band.dtype.newbyteorder(">"), copy=False)
         lines[:, 1:] = np.ascontiguousarray(big_endian).view(np.uint8).reshape(rows, -1)
         data = compressor.compress(lines.reshape(-1).data)
         if data:
-            yield _chunk(b"IDAT", data)
-    yield _chunk(b"IDAT", compressor.flush())
-    yield _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))])
+            yield chunk(b"IDAT", data)
+    yield chunk(b"IDAT", compressor.flush())
+    yield chunk(b"IEND", b"")

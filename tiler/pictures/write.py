@@ -15,6 +15,7 @@ from tiler.errors import OutputError
 from tiler.pictures.cog import copy_cog
 from tiler.pictures.georef import ExtraTag, Georef, world_suffixes
 from tiler.pictures.outputs import check_output, publish, scratch
+from tiler.pictures.png import write_png
 from tiler.pictures.stream import VipsError, consume, load_vips
 from tiler.pictures.tiff import save_tiff
 
@@ -77,7 +78,10 @@ def write_picture(
                     image = _with_tags(image, form.name, dpi, tags)
                     _save(image, form.name, temporary, compression, quality, georef_tags, spare)
 
-                consume(pixels, height, width, save)
+                if form.name == "PNG":
+                    write_png(temporary, height, width, pixels, profile=_srgb(), dpi=dpi, text=tags)
+                else:
+                    consume(pixels, height, width, save)
                 if cog:
                     copy_cog(temporary, spare, compression or "deflate")
                     os.replace(spare, temporary)
@@ -126,20 +130,18 @@ def to_integers(path: Path, bands: Iterable[np.ndarray], height: int, width: int
         raise OutputError(f"{path}: the bands end at row {top} of {height}; nothing was written")
 
 
+def _srgb() -> bytes:
+    """libvips' own profile: the same bytes every time, where a profile made now would hold the time."""
+    return bytes(load_vips().Operation.call("profile_load", "srgb"))
+
+
 def _with_tags(image: Any, form: str, dpi: float | None, metadata: Mapping[str, str]) -> Any:
     vips = load_vips()
     text = vips.GValue.gstr_type
     image = image.copy(**({} if dpi is None else {"xres": dpi / 25.4, "yres": dpi / 25.4}))
-    # libvips' own profile: the same bytes every time, where a profile made now would hold the time.
-    image.set_type(vips.GValue.blob_type, "icc-profile-data", vips.Operation.call("profile_load", "srgb"))
+    image.set_type(vips.GValue.blob_type, "icc-profile-data", _srgb())
     image.set_type(text, "resolution-unit", "in")
     if not metadata:
-        return image
-    if form == "PNG":
-        for number, (key, value) in enumerate(metadata.items()):
-            # The chunk is Latin-1 by definition, and libvips passes bytes on as they are.
-            escaped = value.encode("ascii", "backslashreplace").decode()
-            image.set_type(text, f"png-comment-{number}-{key}", escaped)
         return image
     description = json.dumps(dict(metadata))
     if form == "TIFF":
@@ -160,10 +162,7 @@ def _save(
     spare: Path,
 ) -> None:
     name = os.fspath(path)
-    if form == "PNG":
-        # Adaptive filters make photographs a third smaller; the default writes none.
-        image.pngsave(name, filter="all", compression=6)
-    elif form == "JPEG":
+    if form == "JPEG":
         image.jpegsave(name, Q=quality)
     elif form == "WebP":
         image.webpsave(name, Q=quality, lossless=compression == "lossless", exact=True)
