@@ -73,12 +73,13 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url) as hold, _disk_errors(url), contextlib.ExitStack() as stack:
         store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
+        run_id = uuid.uuid4().hex
         if store is not None:
             identity.check_same(url, store.attributes, config, inputs)
             meant, job = job, replace(identity.load_job(store), weights=weights)
             identity.check_job(url, job, meant)
             asked = identity.stored_places(store.attributes, config, url)
-            store.update(job=job.to_dict(), asked=asked)  # files may have been moved since
+            store.update(job=job.to_dict(), asked=asked, run=run_id)  # files may have been moved since
         else:
             for picture in opened.values():
                 picture.check()
@@ -93,6 +94,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
                 "asked": identity.kept(config, url),
                 "inputs": inputs,
                 "version": __version__,
+                "run": run_id,
             }
             job = replace(job, weights=weights)
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
@@ -137,7 +139,7 @@ class _Render:
     ) -> None:
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
         self._opened = opened
-        self._address = tasks.Address(store.url, job.id)
+        self._address = tasks.Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
         self._maps: list[np.ndarray | None] = []
 
@@ -363,7 +365,7 @@ class _Render:
         self._job = replace(self._job, tile=max(_SMALLEST_CUT, smaller), id=uuid.uuid4().hex)
         self._store.update(job=self._job.to_dict())
         self._store = self._store.for_job(self._job)
-        self._address = tasks.Address(self._store.url, self._job.id)
+        self._address = replace(self._address, id=self._job.id)
         self._progress({"event": "shrink", "level": level, "tile": self._job.tile, "levels": self._levels()})
 
     def _core(self, level: int) -> int:

@@ -17,6 +17,7 @@ from processes import RENDER, Running
 
 from tiler.engine import cluster
 from tiler.engine.certificate import certificate
+from tiler.engine.store import RenderStore
 
 MODULES = (
     "sitecustomize usercustomize signal random numpy zarr torch dask distributed tornado psutil kernels PIL yaml ssl"
@@ -120,3 +121,13 @@ def test_who_has_the_certificate_is_heard_and_nothing_of_it_stays(monkeypatch: p
     assert {name: value for name, value in os.environ.items() if "DASK" not in name} == environment
     assert sys.path == path
     assert not asyncio.run(_speaks(address, security))
+
+
+def test_each_run_has_a_name_of_its_own_in_the_store(here, inputs: Path, small_weights: str) -> None:
+    """By which tasks of the one before know that they are late (tests/engine/test_stale_run.py)."""
+    names = set()
+    for _ in range(2):
+        done = here(*RENDER, "--long-edge=32", "--levels=1", "--steps=1", "--threads=1", f"--weights={small_weights}")
+        assert done.returncode == 0, done.stderr
+        names.add(RenderStore.open(str(inputs / "poster.zarr")).holder())
+    assert [len(name) for name in names] == [32, 32]

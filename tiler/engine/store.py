@@ -33,12 +33,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from tiler.engine import place
 from tiler.engine.arrays import clearly, opened
 from tiler.engine.contents import IMAGE, INPUTS, POSTER, STATE, Contents
 from tiler.engine.gate import Allowed
 from tiler.engine.job import Job
+from tiler.engine.place import first_line
 from tiler.engine.records import finite, report_of
 from tiler.engine.stored_pictures import StoredPictures
 from tiler.engine.stored_state import MEASURED, PATCHED, StoredState
@@ -147,6 +150,14 @@ class RenderStore(StoredPictures, StoredState):
         come back without its arrays."""
         self._root = self._group(self.url, allowed=self._allowed)
         self._root.attrs["tiler"] = {**self.attributes, **values}
+
+    def holder(self) -> str:
+        """The run that may write, as the store says at this moment; empty where none is named. Cheap."""
+        found = sync(self._root.store.get("zarr.json", default_buffer_prototype()))
+        try:
+            return str(json.loads(found.to_bytes())["attributes"]["tiler"].get("run", "")) if found else ""
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise StoreError(f"store {self.url}: no readable job there: {first_line(error)}") from None
 
     def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int = 65535, shown: str = IMAGE) -> None:
         """Make the finished levels an OME-Zarr 0.5 multiscale image, which the field's viewers open.

@@ -32,6 +32,7 @@ def seed(address: Address, level: int, index: int) -> dict[str, Any]:
     here = workplace(address)
     tile, size = here.job.grid(level).tile(index), here.job.levels[level]
     pixels = repeated(tile.blend, (size.height, size.width), lambda part: _start(here, level, part))
+    here.check_run()
     here.store.write_patch(level, 0, tile, pixels)
     here.store.mark(here.store.state_path(level), PATCHED, 0, index)
     return {"tile": index}
@@ -108,10 +109,11 @@ def _measure(
         return measure_pixels(backbone, here.tensor(pixels), layers, core, here.guides(*guides, layers))
 
     if guides[0]:
-        here.store.write_grams(path, state % 2, index, _finite(here, path, index, sums), guides[0])
+        regions, found = guides[0], _finite(here, path, index, sums)
     else:  # a tile of a style may hold nothing of what counts
-        nothing = {layer: np.zeros((1, c, c)) for layer, c in here.job.channels if layer in layers}
-        here.store.write_grams(path, state % 2, index, nothing)
+        regions, found = (0,), {layer: np.zeros((1, c, c)) for layer, c in here.job.channels if layer in layers}
+    here.check_run()
+    here.store.write_grams(path, state % 2, index, found, regions)
     here.store.mark(path, MEASURED, state, index)
 
 
@@ -135,7 +137,9 @@ def add_up_guides(address: Address, path: str, layers: tuple[str, ...]) -> dict[
     """How much of the whole picture each of the guides at `path` has."""
     here = workplace(address)
     bands = (here.tensor(band) for band in here.store.picture_bands(path))
-    here.store.write_areas(path, asdict(here.compute(Areas.summed, bands, layers)))
+    found = asdict(here.compute(Areas.summed, bands, layers))
+    here.check_run()
+    here.store.write_areas(path, found)
     return {}
 
 
@@ -166,6 +170,7 @@ def _add_up(
         weights = np.array([weight or 1.0 for weight in areas.weights[layer]])[:, None, None]
         parts = (here.store.read_grams(path, slot, index, layer) for index in range(len(grid)))
         total = sum(part.astype(np.float64) for part in parts)
+        here.check_run()
         here.store.write_total(path, slot, layer, np.asarray(total) / weights)
 
 
@@ -199,6 +204,7 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
         given = _read_tile(here, level, state, tile)
         after = _relax_finite(here, level, tile, given, start, steps, on_step)
     path, slot = store.state_path(level), (state + 1) % 2
+    here.check_run()
     # Were this cut short, the state before last, should the last turn out to be damaged, would seem to be whole.
     store.unmark(path, slot, index)
     store.write_patch(level, slot, tile, after.pixels, after.moments)
@@ -340,6 +346,7 @@ def finish_tile(address: Address, level: int, state: int, index: int) -> dict[st
     here = workplace(address)
     tile = here.job.grid(level).tile(index)
     pixels = here.state(level, state, tile.core, "pixels")
+    here.check_run()
     here.store.write_image(level, tile.core, pixels)
     if here.job.keeps_chroma:
         content = here.store.read_picture(f"levels/{level}/content", tile.core)

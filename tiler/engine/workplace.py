@@ -37,10 +37,12 @@ Computed = TypeVar("Computed")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a task finds its job. id guards against a store that was replaced while a worker lived on."""
+    """Where a task finds its job. id guards against a store that was replaced while a worker lived on; run, of who
+    holds the store, against the tasks of a process that has ended, which may go on in a cluster."""
 
     url: str
     id: str
+    run: str = ""
 
 
 class Workplace:
@@ -51,6 +53,7 @@ class Workplace:
     """
 
     def __init__(self, address: Address) -> None:
+        self._run = address.run
         self.store = RenderStore.open(address.url)
         self.job = Job.from_dict(self.store.attributes["job"])
         if self.job.id != address.id:
@@ -66,6 +69,11 @@ class Workplace:
         self._backbones: dict[str, Backbone] = {}
         self.backbone = self.backbone_in(self.job.precision)
         self.dtype = getattr(torch, self.job.state_dtype)
+
+    def check_run(self) -> None:
+        """Raise StoreError when another run holds the store by now: to be called once a task is about to write."""
+        if self.store.holder() != self._run:
+            raise StoreError(f"store {self.store.url}: another run has taken it over; this task has written nothing")
 
     def backbone_in(self, precision: str) -> Backbone:
         """The backbone in another number type than the job's, for what overflows in that."""
