@@ -11,6 +11,7 @@ import click
 from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.render import run
+from tiler.cli.stop import when_stopped
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.sizes import poster_size
@@ -35,6 +36,9 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
     `tiler render`; --long-edge 2048 and more show what tiles are for.
     """
     from tiler.pictures import check_output
+    from tiler.render import render as _  # as large as it is, before there is anything to unwind
+
+    when_stopped("go on with the same command")
 
     folder = Path(output).parent
     try:

@@ -9,6 +9,7 @@ import click
 
 from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, config_options
+from tiler.cli.stop import when_stopped
 from tiler.config import FILE
 from tiler.errors import ConfigError
 
@@ -30,6 +31,8 @@ def export(store: str, output: str | None, level: int | None, quiet: bool, **giv
     if output is None and "tiles" not in options:
         raise ConfigError("-o FILE (or --tiles DIR) is missing: tiler export STORE -o FILE")
     from tiler.export import export as write
+
+    when_stopped()
 
     done = write(store, output, level, **options)
     if not quiet:

@@ -9,6 +9,7 @@ import click
 from tiler.cli.echo import say, say_json
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.progress import duration, size
+from tiler.cli.stop import when_stopped
 
 
 @click.command(cls=GroupedCommand)
@@ -30,6 +31,8 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
     from tiler.plan import plan
     from tiler.resolve import store_url
     from tiler.room import free_disk
+
+    when_stopped()
 
     planned = plan(config)
     if as_json:

@@ -54,7 +54,7 @@ def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool, note
             when_stopped(clean(f"go on with: tiler resume {shlex.join([event['store'], *typed_words(config)])}"))
         printer(event)
 
-    when_stopped("nothing was begun")
+    when_stopped("go on with the same command")
     with make_progress(quiet, log_json) as printer:
         for note in notes:
             progress({"event": "note", "text": note})

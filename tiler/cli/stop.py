@@ -24,14 +24,15 @@ class Stoppable:
     """A block that signals end: it is unwound, one line says how to go on, and the process ends with 128 + the signal's
     number, whatever the unwinding meets.
 
-    The exception may strike anywhere: within a finaliser, which swallows it, or a library's lock, which the unwinding
-    needs. A thread that is there from the start raises it again when it was lost, and ends the process when unwinding
-    takes longer than ten seconds, or when the main thread is away in foreign code. Further signals change nothing.
-    When the block has ended by itself, signals kill the process, as it has nothing left to undo.
+    Until `when_stopped` is called there is nothing to unwind and the process ends at once: an exception within the
+    initialisation of a C++ library would abort it. Later it may strike anywhere: within a finaliser, which swallows it,
+    or a library's lock, which the unwinding needs. A thread that is there from the start raises it again when it was
+    lost, and ends the process when unwinding takes longer than ten seconds, or when the main thread is away in foreign
+    code. Further signals change nothing. When the block has ended by itself, they kill the process.
     """
 
     def __init__(self) -> None:
-        self.words = ""
+        self.words: str | None = None
         self._number = 0
         self._raised: weakref.ref[Stopped] | None = None
         self._again = self._over = False
@@ -70,6 +71,8 @@ class Stoppable:
             return
         self._number, self._again = self._number or number, False
         self._say()
+        if self.words is None:
+            self._leave()
         error = Stopped(128 + self._number)
         self._raised = weakref.ref(error)
         try:
@@ -99,7 +102,7 @@ class Stoppable:
         if not self._said.acquire(blocking=False):
             return
         with contextlib.suppress(OSError):  # the terminal may be gone
-            os.write(2, os.fsencode(f"\ntiler: stopped{'; ' * bool(self.words)}{self.words}\n"))
+            os.write(2, os.fsencode("\n" + "; ".join(filter(None, ("tiler: stopped", self.words))) + "\n"))
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -117,6 +120,7 @@ class Stoppable:
 _current = Stoppable()
 
 
-def when_stopped(words: str) -> None:
-    """What to say, should a signal end the command from now on."""
+def when_stopped(words: str = "") -> None:
+    """From now on there is something to unwind, should a signal end the command; words: what to say then. Call it once
+    all that is large has been imported."""
     _current.words = words
