@@ -36,10 +36,9 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
     `tiler render`; --long-edge 2048 and more show what tiles are for.
     """
     from tiler.pictures import check_output
-    from tiler.render import render as _  # as large as it is, before there is anything to unwind
 
+    importlib.import_module("tiler.render")  # large as it is, before there is anything to unwind
     when_stopped("go on with the same command")
-
     folder = Path(output).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
