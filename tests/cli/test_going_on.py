@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 from here import run_main
+from PIL import Image
 
 from tiler.errors import ConfigError
 from tiler.resume import stored_config
@@ -163,3 +165,20 @@ def test_a_damaged_wish_is_one_line(here, project: Path, asked: object) -> None:
         done = here(*command)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
         assert "cannot be read" in done.stderr
+
+
+def test_names_in_another_encoding_are_names_like_any_other(here, inputs: Path, small_weights: str) -> None:
+    latin = os.fsdecode(b"Carte g\xe9n\xe9rale")
+    for name in ("content", "style"):
+        (inputs / f"{name}.png").rename(inputs / f"{name} {latin}.png")
+    Image.new("L", (120, 90), 255).save(inputs / f"mask {latin}.png")
+    options = (f"--weights={small_weights}", f"--protect=mask {latin}.png", f"--store={latin}.zarr", *TINY)
+    done = here("render", f"content {latin}.png", f"style {latin}.png", "-o", "poster.png", *options)
+    assert done.returncode == 0, done.stderr
+    expected = (inputs / "poster.png").read_bytes()
+    (inputs / "poster.png").unlink()
+    for command in (("resume",), ("verify",), ("info", "--json"), ("info",)):
+        done = here(command[0], f"{latin}.zarr", *command[1:])
+        assert done.returncode == 0, done.stderr
+    assert (inputs / "poster.png").read_bytes() == expected
+    assert r"content Carte g\udce9n\udce9rale.png in the style of" in done.stdout

@@ -128,10 +128,10 @@ class _Printer:
         key, now = (event["level"], event["tile"]), time.monotonic()
         if event["level"] != self._level:
             return
-        # A resumed tile's first step tells how far it was, which is no work of this run.
+        self._steps[key] = max(self._steps.get(key, 0), event["step"])
+        # The first step tells how far the job was, which is no work of this run.
         if self._began is None:
             self._began = now, self._work_done()
-        self._steps[key] = max(self._steps.get(key, 0), event["step"])
         self._styles[event["tile"]] = event["style"]
         if now - self._last_print >= (0.2 if self._live else _PLAIN_EVERY):
             self._last_print = now

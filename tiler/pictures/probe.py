@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,30 @@ def load(path: Path, kind: str, access: str = "sequential", source: Path | None 
     # Named loaders: new_from_file would read "[...]" in a file name as options, and try loaders we do not want.
     loader = getattr(vips.Image, f"{kind}load")
     try:
-        image = loader(os.fspath(source or path), access=access, fail_on="error")
+        image = loader(_name(source or path), access=access, fail_on="error")
     except vips.Error as error:
         raise unreadable(path, kind, VipsError(first_line(error))) from None
     except ValueError as error:
         raise PictureError(f"{path}: the name cannot be used ({error})") from None
     return image
+
+
+def _name(path: Path) -> str:
+    """What libvips is to call a file: its messages are read as UTF-8, so one whose name is not goes by the number of an
+    open file."""
+    name = os.fspath(path)
+    try:
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        about = os.stat(path)
+        return f"/dev/fd/{_opened(name, about.st_dev, about.st_ino)}"
+
+
+@cache
+def _opened(name: str, device: int, inode: int) -> int:
+    """Of one such file, once: nobody knows when libvips, which opens by name again and again, is done with it."""
+    return os.open(name, os.O_RDONLY)
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> PictureError:
