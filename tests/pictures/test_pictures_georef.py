@@ -1,13 +1,15 @@
 """A poster lies where its content lay: same CRS, the transform scaled exactly, seen by rasterio."""
 
+import codecs
 import os
+import re
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from tiler.errors import OutputError, PictureError
+from tiler.errors import OutputError
 from tiler.pictures import Georef, open_picture, read_picture, write_picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -128,12 +130,36 @@ def test_world_files(tmp_path, name, world):
     assert set(os.listdir(tmp_path / "out")) == {name, "a.prj"} | beside
 
 
-@pytest.mark.parametrize("text", ["", "1 2 3 4 5", "a b c d e f", "1 2 3 4 5 nan", "\0\0\0", "1 2 3 4 5 6 7"])
-def test_broken_world_file_is_said(tmp_path, text):
+@pytest.mark.parametrize("text", ["", "1 2 3 4 5", "a b c d e f", "1 2 3 4 5 nan", "\0\0\0", "EPSG:2154 1 2 3 4 5 6"])
+def test_broken_world_file_is_said_and_stops_nothing(tmp_path, text):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "a.pgw").write_text(text)
-    with pytest.raises(PictureError, match=r"a\.pgw.*six numbers"):
-        open_picture(tmp_path / "a.png")
+    picture = open_picture(tmp_path / "a.png")
+    assert picture.georef is None
+    [note] = picture.notes
+    assert re.search(r"a\.pgw.*six numbers", note)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"10.0\n0.0\n0.0\n-10.0\n500000.0\n5000000.0\n",
+        codecs.BOM_UTF8 + b"10\n0\n0\n-10\n500000\n5000000",
+        "10\n0\n0\n-10\n500000\n5000000".encode("utf-16"),
+        codecs.BOM_UTF16_BE + "10\n0\n0\n-10\n500000\n5000000".encode("utf-16-be"),
+        b"10.0\r\n0.0\r\n0.0\r\n-10.0\r\n500000.0\r\n5000000.0\r\nEPSG:2154\r\n",
+        b"10,0\n0,0\n0,0\n-10,0\n500000,0\n5000000,0\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_world_files_and_crs_in_any_encoding(tmp_path, data, encoding):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.pgw").write_bytes(data)
+    (tmp_path / "a.prj").write_bytes('PROJCS["R\u00e9seau"]'.encode(encoding))
+    picture = open_picture(tmp_path / "a.png")
+    assert picture.georef.transform == (10.0, 0.0, 499995.0, 0.0, -10.0, 5000005.0)
+    assert picture.georef.prj == 'PROJCS["R\u00e9seau"]'
+    assert picture.notes == ()
 
 
 def test_broken_tags_do_not_spoil_the_picture(tmp_path):

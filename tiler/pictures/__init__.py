@@ -9,8 +9,9 @@ from tiler.pictures.fingerprint import fingerprint
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
 from tiler.pictures.outputs import check_output, replaced_by
+from tiler.pictures.picture import Channels, Picture
 from tiler.pictures.planes import label_bands, mask_bands
-from tiler.pictures.read import Channels, Picture, open_picture, read_picture
+from tiler.pictures.read import open_picture, read_picture
 from tiler.pictures.write import write_picture
 
 __all__ = [

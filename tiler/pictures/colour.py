@@ -21,27 +21,10 @@ class PixelsError(Exception):
 
 
 def check_pixels(image: Any) -> None:
-    """PixelsError unless `image` (libvips, from a header) can be turned to sRGB."""
+    """PixelsError unless the numbers of `image` (libvips, from a header) can be colours."""
     if image.format not in ("uchar", "ushort", "uint", "float", "double"):
         kind = "complex" if "complex" in image.format else "signed integer"
         raise PixelsError(f"holds {kind} values; unsigned 8, 16 or 32-bit or float 0..1 are allowed")
-    colours = image.bands - has_alpha(image)
-    if colours not in ((4,) if image.interpretation == "cmyk" else (1, 3)):
-        raise PixelsError(f"has {image.bands} channels; grey, RGB or CMYK, with or without alpha, are allowed")
-
-
-def has_alpha(image: Any) -> bool:
-    if image.interpretation == "cmyk":
-        return image.bands == 5
-    return image.bands in (2, 4)
-
-
-def split_alpha(image: Any) -> tuple[Any, Any | None]:
-    """(colour channels, alpha channel or None), still in the file's own type."""
-    if not has_alpha(image):
-        return image, None
-    count = image.bands - 1
-    return image.extract_band(0, n=count), image.extract_band(count)
 
 
 def is_float(image: Any) -> bool:
@@ -78,7 +61,10 @@ def to_srgb(image: Any) -> Any:
     if image.interpretation == "cmyk":
         image = widen(image).copy(interpretation="cmyk") if image.format == "uint" else image
         return _transform(image, embedded=profile is not None, input_profile="cmyk")
-    if image.interpretation in ("lab", "labs", "xyz", "yxy", "lch", "cmc", "oklab", "oklch", "hsv"):
+    if image.interpretation == "lab":  # of D50, as ICC's connection space, where libvips' own is of D65
+        options = dict(output_profile="srgb", pcs="lab", depth=16, intent="relative", black_point_compensation=True)
+        return image.cast("float").icc_export(**options)
+    if image.interpretation == "xyz":  # LogLuv
         return image.colourspace("rgb16")
     if profile is None or _is_srgb(profile):
         return widen(image)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import codecs
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tiler.errors import PictureError
+from tiler.pictures.stream import heard
 
 # (tag code, TIFF type, count, value, first page only), as tifffile's extratags want them.
 ExtraTag = tuple[int | str, int | str, int | None, Any, bool]
@@ -78,13 +78,14 @@ class Georef:
         return "".join(f"{value!r}\n" for value in lines)
 
 
-def read_georef(path: Path, kind: str) -> Georef | None:
-    """The georeference in a TIFF's tags, else in a world file beside the picture, else None.
+def read_georef(path: Path, kind: str, chain: tuple[int, ...] = (0,)) -> tuple[Georef | None, list[str]]:
+    """The georeference in a TIFF's tags, else in a world file beside the picture, else None; and notes, a line each, on
+    what is there and cannot be read: no picture becomes unusable by it. chain: the TIFF's page (see `tiffpage.Page`).
 
     A TIFF tied to the ground only by several control points has no transform and counts as None.
-    Raises PictureError for a world file that is none.
     """
-    return (_from_tags(path) if kind == "tiff" else None) or _from_world_file(path)
+    notes: list[str] = []
+    return (_from_tags(path, chain, notes) if kind == "tiff" else None) or _from_world_file(path, notes), notes
 
 
 def world_suffixes(suffix: str) -> list[str]:
@@ -93,23 +94,26 @@ def world_suffixes(suffix: str) -> list[str]:
     return [f".{name[0]}{name[-1]}w", f".{name}w", ".wld"] if name else [".wld"]
 
 
-def _from_tags(path: Path) -> Georef | None:
+def _from_tags(path: Path, chain: tuple[int, ...], notes: list[str]) -> Georef | None:
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
-        with tifffile.TiffFile(path) as tif:
-            tags = tif.pages.first.tags
+        with heard("tifffile"), tifffile.TiffFile(path) as tif:
+            page = tif.pages[chain[0]]
+            tags = (page.pages[chain[1]] if len(chain) > 1 else page).tags
             values = {code: tags.valueof(code) for code in (_SCALE, _TIEPOINT, _MATRIX, _KEYS, _DOUBLES, _ASCII)}
         transform = _transform(values)
         keys, is_point = _keys(values[_KEYS])
+        doubles = values[_DOUBLES] if values[_DOUBLES] is not None else ()
+        doubles = tuple(doubles) if isinstance(doubles, tuple | list) else (float(doubles),)
+        if transform is not None and not all(map(math.isfinite, transform)):
+            raise ValueError
     except Exception:
         # tifffile parses strictly what libtiff reads leniently; a picture does not become unusable by it.
+        notes.append(f"{path}: its georeference cannot be read, and is left out")
         return None
-    if transform is None or not all(map(math.isfinite, transform)):
+    if transform is None:
         return None
-    doubles = values[_DOUBLES] if values[_DOUBLES] is not None else ()
-    doubles = tuple(doubles) if isinstance(doubles, tuple | list) else (float(doubles),)
     georef = Georef(transform, keys, doubles, values[_ASCII] or "")
     return georef.cropped(-0.5, -0.5) if is_point else georef  # type: ignore[arg-type]
 
@@ -137,29 +141,38 @@ def _keys(directory: Any) -> tuple[tuple[int, ...], bool]:
     return tuple(keys), is_point
 
 
-def _from_world_file(path: Path) -> Georef | None:
+def _from_world_file(path: Path, notes: list[str]) -> Georef | None:
     for suffix in world_suffixes(path.suffix):
         for beside in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
             if beside.is_file():
-                return _parse_world_file(beside, path)
+                return _parse_world_file(beside, path, notes)
     return None
 
 
-def _parse_world_file(beside: Path, path: Path) -> Georef:
+def _parse_world_file(beside: Path, path: Path, notes: list[str]) -> Georef | None:
+    """Its first six numbers; some programs write the CRS's name below them."""
     try:
-        a, d, b, e, x, y = (float(word) for word in _text(beside).split())
+        a, d, b, e, x, y = (float(word.replace(",", ".")) for word in _text(beside).split()[:6])
         if not all(map(math.isfinite, (a, d, b, e, x, y))):
             raise ValueError
     except (ValueError, OSError):
-        raise PictureError(f"{beside}: is no world file of {path.name}; six numbers are needed") from None
-    prj = path.with_suffix(".prj")
+        notes.append(f"{beside}: is no world file of {path.name}, which begins with six numbers; it is left out")
+        return None
+    prj, text = path.with_suffix(".prj"), None
     try:
         text = _text(prj) if prj.is_file() else None
-    except (ValueError, OSError) as error:
-        raise PictureError(f"{prj}: cannot be read as text ({error})") from None
+    except OSError as error:
+        notes.append(f"{prj}: cannot be read ({error.strerror}), and is left out")
     return Georef((a, b, x - a / 2 - b / 2, d, e, y - d / 2 - e / 2), prj=text)
 
 
 def _text(path: Path) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read(_TEXT_BYTES)
+    """In whichever encoding: a byte order mark says it, else UTF-8 where it is that, else Windows' western one."""
+    with open(path, "rb") as file:
+        data = file.read(_TEXT_BYTES)
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")

@@ -11,7 +11,7 @@ import numpy as np
 
 from tiler.errors import PictureError
 from tiler.pictures.georef import Georef
-from tiler.pictures.read import Picture
+from tiler.pictures.picture import Picture
 
 EARTH_RADIUS = 6_371_008.8  # mean radius in metres
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
 from tiler.pictures import colour
-from tiler.pictures.probe import unreadable
-from tiler.pictures.read import Picture
+from tiler.pictures.picture import Picture
 from tiler.pictures.resize import resize
-from tiler.pictures.stream import VipsError, bands_of, load_vips
+from tiler.pictures.source import Opener
 
 # A blurred edge rises from 2 to 98 % within this many sigmas.
 _SIGMAS = 4
@@ -66,16 +66,13 @@ def label_bands(
 
 
 def _planes(picture: Picture, convert: Any, height: int, width: int, rows: int, edge: float) -> Iterator[np.ndarray]:
-    vips = load_vips()
-    try:
-        with picture.source() as source:
-            pixels, alpha = colour.split_alpha(picture.part(source))
-            planes = convert(colour.to_srgb(pixels), None if alpha is None else colour.widen(alpha)).cast("float")
-            # Without the negative lobes of sharper filters: they would put a rim of the region beyond its edge.
-            planes = resize(planes, height, width, shrink="linear", enlarge="bilinear")
-            if edge:
-                planes = planes.gaussblur(edge / _SIGMAS, precision="float", min_ampl=0.01)
-            for band in bands_of(planes, rows):
-                yield np.clip(band.transpose(2, 0, 1), 0, 1)
-    except (VipsError, vips.Error) as error:
-        raise unreadable(picture.path, picture.kind, error) from None
+    def pipeline(opened: Opener) -> Any:
+        pixels, alpha = picture.part(opened)
+        planes = convert(colour.to_srgb(pixels), None if alpha is None else colour.widen(alpha)).cast("float")
+        # Without the negative lobes of sharper filters: they would put a rim of the region beyond its edge.
+        planes = resize(planes, height, width, shrink="linear", enlarge="bilinear")
+        return planes.gaussblur(edge / _SIGMAS, precision="float", min_ampl=0.01) if edge else planes
+
+    with closing(picture.streamed(pipeline, rows)) as bands:
+        for band, _ in bands:
+            yield np.clip(band.transpose(2, 0, 1), 0, 1)

@@ -24,7 +24,7 @@ import numpy as np
 from tiler.pictures.ahead import read_ahead
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPE = {3: 2, 4: 6}
+_COLOUR_TYPE = {1: 0, 3: 2, 4: 6}
 # Of a picture's lines that are deflated together. What a block can't refer to, the one before, costs less than 0.1 %.
 _BLOCK_BYTES = 2**20
 # Of lines that are filtered at once: what it takes on the way stays in a core's cache.
@@ -44,7 +44,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def head(height: int, width: int, channels: int, bits: int) -> bytes:
-    """What a PNG file begins with. channels: 3 or 4; bits: 8 or 16."""
+    """What a PNG file begins with. channels: 1, 3 or 4; bits: 8 or 16."""
     return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPE[channels], 0, 0, 0))
 
 

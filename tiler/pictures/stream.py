@@ -7,12 +7,14 @@ small buffer is what bounds memory: whichever side is faster waits for the other
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import select
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,6 @@ def load_vips() -> Any:
     """The pyvips module, configured. Imported here only: it costs 0.1 s and starts threads."""
     import pyvips
 
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
     # The cache is keyed by file name: a file rewritten between two reads would give its old pixels.
     pyvips.cache_set_max(0)
     pyvips.block_untrusted_set(True)
@@ -44,6 +45,40 @@ def load_vips() -> Any:
     # Rows in flight grow with the threads (2.5 GB for a picture 20000 wide with 32); decoding has one anyway.
     pyvips.concurrency_set(min(4, pyvips.concurrency_get()))
     return pyvips
+
+
+class _Ear(logging.Handler):
+    """Takes a library's warnings off its logger, for whoever listens."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(logging.WARNING)
+        self.lists: list[list[str]] = []
+        logger = logging.getLogger(library)
+        logger.addHandler(self)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # From whichever thread decodes: two pictures that are read at once both hear it, none is lost.
+        for found in list(self.lists):
+            found.append(next(iter(record.getMessage().splitlines()), ""))
+
+
+@functools.cache
+def _ear(library: str) -> _Ear:
+    return _Ear(library)
+
+
+@contextmanager
+def heard(library: str = "pyvips") -> Iterator[list[str]]:
+    """What the library warns of meanwhile, line by line: a warning is often all that tells a damaged picture."""
+    found: list[str] = []
+    lists = _ear(library).lists
+    lists.append(found)
+    try:
+        yield found
+    finally:
+        lists[:] = [one for one in lists if one is not found]
 
 
 def first_line(error: BaseException) -> str:
@@ -70,7 +105,7 @@ class _Job(threading.Thread):
             self.error = first_line(error)
 
 
-def bands_of(image: Any, rows: int) -> Iterator[np.ndarray]:
+def bands_of(image: Any, rows: int) -> Generator[np.ndarray, None, None]:
     """Rows of a libvips image from top to bottom: arrays `[rows, width, channels]` of the image's own type.
 
     Raises VipsError when libvips cannot compute the next rows. Closing the iterator stops the pipeline.
@@ -134,8 +169,8 @@ def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable
     os.set_blocking(write_end, False)
     try:
         with open(write_end, "wb", buffering=0) as pipe, read_ahead(bands) as arriving:
-            for piece in _stored_png(arriving, height, width):
-                if not _write_all(pipe, piece, job):
+            for piece in _png_of(arriving, height, width):
+                if not _write_all(pipe, piece, job.is_alive):
                     break
     finally:
         job.join()
@@ -143,11 +178,46 @@ def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable
         raise VipsError(job.error)
 
 
-def _write_all(pipe: Any, piece: bytes, job: _Job) -> bool:
-    """False when nobody reads any more: the job has ended or closed its side."""
+class Feeder:
+    """Writes pieces of bytes to a pipe in a thread of its own, until they end or nobody reads any more.
+
+    error: what the pieces raised, or None. `close` ends it early.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], write_end: int) -> None:
+        self.error: BaseException | None = None
+        self._closed = threading.Event()
+        os.set_blocking(write_end, False)
+        self._thread = threading.Thread(target=self._run, args=(pieces, write_end), daemon=True, name="tiler-feeder")
+        self._thread.start()
+
+    def _run(self, pieces: Iterator[bytes], write_end: int) -> None:
+        try:
+            with open(write_end, "wb", buffering=0) as pipe:
+                for piece in pieces:
+                    if not _write_all(pipe, piece, lambda: not self._closed.is_set()):
+                        break
+        except BaseException as error:
+            self.error = error
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+
+def _png_of(bands: Iterable[np.ndarray], height: int, width: int) -> Iterator[bytes]:
+    """bands: [rows, width, 3 or 4]."""
+    bands = iter(bands)
+    first = next(bands)
+    lines = (band.reshape(len(band), -1) for band in itertools.chain([first], bands))
+    return stored_png(lines, height, width, first.shape[2], first.itemsize * 8)
+
+
+def _write_all(pipe: Any, piece: bytes, wanted: Callable[[], bool]) -> bool:
+    """False when nobody reads any more: whoever did has ended or closed its side."""
     view = memoryview(piece)
     while len(view):
-        if not job.is_alive():
+        if not wanted():
             return False
         if select.select([], [pipe], [], _POLL_SECONDS)[1]:
             try:
@@ -157,19 +227,18 @@ def _write_all(pipe: Any, piece: bytes, job: _Job) -> bool:
     return True
 
 
-def _stored_png(bands: Iterable[np.ndarray], height: int, width: int) -> Iterator[bytes]:
-    """An uncompressed PNG: the one format that libvips reads from a pipe with no seek and no codec's cost."""
+def stored_png(lines: Iterable[np.ndarray], height: int, width: int, channels: int, bits: int) -> Iterator[bytes]:
+    """An uncompressed PNG: the one format that libvips reads from a pipe with no seek and no codec's cost.
+
+    lines: uint8 or uint16 [n, samples of a row]; channels: 1, 3 or 4.
+    """
+    yield head(height, width, channels, bits)
     compressor = zlib.compressobj(0)
-    started = False
-    for band in bands:
-        rows, _, channels = band.shape
-        if not started:
-            started = True
-            yield head(height, width, channels, band.itemsize * 8)
-        lines = np.zeros((rows, 1 + width * channels * band.itemsize), np.uint8)
-        big_endian = band.astype(band.dtype.newbyteorder(">"), copy=False)
-        lines[:, 1:] = np.ascontiguousarray(big_endian).view(np.uint8).reshape(rows, -1)
-        data = compressor.compress(lines.reshape(-1).data)
+    for part in lines:
+        big_endian = part.astype(part.dtype.newbyteorder(">"), copy=False).view(np.uint8)
+        rows = np.zeros((len(part), 1 + big_endian.shape[1]), np.uint8)
+        rows[:, 1:] = big_endian
+        data = compressor.compress(rows.reshape(-1).data)
         if data:
             yield chunk(b"IDAT", data)
     yield chunk(b"IDAT", compressor.flush())

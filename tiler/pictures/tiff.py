@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tiler.errors import PictureError
 from tiler.pictures.georef import ExtraTag
-from tiler.pictures.stream import first_line
 
 # Classic TIFF counts its bytes in 32 bits, and is what every program opens. A pyramid adds a third, and
 # compression of noise a few percent.
@@ -107,69 +102,6 @@ def _segments(tif: Any, page: Any, recode: Callable[[bytes], bytes] | None) -> I
 def _unzip_and_zstd() -> Callable[[bytes], bytes]:
     encode = _zstd().encode
     return lambda data: bytes(encode(zlib.decompress(data)))
-
-
-@contextmanager
-def readable(path: Path, kind: str, header_only: bool = False) -> Iterator[Path]:
-    """`path`, or a temporary copy that libvips can read where its wheels cannot: TIFF with Zstandard.
-
-    header_only: the copy need hold no pixels.
-    """
-    if kind != "tiff" or not _has_zstd(path):
-        yield path
-        return
-    with TemporaryDirectory(prefix="tiler-") as folder:
-        copy = Path(folder) / "copy.tif"
-        try:
-            _without_zstd(path, copy, header_only)
-        except Exception as error:
-            # Damage shows in tifffile and in the codec as errors of many types.
-            raise PictureError(f"{path}: damaged or unsupported TIFF ({first_line(error)})") from None
-        yield copy
-
-
-def _has_zstd(path: Path) -> bool:
-    import tifffile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    try:
-        with tifffile.TiffFile(path) as tif:
-            return bool(tif.pages.first.compression == tifffile.COMPRESSION.ZSTD)
-    except Exception:
-        # Whatever is wrong with it, libvips shall say.
-        return False
-
-
-def _without_zstd(source: Path, target: Path, header_only: bool) -> None:
-    """The first page with its tiles or strips packed by zlib: the predictor lies before either codec, and stays."""
-    import tifffile
-
-    decode = _zstd().decode
-
-    def recode(data: bytes) -> bytes:
-        return zlib.compress(b"" if header_only else bytes(decode(data)), 1)
-
-    with tifffile.TiffFile(source) as tif, tifffile.TiffWriter(target, bigtiff=True) as writer:
-        page = tif.pages.first
-        tiled = page.is_tiled
-        writer.write(
-            _segments(tif, page, recode),
-            shape=page.shape,
-            dtype=page.dtype,
-            photometric=page.photometric,
-            planarconfig=page.planarconfig if page.samplesperpixel > 1 else None,
-            extrasamples=page.extrasamples,
-            tile=(page.tilelength, page.tilewidth) if tiled else None,
-            rowsperstrip=None if tiled else page.rowsperstrip,
-            compression="zlib",
-            predictor=page.predictor if page.predictor != 1 else None,
-            resolution=page.resolution,
-            resolutionunit=page.resolutionunit,
-            iccprofile=page.iccprofile,
-            extratags=[(274, "H", 1, page.tags.valueof(274, default=1), True)],
-            metadata=None,
-            software=False,
-        )
 
 
 def _zstd() -> Any:

@@ -1,0 +1,299 @@
+"""A picture file as the rest of the product sees it: its size and place, and its pixels as sRGB bands of any size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tiler.errors import PictureChangedError, PictureError
+from tiler.pictures import colour
+from tiler.pictures.georef import Georef
+from tiler.pictures.meaning import Meaning
+from tiler.pictures.probe import unreadable
+from tiler.pictures.resize import resize
+from tiler.pictures.source import Opener, opener
+from tiler.pictures.stream import VipsError, bands_of, heard, load_vips
+from tiler.pictures.stretch import Spread, Values
+from tiler.pictures.tiffpage import Page
+
+Channels = Literal["rgb", "rgba", "grey", "alpha"]
+Crop = tuple[int, int, int, int]
+COUNTS: dict[str, int] = {"rgb": 3, "rgba": 4, "grey": 1, "alpha": 1}
+_CHECK_PIXELS = 2**20
+# What a reader may warn of and go on: nothing of it is about pixels.
+_HARMLESS = ("profile", "iCCP", "cHRM", "gAMA", "sRGB", "exif", "xmp", "unknown field", "Unknown field", "tEXt", "iTXt",
+             "zTXt", "pHYs", "tIME", "metadata")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a picture file's header says. Cheap to make, picklable; pixels are read by `bands`.
+
+    height, width: upright, after the EXIF orientation. channels: 1 (grey), 3 (RGB, Lab) or 4 (CMYK), alpha not
+    counted. bits: per channel. dpi: None where the file does not say, or says 72, which no printer means.
+    georef: None where there is none. origin, file_size: where in the file, (y, x), the picture begins, and the file's
+    (height, width); they differ from the picture's own for a part of it (see `cropped`). stamp: tells the file from
+    others that come under its name, without reading them. meaning: of its channels. page: of a TIFF, where it lies.
+    spread: which of its values become 0 and 1 (see `stretched`). notes: what the user should know of how it is read.
+    backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show transparent parts on.
+    """
+
+    path: Path
+    height: int
+    width: int
+    channels: int
+    bits: int
+    has_alpha: bool
+    dpi: float | None
+    georef: Georef | None = field(repr=False)
+    kind: str
+    origin: tuple[int, int] = (0, 0)
+    file_size: tuple[int, int] = (0, 0)
+    stamp: tuple[int, ...] = field(default=(), repr=False)
+    meaning: Meaning = field(default=Meaning("rgb"), repr=False)
+    page: Page | None = field(default=None, repr=False)
+    spread: Spread | None = None
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    backdrop: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def cropped(self, crop: Crop) -> Picture:
+        """The part (y0, x0, y1, x1) as a picture of its own."""
+        self._check_request(1, 1, 1, "rgb", crop)
+        y0, x0, y1, x1 = crop
+        origin = self.origin[0] + y0, self.origin[1] + x0
+        georef = self.georef and self.georef.cropped(y0, x0)
+        return replace(self, height=y1 - y0, width=x1 - x0, origin=origin, georef=georef)
+
+    def cropped_like(self, other: Picture) -> Picture:
+        """The part that `other` is of its file, however many pixels this one has."""
+        height, width = other.file_size
+        edges = (*other.origin, other.origin[0] + other.height, other.origin[1] + other.width)
+        y0, x0, y1, x1 = (
+            edge * mine // whole
+            for edge, mine, whole in zip(edges, (self.height, self.width) * 2, (height, width) * 2, strict=True)
+        )
+        return self.cropped((y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)))
+
+    def stretched(self, low: float, high: float) -> Picture:
+        """The same with its values spread over the whole range: what `low` and `high` percent of all its opaque pixels'
+        colour values lie below becomes 0 and 1. Of the whole file, so a part of it looks as it does in the whole."""
+        whole = replace(self, height=self.file_size[0], width=self.file_size[1], origin=(0, 0), spread=None)
+        return replace(self, spread=whole.values().spread(low, high))
+
+    def bands(
+        self, height: int, width: int, rows: int, channels: Channels = "rgb", crop: Crop | None = None
+    ) -> Iterator[np.ndarray]:
+        """The picture resized to height x width, from top to bottom.
+
+        Yields float32 `[C, n, width]` in 0..1, sRGB, n = `rows` but for the last; C is 3 for "rgb", 4 for
+        "rgba", 1 for "grey" and "alpha". "rgb" and "grey" show a transparent picture on its backdrop; "rgba" is
+        straight (not premultiplied); "alpha" is 1 where the picture has none. crop: (y0, x0, y1, x1) in
+        source pixels, cut out first. Resizing works on the coded values, as image editors do by default.
+
+        Memory is bounded by the band and by the rows the filter needs. The file's own format can need more:
+        WebP, AVIF, interlaced PNG and progressive JPEG are decoded whole by their codecs, a picture turned
+        by EXIF goes through a temporary file when it is large.
+
+        Raises PictureError for pixels that are damaged, not finite or (floats) far outside 0..1.
+        """
+        self._check_request(height, width, rows, channels, crop)
+        return self._bands(height, width, rows, channels, crop)
+
+    def values(self) -> Values:
+        """What its colour channels hold, in the file's own numbers; transparent pixels do not count."""
+        return Values.of(lambda: self._raw(), self.bits)
+
+    def check(self) -> list[str]:
+        """Decode all pixels once and drop them: what is damaged deep inside a file must show before hours of work, and
+        before anything is written. Returns notes on how its values lie. Raises PictureError as `bands` does."""
+        low, high = 1.0, 0.0
+        for band in self.bands(self.height, self.width, max(1, _CHECK_PIXELS // self.width), "rgba"):
+            shown = band[:3, band[3] > 0]
+            if shown.size:
+                low, high = min(low, float(shown.min())), max(high, float(shown.max()))
+        if self.bits <= 8 or self.spread is not None or high - low > 0.25 or high <= low:
+            return []
+        peak = 65535 if self.bits == 16 else 1
+        return [
+            f"{self.path}: uses only values {low * peak:.4g} to {high * peak:.4g} of the range 0 to {peak}, so it is "
+            f"{'dark' if high < 0.5 else 'without contrast'}; --stretch 2,98 spreads them"
+        ]
+
+    def _check_request(self, height: int, width: int, rows: int, channels: str, crop: Crop | None) -> None:
+        if channels not in COUNTS:
+            raise PictureError(f"channels {channels!r}: one of {', '.join(COUNTS)} is allowed")
+        if min(height, width, rows) < 1:
+            raise PictureError(f"{self.path}: cannot be resized to {height} x {width} in bands of {rows} rows")
+        if crop is None:
+            return
+        y0, x0, y1, x1 = crop
+        if not (0 <= y0 < y1 <= self.height and 0 <= x0 < x1 <= self.width):
+            raise PictureError(
+                f"{self.path}: crop (y0, x0, y1, x1) = {tuple(crop)} is empty or outside {self.height} x {self.width}"
+            )
+
+    def _bands(self, height: int, width: int, rows: int, channels: str, crop: Crop | None) -> Iterator[np.ndarray]:
+        if channels == "alpha" and not self.has_alpha:
+            for top in range(0, height, rows):
+                yield np.ones((1, min(rows, height - top), width), np.float32)
+            return
+        if self.page and self.page.signed and self.spread is None:
+            raise PictureError(
+                f"{self.path}: holds signed integer values; unsigned or float 0..1 are allowed, or --stretch 2,98"
+            )
+        # A filter overshoots by a fifth of the range at most; a picture's own values are held to less.
+        slack = 0.5 if crop is None and (height, width) == (self.height, self.width) else 1.0
+
+        def pipeline(opened: Opener) -> Any:
+            return self._pipeline(opened, height, width, channels, crop)
+
+        with closing(self.streamed(pipeline, rows)) as bands:
+            for band, premultiplied in bands:
+                yield self._finish(band, channels, premultiplied, slack)
+
+    def streamed(self, pipeline: Any, rows: int) -> Generator[tuple[np.ndarray, bool], None, None]:
+        """Bands [n, width, channels] of the libvips image that `pipeline` makes of the opened file (see `part`), and
+        whether it is premultiplied. What the reader warns of ends it: it is how libraries tell of pixels made up."""
+        vips = load_vips()
+        try:
+            with heard() as warnings, self._source() as opened:
+                image = pipeline(opened)
+                # After a resize alpha comes back premultiplied: only so do colours under transparency not bleed.
+                premultiplied = bool(image.get_typeof("tiler-premultiplied"))
+                with closing(bands_of(image, rows)) as bands:
+                    for band in bands:
+                        self._check_warnings(warnings)
+                        yield band, premultiplied
+                self._check_warnings(warnings)
+        except (VipsError, vips.Error) as error:
+            raise unreadable(self.path, self.kind, error) from None
+
+    def _check_warnings(self, warnings: list[str]) -> None:
+        for warning in warnings:
+            if not any(word in warning for word in _HARMLESS):
+                raise PictureError(f"{self.path}: damaged {self.kind.upper()} ({warning})")
+
+    @contextmanager
+    def _source(self) -> Iterator[Opener]:
+        """The file, from beginning to end the one that was opened. Raises PictureChangedError where it is not: bands of
+        two pictures must not be mixed."""
+        self._check_unchanged()
+        with opener(self.path, self.kind, self.page) as opened:
+            yield opened
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        if stamp_of(self.path) != self.stamp:
+            raise PictureChangedError(f"{self.path}: has changed since it was opened")
+
+    def part(self, opened: Opener, crop: Crop | None = None) -> tuple[Any, Any | None]:
+        """The libvips images, upright, of the colours and of alpha (None where there is none) of the picture, or of a
+        part of it; stretched where it is to be, else as the file holds them."""
+        image = _upright(opened)
+        y0, x0, y1, x1 = crop or (0, 0, self.height, self.width)
+        if (y1 - y0, x1 - x0) != self.file_size:
+            image = image.crop(self.origin[1] + x0, self.origin[0] + y0, x1 - x0, y1 - y0)
+        pixels, alpha = self.meaning.split(image)
+        return pixels if self.spread is None else self.spread.applied(pixels), alpha
+
+    def _raw(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Bands of the file's own colour values [n, width, colours] and of alpha [n, width]."""
+
+        def joined(opened: Opener) -> Any:
+            pixels, alpha = self.part(opened)
+            if pixels.format not in ("uchar", "ushort", "float"):
+                pixels = pixels.cast("float")
+            return pixels if alpha is None else pixels.bandjoin(alpha.cast(pixels.format))
+
+        with closing(self.streamed(joined, max(1, _CHECK_PIXELS // self.width))) as bands:
+            for band, _ in bands:
+                colours = band[..., : self.meaning.colours]
+                yield colours, band[..., -1] if self.has_alpha else None
+
+    def _pipeline(self, opened: Opener, height: int, width: int, channels: str, crop: Crop | None) -> Any:
+        pixels, alpha = self.part(opened, crop)
+        same_size = (height, width) == (pixels.height, pixels.width)
+        if channels == "alpha":
+            alpha = colour.widen(alpha)
+            return alpha if same_size else resize(colour.unit(alpha), height, width)
+        pixels = colour.to_srgb(pixels)
+        if alpha is None:
+            return pixels if same_size else resize(colour.unit(pixels), height, width)
+        alpha = colour.widen(alpha)
+        if channels == "rgba" and same_size and alpha.format == pixels.format:
+            return pixels.bandjoin(alpha)
+        joined = colour.unit(pixels).bandjoin(colour.unit(alpha))
+        if channels != "rgba":
+            backdrop = list(self.backdrop) if pixels.bands == 3 else [float(np.dot(colour.LUMA, self.backdrop))]
+            return resize(joined.flatten(background=backdrop, max_alpha=1.0), height, width)
+        image = resize(joined.premultiply(max_alpha=1.0), height, width).copy()
+        image.set_type(load_vips().GValue.gint_type, "tiler-premultiplied", 1)
+        return image
+
+    def _finish(self, band: np.ndarray, channels: str, premultiplied: bool, slack: float) -> np.ndarray:
+        """From interleaved rows of libvips' own type to what `bands` promises."""
+        planes = band.transpose(2, 0, 1).astype(np.float32)
+        if band.dtype == np.uint16:
+            planes /= np.float32(colour.PEAK)
+        else:
+            self._check_floats(planes, slack)
+        if channels == "rgba":
+            planes = _as_rgba(planes, premultiplied)
+        elif channels == "rgb" and len(planes) == 1:
+            planes = np.repeat(planes, 3, axis=0)
+        elif channels == "grey" and len(planes) == 3:
+            planes = np.tensordot(np.array(colour.LUMA, np.float32), planes, axes=1)[None]
+        return np.clip(planes, 0, 1, out=planes)
+
+    def _check_floats(self, planes: np.ndarray, slack: float) -> None:
+        if not np.isfinite(planes).all():
+            raise PictureError(f"{self.path}: holds NaN or infinite values; 0..1 are allowed")
+        # Highlights and a filter's overshoot stay inside; heights in metres or 0..255 do not.
+        low, high = float(planes.min()), float(planes.max())
+        if low < -slack or high > 1 + slack:
+            raise PictureError(
+                f"{self.path}: holds float values from {low:.4g} to {high:.4g}; 0..1 are allowed, or --stretch 2,98, "
+                "which spreads what there is over it"
+            )
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Tells a file from others that come under its name, without reading them."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def orientation_of(image: Any) -> int:
+    """EXIF's, 1 to 8."""
+    value = image.get("orientation") if image.get_typeof("orientation") else 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _upright(opened: Opener) -> Any:
+    image = opened("sequential")
+    orientation = orientation_of(image)
+    if orientation == 1:
+        return image
+    # Only a left-right flip can be made while rows come from the top down.
+    if orientation > 2:
+        image = opened("random")
+    return image.autorot()
+
+
+def _as_rgba(planes: np.ndarray, premultiplied: bool) -> np.ndarray:
+    if len(planes) in (1, 3):
+        planes = np.concatenate([planes, np.ones_like(planes[:1])])
+    pixels, alpha = planes[:-1], planes[-1:]
+    if premultiplied:
+        # Not clipped before: colour and alpha overshoot together, only their ratio is right.
+        pixels = pixels / np.maximum(alpha, 1 / colour.PEAK)
+    return np.concatenate([pixels if len(pixels) == 3 else np.repeat(pixels, 3, axis=0), alpha])
