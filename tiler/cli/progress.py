@@ -188,6 +188,7 @@ class _Printer:
 
 def _memory() -> int:
     """Resident bytes of this process and its workers."""
+
     me, total = psutil.Process(), 0
     for process in (me, *me.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
