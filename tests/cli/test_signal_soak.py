@@ -52,12 +52,15 @@ def _hears(pid: int) -> bool:
     return False
 
 
-def _send(dice: random.Random, render: Running, number: int, longest: float) -> None:
+def _send(dice: random.Random, render: Running, number: int, longest: int) -> None:
     """At a random moment, to the process or, as a terminal does, to all of its group; now and then once more."""
     while not _hears(render.process.pid) and render.process.poll() is None:
         time.sleep(0.001)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        render.process.wait(dice.uniform(0, longest))
+    events = dice.randrange(longest) if longest and dice.random() < 0.7 else 0
+    while len(render.events()) < events and render.process.poll() is None:
+        time.sleep(0.005)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # most time goes before the first event
+        render.process.wait(dice.uniform(0, 0.3 if events else 4))
     render.descendants()
     for _ in range(dice.choice((1, 1, 2))):
         with contextlib.suppress(ProcessLookupError):
@@ -89,22 +92,17 @@ def _soak(inputs: Path, undisturbed, weights: str, signals: list[int], seed: int
     expected, _ = undisturbed(*SMALL[:-1], *mine)
     done = Running(inputs, *RENDER[:3], "-o", "whole.png", *SMALL, *mine)
     assert done.end() == 0, done.stderr
-    dice, counts, longest = random.Random(seed), Counter[str](), dict.fromkeys(COMMANDS, 4.0)
+    dice, counts, events = random.Random(seed), Counter[str](), len(done.events())
     for turn, number in enumerate(signals):
         command = dice.choice(TURNS)
         if command == "resume" and not (inputs / "poster.zarr" / "zarr.json").exists():
             command = "render"
         own = mine if command in ("render", "plan", "dream") else ()
-        began = time.monotonic()
         render = Running(inputs, *COMMANDS[command], *own)
-        _send(dice, render, number, longest[command])
+        _send(dice, render, number, events if "--log-json" in COMMANDS[command] else 0)
         ended = _check_end(render, inputs, number, f"seed {seed}, signal {turn + 1}, {command}")
         counts[f"{signal.Signals(number).name} {ended}"] += 1
         print(f"seed {seed}: {turn + 1}: {command}: {ended}", flush=True)
-        if ended == "finished":
-            longest[command] = 1.2 * (time.monotonic() - began)
-        elif turn % 4 == 0:
-            longest[command] *= 1.1
         if command in ("render", "resume") and (inputs / "poster.zarr" / "zarr.json").exists():
             assert verify(str(inputs / "poster.zarr")) == [], f"seed {seed}, signal {turn + 1}"
         if command in ("render", "resume") and ended == "finished":
