@@ -1,0 +1,287 @@
+"""How many wrong versions of the code the tests notice: single mutations, each run against the tests of its layer.
+
+    python benchmarks/mutants.py --count 100 --seed 1 --jobs 2 [--layer style ...] [--json FILE]
+
+Mutants are drawn line by line, so that a long expression counts no more than a short one; the same seed draws the same
+ones as long as the source is the same. Each runs in a copy of the tree, its layer's tests in the order below and no
+further than the first that fails, which is then tried on the code as it is. A mutant that makes tests hang counts as
+noticed. Mutants that change nothing are
+listed with the reason in `equivalent_mutants.toml`.
+
+Not mutmut: it leaves out code outside of functions and follows forks only, and most of this engine runs in workers and
+processes of their own. Not cosmic-ray: it changes files in place, runs all mutants there are (tens of thousands) and
+knows one test command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import queue
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+import psutil
+from _mutations import Mutation, changes, mutations
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """sources: patterns of files. tests: what should notice, fastest first."""
+
+    name: str
+    sources: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+_ENGINE = ("tests/engine", "tests/cli", "tests/bad_input")
+_REQUEST = ("config", "identity", "places", "regions", "resolve", "sizes", "names", "ground")
+LAYERS = (
+    Layer("geometry", ("tiler/geometry/*.py",), ("tests/geometry", "tests/style/test_halo.py", "tests/engine")),
+    Layer("triton", ("kernels/gram_triton.py", "kernels/gram_launch.py"), ("tests/kernels/test_triton.py",)),
+    Layer("kernels", ("kernels/*.py",), ("tests/kernels/test_gram.py", "tests/kernels")),
+    Layer("style", ("tiler/style/*.py",), ("tests/style", "tests/engine", "tests/bad_input")),
+    Layer("engine", ("tiler/engine/*.py", "tiler/render.py"), _ENGINE),
+    Layer("request", tuple(f"tiler/{one}.py" for one in _REQUEST), ("tests/config", "tests/bad_input", "tests/cli")),
+    Layer("plan", ("tiler/plan.py", "tiler/room.py"), ("tests/plan", "tests/cli", "tests/bad_input")),
+    Layer(
+        "pictures",
+        ("tiler/pictures/*.py", "tiler/guiding.py", "tiler/overlay.py", "tiler/ome.py"),
+        ("tests/pictures", "tests/config", "tests/bad_input", "tests/engine/test_regions.py", "tests/cli"),
+    ),
+    Layer("cli", ("tiler/cli/*.py", "tiler/*.py"), ("tests/cli", "tests/bad_input")),
+)
+
+
+@dataclass
+class Outcome:
+    """What became of a mutant. noticed: by which test, `time` when they hung; empty: by none."""
+
+    mutation: Mutation
+    layer: str
+    before: str
+    after: str
+    noticed: str = ""
+    seconds: float = 0.0
+    equivalent: str = ""
+
+    def line(self) -> str:
+        verdict = (self.equivalent and "equivalent") or self.noticed or "SURVIVED"
+        change = f"{self.mutation.file}:{self.mutation.line} [{self.mutation.kind}]"
+        return f"{self.seconds:5.0f} s  {change}\n         {self.before}\n      -> {self.after}\n         {verdict}"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A copy of the tree that mutants are tried in, one at a time."""
+
+    root: Path
+
+    @classmethod
+    def copied(cls, to: Path) -> Tree:
+        """Of what git knows and what is new, as it lies there now."""
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
+            if name and (ROOT / name).is_file():
+                (to / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, to / name)
+        return cls(to)
+
+    def tested(self, tests: Sequence[str], limit: float) -> tuple[str, float]:
+        """(first test that failed, empty if none; seconds)."""
+        options = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=no", "-rfE")
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "pytest", *options, *tests]
+        began = time.monotonic()
+        running = subprocess.Popen(
+            command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            out, _ = running.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            out = None
+        finally:
+            _end_all(running.pid)
+        seconds = time.monotonic() - began
+        if out is None:
+            running.communicate()
+            return "time", seconds
+        if running.returncode == 0:
+            return "", seconds
+        failed = [line.split(" ", 1)[1] for line in out.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        return (failed or [f"exit code {running.returncode}: {out.strip()[-300:]}"])[0], seconds
+
+
+def _end_all(leader: int) -> None:
+    """The tests and every process that they have started, whatever session it is in."""
+    try:
+        family = psutil.Process(leader).children(recursive=True)
+    except psutil.Error:
+        family = []
+    for one in family:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def sources(chosen: Sequence[str]) -> Iterator[tuple[Layer, Path]]:
+    """The files of some layers; each belongs to the first layer that it fits."""
+    for path in sorted([*(ROOT / "tiler").rglob("*.py"), *(ROOT / "kernels").glob("*.py")]):
+        name = str(path.relative_to(ROOT))
+        layer = next((one for one in LAYERS if any(_fits(name, pattern) for pattern in one.sources)), None)
+        if layer and layer.name in chosen:
+            yield layer, path
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
+
+
+def drawn(chosen: Sequence[str], count: int, seed: int, only: str) -> list[tuple[Layer, Mutation]]:
+    """`count` mutations of some layers, each of another line."""
+    by_line: dict[tuple[str, int], list[tuple[Layer, Mutation]]] = {}
+    content: dict[str, bytes] = {}
+    for layer, path in sources(chosen):
+        name = str(path.relative_to(ROOT))
+        if only in name:
+            content[name] = path.read_bytes()
+            for mutation in mutations(name, content[name]):
+                by_line.setdefault((name, mutation.line), []).append((layer, mutation))
+    generator, found = random.Random(seed), []
+    lines = sorted(by_line)
+    generator.shuffle(lines)
+    for line in lines:
+        layer, mutation = generator.choice(by_line[line])
+        if len(found) < count and changes(mutation, content[mutation.file]):
+            found.append((layer, mutation))
+    return found
+
+
+def equivalents() -> dict[tuple[str, str, str], str]:
+    """(file, line before, line after) -> why it changes nothing."""
+    listed = tomllib.loads((Path(__file__).parent / "equivalent_mutants.toml").read_text())
+    return {(one["file"], one["before"], one["after"]): one["why"] for one in listed.get("mutant", [])}
+
+
+@dataclass
+class Trial:
+    """All that the threads share. sound: tests that have been seen to pass on the code as it is."""
+
+    todo: queue.SimpleQueue[tuple[Layer, Mutation]]
+    limit: float
+    known: dict[tuple[str, str, str], str] = field(default_factory=equivalents)
+    done: queue.SimpleQueue[Outcome | BaseException] = field(default_factory=queue.SimpleQueue)
+    sound: set[str] = field(default_factory=set)
+
+    def work(self, folder: Path) -> None:
+        """What is still to do, in a copy of the tree that is made in `folder`."""
+        try:
+            tree = Tree.copied(folder)
+            while True:
+                self.done.put(self._tried(tree, *self.todo.get_nowait()))
+        except queue.Empty:
+            return
+        except BaseException as error:
+            self.done.put(error)
+
+    def _tried(self, tree: Tree, layer: Layer, mutation: Mutation) -> Outcome:
+        file, source = tree.root / mutation.file, (tree.root / mutation.file).read_bytes()
+        before, after = mutation.lines(source)
+        equivalent = self.known.get((mutation.file, before, after), "")
+        outcome = Outcome(mutation, layer.name, before, after, equivalent=equivalent)
+        if equivalent:
+            return outcome
+        file.write_bytes(mutation.applied(source))
+        outcome.noticed, outcome.seconds = tree.tested(layer.tests, self.limit)
+        file.write_bytes(source)
+        test = outcome.noticed.partition(" - ")[0]
+        if "::" in test and test not in self.sound:
+            failed, _ = tree.tested([test], self.limit)
+            if failed:
+                raise SystemExit(f"{test} fails on the code as it is: {failed}")
+            self.sound.add(test)
+        return outcome
+
+
+def run(todo: list[tuple[Layer, Mutation]], jobs: int, folder: Path, limit: float) -> Iterator[Outcome]:
+    """Every mutation's outcome, as they come."""
+    trial = Trial(queue.SimpleQueue(), limit)
+    for one in todo:
+        trial.todo.put(one)
+    for number in range(jobs):
+        threading.Thread(target=trial.work, args=(folder / str(number),), daemon=True).start()
+    for _ in todo:
+        outcome = trial.done.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        yield outcome
+
+
+def main() -> None:
+    names = [layer.name for layer in LAYERS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--layer", action="append", choices=names, help="may be given several times; default: all")
+    parser.add_argument("--only", default="", help="of files with this in their name")
+    parser.add_argument("--limit", type=float, default=900, help="seconds a mutant's tests may take")
+    parser.add_argument("--json", type=Path, help="outcomes go into this file")
+    parser.add_argument("--list", action="store_true", help="print the mutations and run nothing")
+    asked = parser.parse_args()
+    todo = drawn(asked.layer or names, asked.count, asked.seed, asked.only)
+    outcomes: list[Outcome] = []
+    if asked.list:
+        for layer, mutation in todo:
+            before, after = mutation.lines((ROOT / mutation.file).read_bytes())
+            print(Outcome(mutation, layer.name, before, after, "not run").line())
+        return
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        for outcome in run(todo, asked.jobs, Path(folder), asked.limit):
+            outcomes.append(outcome)
+            print(outcome.line(), flush=True)
+    report(outcomes, asked)
+
+
+def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
+    counted = [one for one in outcomes if not one.equivalent]
+    total, noticed = Counter(one.layer for one in counted), Counter(one.layer for one in counted if one.noticed)
+    print(
+        f"\nseed {asked.seed}: {sum(noticed.values())} of {len(counted)} noticed; {len(outcomes) - len(counted)} equal"
+    )
+    for name in total:
+        print(f"  {name}: {noticed[name]} of {total[name]}")
+    print("Survivors:")
+    for one in counted:
+        if not one.noticed:
+            print(one.line())
+    if asked.json:
+        rows = [
+            {"file": one.mutation.file, "line": one.mutation.line, "kind": one.mutation.kind, "layer": one.layer,
+             "before": one.before, "after": one.after, "noticed": one.noticed, "equivalent": one.equivalent,
+             "seconds": round(one.seconds, 1)}
+            for one in outcomes
+        ]  # fmt: skip
+        asked.json.write_text(json.dumps({"seed": asked.seed, "mutants": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
