@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ OLDEST = (8, 0)
 ROOMY = ((8, 0), (9, 0), (10, 0), (10, 3))
 # Pixel blocks that a program of the partial sums should have at least: below, the workspace outweighs the features.
 LEAST_BLOCKS = 4
+# Columns of a program of the reduction; the interpreter pays by the program.
+COLUMNS = 512 if INTERPRETED else 128
+# Depth of a product of float32 operands: their terms are added up one after the other.
+EXACT_DEPTH = 16
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -30,18 +35,20 @@ def power_of_2(n: int) -> int:
 
 @dataclass(frozen=True)
 class Config:
-    """How a kernel is cut: channels and pixels a block, warps a program, stages of its load pipeline."""
+    """How a kernel is cut: channels and pixels a block, warps a program, stages of its load pipeline. depth: channels
+    that a product of the backward adds up."""
 
     channels: int
     pixels: int
     warps: int
     stages: int
+    depth: int = 0
 
 
 def sums_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool) -> Config:
     """Cut of the partial sums for `c` channels; 8.6, 8.9 and 12.x have 99 KiB of shared memory, the others more."""
     if dtype == torch.float32:
-        return Config(32 if c <= 32 or guided else 64, 16, 4, 2)
+        return Config(32 if c <= 32 or guided else 64, EXACT_DEPTH, 4, 2)
     stages = 3 if capability in ROOMY else 2
     if c <= 64:
         return Config(max(16, power_of_2(c)), 128, 4, stages)
@@ -49,12 +56,12 @@ def sums_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided:
 
 
 def backward_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool) -> Config:
-    """Cut of the backward for `c` channels; `channels` is both the rows of a block and the depth of a product."""
+    """Cut of the backward for `c` channels."""
     if dtype == torch.float32:
-        return Config(16 if c <= 16 or guided else 32, 64, 4, 2)
-    if c <= 64:
-        return Config(max(16, power_of_2(c)), 128, 4, 2)
-    return Config(64, 128, 4, 3 if capability in ROOMY else 2)
+        return Config(16 if c <= 16 or guided else 32, 64, 4, 2, EXACT_DEPTH)
+    channels = min(64, max(16, power_of_2(c)))
+    stages = 3 if c > 64 and capability in ROOMY else 2
+    return Config(channels, 128, 4, stages, channels)
 
 
 def require(device: torch.device) -> None:
@@ -77,6 +84,11 @@ def _on(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
+def blocks_each(blocks: int, parts: int, processors: int) -> int:
+    """Pixel blocks that a program adds up, so that `parts` times the splits are two programs a processor."""
+    return max(LEAST_BLOCKS, ceil_div(blocks, ceil_div(2 * processors, parts)))
+
+
 def _flat(*planes: Tensor | None) -> bool:
     """Whether the rows of all [.., H, W] follow each other, so that H * W pixels can be walked as one row."""
     given = [plane for plane in planes if plane is not None]
@@ -86,6 +98,12 @@ def _flat(*planes: Tensor | None) -> bool:
 def _extent(planes: Tensor, flat: bool) -> tuple[int, int]:
     h, w = planes.shape[-2:]
     return (1, h * w) if flat else (h, w)
+
+
+def _split(number: float) -> tuple[float, float]:
+    """Two numbers of float32 that add up to about 48 bits of `number`: kernels are given no longer ones."""
+    high = ctypes.c_float(number).value
+    return high, number - high
 
 
 def _float_guides(guides: Tensor | None) -> Tensor | None:
@@ -101,8 +119,7 @@ def _partials(features: Tensor, box: Box | None, guides: Tensor | None) -> Tenso
     h, w = _extent(f, _flat(f, g))
     side, row_blocks = ceil_div(c, cut.channels), ceil_div(w, cut.pixels)
     blocks = h * row_blocks
-    wanted = ceil_div(2 * _processors(f.device), side * (side + 1) // 2 * regions)
-    each = max(LEAST_BLOCKS, ceil_div(blocks, wanted))
+    each = blocks_each(blocks, side * (side + 1) // 2 * regions, _processors(f.device))
     part = torch.empty(regions, ceil_div(blocks, each), c, c, dtype=torch.float32, device=f.device)
     with _on(f.device):
         partial_sums[(side * side, part.shape[1], regions)](
@@ -120,25 +137,26 @@ def _reduce(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Launch the reduction into `sums` and, with a target, give back (loss [R], S [R, C, C])."""
     regions, splits, c = part.shape[:3]
-    width = min(512 if INTERPRETED else 128, max(16, power_of_2(c)))  # the interpreter pays by the program
+    width = min(COLUMNS, max(16, power_of_2(c)))
     columns = ceil_div(c, width)
     s, losses, factor = part, part, part
     if target is not None:
         s = torch.empty(regions, c, c, dtype=part.dtype, device=part.device)
-        losses = torch.empty(regions, c * columns, dtype=part.dtype, device=part.device)
+        losses = torch.empty(regions, c * columns, dtype=torch.float64, device=part.device)
         factor = _factors(target.reshape(regions, c, c), weight)
     with _on(part.device):
         reduce_sums[(c, columns, regions)](
             part, part if sums is None else sums, part if offset is None else offset.contiguous(),
-            part if target is None else target.contiguous(), factor, s, losses, c, splits, scale,
+            part if target is None else target.contiguous(), factor, s, losses, c, splits, *_split(scale),
             SUMS=sums is not None, STYLE=target is not None, OFFSET=offset is not None, MIRROR=mirror,
             BS=16 if splits > 1 else 1, BJ=width, num_warps=4,
         )  # fmt: skip
-    return (factor * losses.sum(1) if target is not None else losses), s
+    return ((factor * losses.sum(1)).to(part.dtype) if target is not None else losses), s
 
 
 def _factors(target: Tensor, weight: Sequence[float]) -> Tensor:
-    power = target.square().sum((-2, -1))
+    """weight / ||A||^2 of each matrix, [R] float64."""
+    power = target.double().square().sum((-2, -1))
     power.masked_fill_(power <= 0, 1.0)
     if len(set(weight)) == 1:
         return weight[0] / power
@@ -187,14 +205,14 @@ def _backward_into(
     c, regions = f.shape[0], 1 if g is None else g.shape[0]
     cut = backward_config(c, f.dtype, _capability(f.device), g is not None)
     h, w = _extent(f, _flat(f, g, out))
-    side, row_blocks = ceil_div(c, cut.channels), ceil_div(w, cut.pixels)
+    side, deep, row_blocks = ceil_div(c, cut.channels), ceil_div(c, cut.depth), ceil_div(w, cut.pixels)
     operand, gain = _operand(s, f.dtype)
     with _on(f.device):
         backward[(side * h * row_blocks,)](
-            out, f, operand, f if g is None else g, gain, c, w, row_blocks, side * regions, 2 * scale,
+            out, f, operand, f if g is None else g, gain, c, w, row_blocks, deep * regions, *_split(2 * scale),
             *out.stride(), *f.stride(), *((0, 0, 0) if g is None else g.stride()),
             GUIDED=g is not None, UPSTREAM=upstream, RELU=relu, UPCAST=INTERPRETED,
-            BC=cut.channels, BP=cut.pixels, num_warps=cut.warps, num_stages=cut.stages,
+            BC=cut.channels, BK=cut.depth, BP=cut.pixels, num_warps=cut.warps, num_stages=cut.stages,
         )  # fmt: skip
 
 

@@ -6,7 +6,11 @@ pass, takes scale, target, loss and S. Backward: reads F and the upstream gradie
 No atomics anywhere: the same input gives the same bits.
 
 Precision of tl.dot: 16-bit operands with float32 accumulation; float32 operands as "ieee", since "tf32x3" keeps only
-about 22 of the 24 bits and its accumulation truncates, and the results are held to torch's own float32 error.
+about 22 of the 24 bits and its accumulation truncates, and the results are held to torch's own float32 error. A dot of
+float32 operands adds its terms up one after the other, and goes on from the accumulator it is given: over a whole
+matrix that loses several times what a BLAS loses that splits its sums. Hence dots are 16 deep and start from zero, and
+what adding up the dots would round off is carried along (Kahan 1965): the error is that of 16 terms whatever the size.
+Partials are reduced, and scale, target, loss and S taken, in float64, where it costs nothing, and rounded once.
 
 The interpreter (TRITON_INTERPRET=1 before this import) runs them on CPU tensors; there tl.dot of bfloat16 returns
 garbage and conversion to it cuts instead of rounding, hence UPCAST and `narrowed`.
@@ -22,6 +26,15 @@ import triton
 import triton.language as tl
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
+
+
+@triton.jit
+def grown(total, missed, term):
+    """(total + term, what that sum rounded off), where `missed` was rounded off before. In this order: an addition of
+    the bare dot would be made its accumulator by the compiler."""
+    term = term - missed
+    larger = total + term
+    return larger, (larger - total) - term
 
 
 @triton.jit
@@ -43,6 +56,7 @@ def partial_sums(
     rows = f_ptr + i.to(tl.int64)[:, None] * f_c
     columns = f_ptr + j.to(tl.int64)[:, None] * f_c
     total = tl.zeros((BC, BC), tl.float32)
+    missed = tl.zeros((BC, BC), tl.float32)
     for block in range(split * blocks_each, min((split + 1) * blocks_each, blocks)):
         y = (block // row_blocks).to(tl.int64)
         x = block % row_blocks * BP + tl.arange(0, BP)
@@ -60,20 +74,23 @@ def partial_sums(
             right = right * root
         left = left.to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
         right = right.to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
-        total = tl.dot(left, tl.trans(right), total, input_precision="ieee")
+        if f_ptr.dtype.element_ty == tl.float32:
+            total, missed = grown(total, missed, tl.dot(left, tl.trans(right), input_precision="ieee"))
+        else:
+            total = tl.dot(left, tl.trans(right), total)
     base = part_ptr + (region * tl.num_programs(1) + split).to(tl.int64) * c * c
     tl.store(base + i[:, None] * c + j[None, :], total, mask=(i < c)[:, None] & (j < c)[None, :])
 
 
 @triton.jit
 def reduce_sums(
-    part_ptr, sums_ptr, offset_ptr, target_ptr, factor_ptr, s_ptr, loss_ptr, c, splits, scale,
+    part_ptr, sums_ptr, offset_ptr, target_ptr, factor_ptr, s_ptr, loss_ptr, c, splits, high, low,
     SUMS: tl.constexpr, STYLE: tl.constexpr, OFFSET: tl.constexpr, MIRROR: tl.constexpr,
     BS: tl.constexpr, BJ: tl.constexpr,
 ):  # fmt: skip
-    """sums = partials added up; d = scale * (sums + offset) - target; S = 2 factor d; loss parts of d * d.
+    """sums = partials added up; d = (high + low) * (sums + offset) - target; S = 2 factor d; loss parts of d * d.
 
-    Grid (c, blocks of columns, R). MIRROR reads i <= j only and writes both halves.
+    Grid (c, blocks of columns, R). MIRROR reads i <= j only and writes both halves. Factors and loss parts are float64.
     """
     i = tl.program_id(0)
     region = tl.program_id(2).to(tl.int64)
@@ -86,23 +103,27 @@ def reduce_sums(
             return
     j = j0 + tl.arange(0, BJ)
     use = (j < c) & ((j >= i) | (not MIRROR))
-    total = tl.zeros((BJ,), tl.float32)
+    total = tl.zeros((BJ,), tl.float64)
     for first in range(0, splits, BS):
         split = first + tl.arange(0, BS)
         at = (region * splits + split)[:, None] * c * c + i * c + j[None, :]
-        total += tl.sum(tl.load(part_ptr + at, mask=(split < splits)[:, None] & use[None, :], other=0.0), 0)
+        part = tl.load(part_ptr + at, mask=(split < splits)[:, None] & use[None, :], other=0.0)
+        total += tl.sum(part.to(tl.float64), 0)
+    sums = total.to(tl.float32)
     at = region * c * c + i * c + j
     mirrored = region * c * c + j * c + i
     if SUMS:
-        tl.store(sums_ptr + at, total, mask=use)
+        tl.store(sums_ptr + at, sums, mask=use)
         if MIRROR:
-            tl.store(sums_ptr + mirrored, total, mask=use)
+            tl.store(sums_ptr + mirrored, sums, mask=use)
     if STYLE:
+        total = sums.to(tl.float64)
         if OFFSET:
-            total += tl.load(offset_ptr + at, mask=use, other=0.0)
-        error = scale * total - tl.load(target_ptr + at, mask=use, other=0.0)
+            total += tl.load(offset_ptr + at, mask=use, other=0.0).to(tl.float64)
+        total = total * high + total * low
+        error = total - tl.load(target_ptr + at, mask=use, other=0.0).to(tl.float64)
         error = tl.where(use, error, 0.0)
-        s = 2.0 * tl.load(factor_ptr + region) * error
+        s = (2.0 * tl.load(factor_ptr + region) * error).to(tl.float32)
         tl.store(s_ptr + at, s, mask=use)
         power = error * error
         if MIRROR:
@@ -122,16 +143,18 @@ def narrowed(values, DTYPE: tl.constexpr, UPCAST: tl.constexpr):
 
 @triton.jit
 def backward(
-    out_ptr, f_ptr, s_ptr, g_ptr, gain_ptr, c, width, row_blocks, steps, scale,
+    out_ptr, f_ptr, s_ptr, g_ptr, gain_ptr, c, width, row_blocks, steps, high, low,
     o_c, o_y, o_x, f_c, f_y, f_x, g_r, g_y, g_x,
     GUIDED: tl.constexpr, UPSTREAM: tl.constexpr, RELU: tl.constexpr, UPCAST: tl.constexpr,
-    BC: tl.constexpr, BP: tl.constexpr,
+    BC: tl.constexpr, BK: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """out = (out + scale * gain * sum_r g_r S_r F) where F > 0; grid (channel blocks x pixel blocks), channels first.
+    """out = (out + (high + low) * gain * sum_r g_r S_r F) where F > 0; grid (channel blocks x pixel blocks), channels
+    first.
 
-    `steps` counts R times the channel blocks: the products' whole depth, one accumulator for all of it.
+    `steps` counts R times the blocks of BK channels: the products' whole depth, one accumulator for all of it.
     """
     side = tl.cdiv(c, BC)
+    deep = tl.cdiv(c, BK)
     i = tl.program_id(0) % side * BC + tl.arange(0, BC)
     block = tl.program_id(0) // side
     y = (block // row_blocks).to(tl.int64)
@@ -139,9 +162,10 @@ def backward(
     here = (y * f_y + x.to(tl.int64) * f_x)[None, :]
     inside = (x < width)[None, :]
     total = tl.zeros((BC, BP), tl.float32)
+    missed = tl.zeros((BC, BP), tl.float32)
     for step in range(steps):
-        region = (step // side).to(tl.int64)
-        k = step % side * BC + tl.arange(0, BC)
+        region = (step // deep).to(tl.int64)
+        k = step % deep * BK + tl.arange(0, BK)
         s_at = region * c * c + i[:, None] * c + k[None, :]
         s = tl.load(s_ptr + s_at, mask=(i < c)[:, None] & (k < c)[None, :], other=0.0)
         f = tl.load(f_ptr + k.to(tl.int64)[:, None] * f_c + here, mask=(k < c)[:, None] & inside, other=0.0)
@@ -151,8 +175,12 @@ def backward(
             f = f * guide
         s = s.to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
         f = f.to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
-        total = tl.dot(s, f, total, input_precision="ieee")
-    total *= scale * tl.load(gain_ptr)
+        if f_ptr.dtype.element_ty == tl.float32:
+            total, missed = grown(total, missed, tl.dot(s, f, input_precision="ieee"))
+        else:
+            total = tl.dot(s, f, total)
+    gain = tl.load(gain_ptr)
+    total = tl.fma(total, high * gain, total * (low * gain))
     use = (i < c)[:, None] & inside
     out_at = out_ptr + i.to(tl.int64)[:, None] * o_c + (y * o_y + x.to(tl.int64) * o_x)[None, :]
     if UPSTREAM:

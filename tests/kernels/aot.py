@@ -26,6 +26,7 @@ from kernels import gram_launch, gram_triton
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 CASES = [(64, torch.bfloat16), (512, torch.bfloat16), (64, torch.float32)]
 
+WIDE = {"factor_ptr", "loss_ptr"}
 SOME = [("planes", False), ("pixels", True)]
 ALL = [*SOME, ("planes", True), ("pixels", False)]
 
@@ -41,9 +42,9 @@ def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, An
             types[name] = "constexpr"
             values.setdefault(name, 1)
         elif name.endswith("_ptr"):
-            types[name] = "*" + (TYPES[dtype] if name in narrow else "fp32")
+            types[name] = "*" + (TYPES[dtype] if name in narrow else "fp64" if name in WIDE else "fp32")
         else:
-            types[name] = "fp32" if name == "scale" else "i32"
+            types[name] = "fp32" if name in ("high", "low") else "i32"
     divisible = [
         name.endswith("_ptr") or (types[name] == "i32" and re.fullmatch(r"c|width|[fgo]_[cryx]", name))
         for name in kernel.arg_names
@@ -56,7 +57,7 @@ def job(kernel: Any, c: int, dtype: torch.dtype, layout: str, guided: bool, cut:
     """Name, source and options of one compilation."""
     constants: dict[str, Any] = {"GUIDED": guided, "UPCAST": False, "BC": cut.channels, "BP": cut.pixels}
     if kernel is gram_triton.backward:
-        constants |= {"UPSTREAM": True, "RELU": True}
+        constants |= {"UPSTREAM": True, "RELU": True, "BK": cut.depth}
     else:
         constants |= {"ONE": c <= cut.channels}
     name = f"{kernel.__name__} C={c} {TYPES[dtype]} {layout}{' guided' if guided else ''}"
@@ -89,15 +90,17 @@ def resources(cubin: bytes) -> dict[str, int]:
 
 
 def report(arch: int, name: str, source: ASTSource, options: dict[str, int]) -> dict[str, Any]:
-    """Compile one job and read what it uses."""
+    """Compile one job and read what it uses, and whether every product of float32 starts from zero."""
     compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     used = resources(compiled.asm["cubin"])
-    return {"arch": arch, "kernel": name, "dynamic_shared": compiled.metadata.shared, **used}
+    dots = re.findall(r"tt\.dot %\w+, %\w+, %(\w+)", compiled.asm["ttgir"]) if "fp32" in name else []
+    fresh = all(start.startswith("cst") for start in dots)
+    return {"arch": arch, "kernel": name, "dynamic_shared": compiled.metadata.shared, "fresh": fresh, **used}
 
 
 def main() -> None:
     if sys.argv[1] == "spill":
-        cut = gram_launch.Config(channels=64, pixels=64, warps=8, stages=2)
+        cut = gram_launch.Config(channels=64, pixels=64, warps=8, stages=2, depth=64)
         found = [(int(sys.argv[2]), *job(gram_triton.backward, 64, torch.float32, "planes", True, cut))]
     else:
         pairs, names = (ALL, sys.argv[2:]) if sys.argv[1] == "all" else (SOME, sys.argv[1:])

@@ -185,29 +185,48 @@ def check_backward(case: Case, operation: Callable[..., Tensor], device: str = "
         assert_as_good(triples)
 
 
-def check_style(case: Case, operation: Callable[..., tuple[Tensor, Tensor, Tensor]], device: str = "cpu") -> None:
-    """Sums, loss and S of the fused form; S bitwise symmetric."""
+def assert_rounded_once(result: Tensor, exact: Tensor) -> None:
+    """Every number within half a unit in the last place of its type, and a thousandth of it for float64's own error."""
+    half = torch.finfo(result.dtype).eps / 2
+    worst = ((result.double() - exact).abs() / exact.abs().clamp(min=torch.finfo(result.dtype).tiny)).max()
+    assert worst <= 1.001 * half, f"worst number: {worst / half / 2:.3f} units in the last place"
+
+
+def check_style(
+    case: Case,
+    operation: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    device: str = "cpu",
+    rounded_once: bool = False,
+) -> None:
+    """Sums, loss and S of the fused form; S bitwise symmetric. rounded_once: loss and S follow in float64."""
     scale, parts = 0.01, ([], [], [])
     for seed in range(case.draws):
         given = draw(case, seed, device)
         sums, loss, s = operation(
             given.features, given.target, given.weight, scale, case.box, given.guides, given.offset
         )  # fmt: skip
-        target, offset = given.target.double(), given.offset.double()
-        exact = reference.gram_style(
-            given.features.double(), target, given.weight, scale, case.box, given.exact_guides, offset
-        )
-        plain = own_sums(case, given)
-        gram = (scale * (plain + given.offset.to(case.dtype))).to(case.wide)
-        own = (plain, *reference.style_term(gram, given.target, given.weight))
+        exact_sums = reference.gram_sums(given.features.double(), case.box, given.exact_guides)
+        parts[0].append((sums, own_sums(case, given), exact_sums))
+        gram = scale * (sums + given.offset)
+        own = reference.style_term(gram, given.target, given.weight)
+        gram = scale * (sums.double() + given.offset.double())
+        exact = reference.style_term(gram, given.target.double(), given.weight)
         assert torch.equal(s, s.mT)
-        for part, *triple in zip(parts, (sums, loss, s), own, exact, strict=True):
-            part.append(tuple(triple))
+        parts[1].append((loss, own[0], exact[0]))
+        parts[2].append((s, own[1], exact[1]))
+        if rounded_once:
+            assert_rounded_once(loss, exact[0])
+            assert_rounded_once(s, exact[1])
     for part in parts:
         assert_as_good(part)
 
 
-def check_term(shape: tuple[int, ...], operation: Callable[..., tuple[Tensor, Tensor]], device: str = "cpu") -> None:
+def check_term(
+    shape: tuple[int, ...],
+    operation: Callable[..., tuple[Tensor, Tensor]],
+    device: str = "cpu",
+    rounded_once: bool = False,
+) -> None:
     """Loss and S of Grams in float32, whether or not they are symmetric."""
     losses, slopes = [], []
     for seed in range(1 + NUMBERS // (shape[-1] * shape[-1])):
@@ -218,6 +237,9 @@ def check_term(shape: tuple[int, ...], operation: Callable[..., tuple[Tensor, Te
         exact = reference.style_term(gram.double(), target.double(), weight)
         own = reference.style_term(gram, target, weight)
         assert loss.shape == shape[:-2]
+        if rounded_once:
+            assert_rounded_once(loss, exact[0])
+            assert_rounded_once(s, exact[1])
         losses.append((loss, own[0], exact[0]))
         slopes.append((s, own[1], exact[1]))
     assert_as_good(losses)

@@ -141,6 +141,20 @@ def test_guides_that_sum_to_one_split_the_sums() -> None:
     torch.testing.assert_close(split.sum(0), kernels.gram_sums(features))
 
 
+@pytest.mark.parametrize("layout", cases.LAYOUTS)
+def test_rows_that_no_guide_reaches(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of rows in which all guides are 0 add nothing: zeros where there is no gradient from above."""
+    monkeypatch.setattr(gram_torch, "BLOCK_ELEMENTS", 3 * 2 * 7)
+    given = cases.draw(cases.Case(3, 9, 7, torch.float32, layout, 1), 0)
+    assert given.guides is not None
+    alone = kernels.gram_backward_(None, given.features, given.s, 0.5, given.guides)
+    assert (alone[:, :5] == 0).all()
+    assert alone[:, 5:].any()
+    upstream = kernels.gram_backward_(given.grad.clone(), given.features, given.s, 0.5, given.guides, relu=False)
+    assert torch.equal(upstream[:, :5], given.grad[:, :5])
+    assert not torch.equal(upstream[:, 5:], given.grad[:, 5:])
+
+
 def test_without_relu_every_pixel_has_a_gradient() -> None:
     features, s = -torch.rand(3, 4, 5, dtype=torch.float64) - 1, torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(kernels.gram_backward_(None, features, s, 0.5, relu=False), features)

@@ -55,6 +55,7 @@ def test_compiles_without_spills(tmp_path: Path) -> None:
     for report in reports:
         assert 16 <= report["REG"] <= 255, report
         assert report["STACK"] == report["LOCAL"] == 0, report
+        assert report["fresh"], f"{report}: the compiler has joined two products into one chain of additions"
         assert 0 < report["dynamic_shared"] + report["SHARED"] <= SHARED_BYTES[report["arch"]], report
 
 
