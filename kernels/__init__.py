@@ -4,7 +4,7 @@ Importing this package imports torch but never Triton; that happens at the first
 environment variable TILER_KERNELS=reference|torch|triton forces one implementation.
 """
 
-from kernels.choice import implementation
+from kernels.choice import implementation, why_not_triton
 from kernels.gram import gram, gram_backward_, gram_style, gram_sums, style_loss, style_term
 from kernels.gram_torch import fast_bfloat16
 
@@ -17,4 +17,5 @@ __all__ = [
     "implementation",
     "style_loss",
     "style_term",
+    "why_not_triton",
 ]

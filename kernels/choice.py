@@ -17,7 +17,7 @@ VARIABLE = "TILER_KERNELS"
 NAMES = ("reference", "torch", "triton")
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
-_failed_devices: set[torch.device] = set()
+_failed_devices: dict[torch.device, str] = {}  # and why
 
 
 def _forced() -> str | None:
@@ -43,13 +43,19 @@ def _forced_triton(device: torch.device, dtype: torch.dtype) -> ModuleType:
 
 
 def _give_up(device: torch.device, reason: object) -> None:
-    _failed_devices.add(device)
     text = str(reason).strip().partition("\n")[0] or type(reason).__name__
+    _failed_devices[device] = text
     warnings.warn(f"Triton can't run on {device}, using plain torch there: {text}", RuntimeWarning, stacklevel=4)
 
 
+def _failure(device: torch.device) -> str:
+    """Of Triton there; on any device of the kind where `device` is none in particular."""
+    found = (why for at, why in _failed_devices.items() if at.type == device.type and device.index in (None, at.index))
+    return next(found, "")
+
+
 def _suits_triton(device: torch.device, dtype: torch.dtype) -> bool:
-    return device.type == "cuda" and dtype in TRITON_DTYPES and device not in _failed_devices
+    return device.type == "cuda" and dtype in TRITON_DTYPES and not _failure(device)
 
 
 def implementation(device: torch.device, dtype: torch.dtype) -> str:
@@ -61,6 +67,17 @@ def implementation(device: torch.device, dtype: torch.dtype) -> str:
     if name == "triton":
         _forced_triton(device, dtype)
     return name or ("triton" if _suits_triton(device, dtype) else "torch")
+
+
+def why_not_triton(device: torch.device) -> str:
+    """Why operations on a CUDA device use plain torch, as far as that is known before or after they ran; empty where
+    they use Triton, or what TILER_KERNELS says."""
+    if _forced() is None and device.type == "cuda" and not _failure(device):
+        try:
+            _triton().require(device)
+        except Exception as error:  # as in `run`
+            _give_up(device, error)
+    return _failure(device)
 
 
 def run(stem: str, device: torch.device, dtype: torch.dtype, *arguments: Any) -> Any:

@@ -66,5 +66,9 @@ class WorkerDiedError(RenderError):
     """Workers died again and again on the same task, as they do when the system runs out of memory."""
 
 
+class DeviceLostError(RenderError):
+    """A worker's GPU cannot be used by its process any more; another process may."""
+
+
 class NotFiniteError(RenderError):
     """A loss or a pixel became infinite or not a number, also in fp32 and with smaller steps."""

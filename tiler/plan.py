@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,12 +11,23 @@ from tiler import pictures
 from tiler.config import RenderConfig
 from tiler.engine import layout
 from tiler.engine.job import Job
+from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
 from tiler.engine.probe import Speed, probe
+from tiler.engine.schedule import Pool, cores
 from tiler.engine.workplace import CONTENT_CACHE_BYTES
 from tiler.export import check_files
 from tiler.pictures.outputs import typical_bytes
-from tiler.resolve import BYTES_PER_PIXEL, fitted, resolve_config, settle_size, store_url, visible_gpus
+from tiler.resolve import (
+    BYTES_PER_PIXEL,
+    check_config,
+    fitted,
+    resolve_config,
+    settle_size,
+    sharing_gpu,
+    store_url,
+)
 from tiler.style.backbone import stride_of
+from tiler.style.weights import trunk_of
 
 ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 # A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
@@ -49,7 +61,8 @@ class LevelPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """memory_bytes: peak of all processes here together. gpu_bytes: peak of one GPU, 0 on the CPU. store_bytes: the
+    """memory_bytes: peak of all processes here together; worker_bytes: of a worker, wherever it is. gpu_bytes: peak of
+    one GPU with all workers on it, 0 on the CPU. store_bytes: the
     store's peak, kept_bytes: what stays of it; output_bytes: the poster's file. steps: of the optimiser, summed over
     levels; tile_steps: over tiles too. seconds: None where no speed is known."""
 
@@ -64,6 +77,7 @@ class Plan:
     steps: int
     tile_steps: int
     memory_bytes: int
+    worker_bytes: int
     gpu_bytes: int
     store_bytes: int
     kept_bytes: int
@@ -85,15 +99,23 @@ def plan(config: RenderConfig) -> Plan:
     frame = pictures.open_picture(file) if file else styles[0]
     config = settle_size(config, frame)
     frame = fitted(config, frame) if file else frame
-    resolved, job = resolve_config(config, frame, styles)
-    check_files(config, job.levels[-1].height, job.levels[-1].width)
-    speed = probe(job, visible_gpus(job), config.scheduler, store_url(config))
-    return plan_job(resolved, job, bool(config.content) and frame.has_alpha, speed)
+    trunk = trunk_of(config.weights)
+    last = check_config(config, frame, styles, trunk).levels[-1]
+    check_files(config, last.height, last.width)
+    began = time.perf_counter()
+    with Pool(config.scheduler, 1, config.threads or cores()) as pool:
+        start = time.perf_counter() - began
+        machine = ask(pool)
+        resolved, job = resolve_config(config, frame, styles, machine, trunk)
+        speed = probe(pool, job, start, store_url(config))
+    return plan_job(resolved, job, bool(config.content) and frame.has_alpha, speed, machine)
 
 
-def plan_job(config: RenderConfig, job: Job, has_alpha: bool = False, speed: Speed | None = None) -> Plan:
-    """config: resolved, with its number of workers; job: the one it came to. has_alpha: the content's transparency is
-    kept beside every level."""
+def plan_job(
+    config: RenderConfig, job: Job, has_alpha: bool = False, speed: Speed | None = None, machine: Machine = ANY
+) -> Plan:
+    """config: resolved, with its number of workers; job: the one it came to on this machine. has_alpha: the content's
+    transparency is kept beside every level."""
     workers, last = config.workers or 1, job.levels[-1]
     levels = tuple(_level(job, level.index, workers, has_alpha, speed) for level in job.levels)
     before = [sum(one.kept_bytes for one in levels[:k]) for k in range(len(levels))]
@@ -102,6 +124,7 @@ def plan_job(config: RenderConfig, job: Job, has_alpha: bool = False, speed: Spe
         seconds = speed.start + sum(one.seconds or 0 for one in levels) + speed.write * last.height * last.width
     on_gpu = job.device == "cuda"
     busy = _tile_bytes(job)
+    on_one = busy + WEIGHTS * ITEM_BYTES[job.precision] + CONTEXT_BYTES
     here = 0 if config.scheduler else workers
     return Plan(
         height=last.height,
@@ -115,7 +138,8 @@ def plan_job(config: RenderConfig, job: Job, has_alpha: bool = False, speed: Spe
         steps=sum(one.steps for one in levels),
         tile_steps=sum(one.steps * one.tiles for one in levels),
         memory_bytes=round(_client_bytes(config, job) + here * (_idle_bytes(job) + (0 if on_gpu else busy))),
-        gpu_bytes=round(busy + WEIGHTS * ITEM_BYTES[job.precision]) if on_gpu else 0,
+        gpu_bytes=round(sharing_gpu(config, workers, machine) * on_one) if on_gpu else 0,
+        worker_bytes=round(_idle_bytes(job) + (0 if on_gpu else busy)),
         store_bytes=max(b + one.working_bytes + one.kept_bytes for b, one in zip(before, levels, strict=True)),
         kept_bytes=sum(one.kept_bytes for one in levels),
         output_bytes=_output_bytes(config, last.height, last.width, 4 if has_alpha else 3),
@@ -236,7 +260,9 @@ def _seconds(job: Job, index: int, parallel: int, speed: Speed) -> float:
         reads = [tile.read.area for tile in grid]
         kept = min(len(reads), int(CONTENT_CACHE_BYTES / (max(reads) * max(_feature_bytes(job), 1e-9))))
         looks = (kept + (len(reads) - kept) * rounds) / len(reads)
-        work += sum(level.steps * speed.step(area) + looks * speed.measure(area) for area in reads)
+        work += sum(
+            level.steps * speed.step(area) + rounds * speed.round(area) + looks * speed.measure(area) for area in reads
+        )
         work += measured * sum(speed.measure(job.measure_box(tile).area) for tile in grid)
         styles = [tile for s in range(len(job.style_sizes[index])) for tile in job.style_grid(index, s)]
         work += sum(speed.measure(tile.read.area) for tile in styles)

@@ -20,15 +20,17 @@ from tiler.config import RenderConfig
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
-from tiler.engine.schedule import Pool
+from tiler.engine.machine import ask, difference, joined
+from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
 from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.places import check_places, pictures_of
 from tiler.plan import plan_job
-from tiler.resolve import fitted, notes, resolve_config, settle_size, store_url, visible_gpus
+from tiler.resolve import check_config, fitted, notes, resolve_config, settle_size, store_url
 from tiler.room import check_room
 from tiler.style.colour import ColourMoments, recolour, style_map
+from tiler.style.weights import trunk_of
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -64,8 +66,9 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     config = settle_size(config, layout or styles[0])
     layout = fitted(config, layout) if layout else styles[0]
     guiding.check_guides(config, layout, opened)
-    resolved, job = resolve_config(config, layout, styles)
-    size = job.levels[-1]
+    trunk = trunk_of(config.weights)
+    meant = check_config(config, layout, styles, trunk)
+    size = meant.levels[-1]
     export.check_files(config, size.height, size.width)
     url = store_url(config)
     check_places(config, url, opened)
@@ -73,20 +76,27 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url) as hold, _disk_errors(url), contextlib.ExitStack() as stack:
         store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
-        run_id = uuid.uuid4().hex
+        run_id, begun = uuid.uuid4().hex, None
         if store is not None:
             identity.check_same(url, store.attributes, config, inputs)
-            meant, job = job, replace(identity.load_job(store), weights=weights)
-            identity.check_job(url, job, meant)
+            begun = replace(identity.load_job(store), weights=weights)
+            identity.check_job(url, begun, meant)
             asked = identity.stored_places(store.attributes, config, url)
-            store.update(job=job.to_dict(), asked=asked, run=run_id)  # files may have been moved since
+            store.update(job=begun.to_dict(), asked=asked, run=run_id)  # files may have been moved since
         else:
             for picture in opened.values():
                 picture.check()
-        planned = plan_job(resolved, job, bool(config.content) and layout.has_alpha)
-        check_room(planned, config, job, url, begun=store is not None)
         progress = progress or (lambda event: None)
-        pool = stack.enter_context(Pool(config.scheduler, resolved.workers or 1, job.threads, visible_gpus(job)))
+        threads = begun.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
+        pool = stack.enter_context(Pool(config.scheduler, config.workers or 1, threads))
+        machine = ask(pool)
+        resolved, job = resolve_config(config, layout, styles, machine, trunk)
+        job = begun or job
+        if (resolved.workers or 1) > machine.workers:
+            pool.grow(resolved.workers or 1)
+            machine = ask(pool)
+        planned = plan_job(resolved, job, bool(config.content) and layout.has_alpha, machine=machine)
+        check_room(planned, config, job, url, store is not None, machine)
         if store is None:
             facts = {
                 "place": export.place(layout) if config.content else {},
@@ -95,14 +105,16 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
                 "inputs": inputs,
                 "version": __version__,
                 "run": run_id,
+                "machine": machine.facts(job.device),
             }
             job = replace(job, weights=weights)
             store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
             store.hold_to(job)
         store.guard(hold.check)
-        run = _Render(resolved, job, store, pool, progress, opened)
+        computed_on = _ComputedOn(store, machine.facts(job.device), progress)
+        run = _Render(resolved, job, store, pool, computed_on.tell, opened)
         progress({"event": "plan", **planned.to_dict()})
-        for text in hold.notes:
+        for text in filter(None, (*hold.notes, computed_on.difference, machine.trouble(job.device))):
             progress({"event": "note", "text": text})
         try:
             run.run(layout, styles)
@@ -110,7 +122,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         finally:
             seconds = time.monotonic() - began
             with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
-                store.update(seconds=store.seconds + seconds)
+                store.update(seconds=store.seconds + seconds, machine=computed_on.all)
     return Result(config.target, url, size.height, size.width, loss, seconds)
 
 
@@ -123,6 +135,27 @@ def _disk_errors(url: str) -> Iterator[None]:
             raise
         where, why = getattr(error, "filename", None) or url, getattr(error, "strerror", None)
         raise RenderError(f"{where}: {why or place.first_line(error)}; what is finished is kept in {url}") from error
+
+
+class _ComputedOn:
+    """Facts of the machines that computed a job's parts: those that its store knows, and this one, which may change."""
+
+    def __init__(self, store: RenderStore, facts: dict[str, str], progress: Progress) -> None:
+        self._before, self._now, self._progress = identity.table(store.attributes, "machine"), facts, progress
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Pass an event on, and remember what it says of the machine."""
+        if event["event"] == "kernels":
+            self._now = {**self._now, "kernels": event["kernels"]}
+        self._progress(event)
+
+    @property
+    def difference(self) -> str:
+        return difference(self._before, self._now)
+
+    @property
+    def all(self) -> dict[str, str]:
+        return joined(self._before, self._now)
 
 
 class _Render:

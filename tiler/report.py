@@ -7,7 +7,7 @@ from typing import Any
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.engine.view import latest_state
-from tiler.identity import load_config, load_job
+from tiler.identity import load_config, load_job, table
 
 
 def describe(url: str) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def describe(url: str) -> dict[str, Any]:
         "mode": job.mode,
         "precision": job.precision,
         "device": job.device,
+        "threads": job.threads,
+        "machine": {str(key): str(value) for key, value in table(stored, "machine").items()},
         "tile_pitch": [grid.core_height, grid.core_width],
         "levels": [_describe_level(store, job, level) for level in range(len(job.levels))],
         "seconds": store.seconds,

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from tiler import ground, sizes
 from tiler.config import RenderConfig
 from tiler.engine.job import Job
+from tiler.engine.machine import ANY, Machine
 from tiler.engine.place import absolute
-from tiler.engine.schedule import cores, memory_bytes
 from tiler.errors import ConfigError
 from tiler.geometry import Level, level_sizes
 from tiler.pictures import Picture
-from tiler.style.backbone import best_precision, check_layers, deepest, gradient_halo, stride_of
-from tiler.style.weights import load_weights
+from tiler.style.backbone import LAYERS, check_layers, deepest, gradient_halo, stride_of
+from tiler.style.weights import Trunk, trunk_of
 
 # Steps by the level's long edge, coarse to fine: coarse levels are cheap and decide the composition, fine levels
 # only add the texture that the upscaled start lacks. See benchmarks/results/defaults.md.
@@ -33,6 +30,8 @@ LARGEST_TILE = 1024
 # the widest convolutions. Measured at 1024 px: 2540 in fp32, 1370 in bf16.
 BYTES_PER_PIXEL = {"fp64": 5400, "fp32": 2700, "bf16": 1450, "fp16": 1450}
 MEMORY_SHARE = 0.6
+# Numbers of one layer's features that a 32-bit index tells apart.
+INDEXABLE = 2**31
 
 
 def poster_size(config: RenderConfig, content: Picture) -> tuple[int, int]:
@@ -72,19 +71,24 @@ def store_url(config: RenderConfig) -> str:
     return absolute(config.store or str(beside))
 
 
-def visible_gpus(job: Job) -> list[str]:
-    """Names of the GPUs that workers here share out among them, as CUDA_VISIBLE_DEVICES has them."""
-    if job.device != "cuda":
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+def check_config(config: RenderConfig, content: Picture, styles: list[Picture], trunk: Trunk) -> Job:
+    """Raise ConfigError when values do not fit each other or the pictures, whatever machine will compute. Returns the
+    job as some machine would have it, which has the size and the levels of any."""
+    return resolve_config(replace(config, device="cpu", workers=1), content, styles, ANY, trunk)[1]
 
 
-def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]) -> tuple[RenderConfig, Job]:
+def resolve_config(
+    config: RenderConfig,
+    content: Picture,
+    styles: list[Picture],
+    machine: Machine = ANY,
+    trunk: Trunk | None = None,
+) -> tuple[RenderConfig, Job]:
     """The configuration with every None replaced, and the job that it means on this machine.
 
-    styles: the pictures of `config.regions.sources`. Raises ConfigError when values do not fit each other or the
-    pictures.
+    styles: the pictures of `config.regions.sources`. machine: what its workers told; by default one without bounds.
+    trunk: of `config.weights`, where that has been read. Raises ConfigError when values do not fit each other,
+    the pictures or the machine.
     """
     config = ground.settle_ground(settle_size(config, content), content, styles)
     scales = ground.style_scales(config, content, styles)
@@ -94,21 +98,19 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
     check_layers(config.content_layers, "content_layers")
     dream = (config.dream_layer,) if config.dream_weight else ()
     check_layers(dream, "dream_layer")
-    convs = load_weights(config.weights)
-    channels = {f"relu{conv.name}": len(conv.bias) for conv in convs}
+    channels, weights_sha256 = trunk or trunk_of(config.weights)
     _check_channel(config, channels)
-    device = _device(config.device)
-    gpus = torch.cuda.device_count() if device == "cuda" else 0
-    workers = config.workers or max(1, gpus)
-    threads = config.threads or max(1, cores() // workers)
-    precision = best_precision(device) if config.precision == "auto" else config.precision
+    device = _device(config, machine)
+    workers = _workers(config, device, machine)
+    threads = config.threads or max(1, machine.host.cores // sharing_host(config, workers, machine))
+    precision = ("bf16" if device in machine.bf16 else "fp32") if config.precision == "auto" else config.precision
     layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers, *dream)))
     align = stride_of(deepest(layers))
     levels = _levels(config, size, align)
     exact = config.mode == "exact"
     halo = config.halo if config.halo is not None else gradient_halo(layers) if exact or dream else FAST_HALO
     feather = config.feather if config.feather is not None else 0 if exact else FEATHER
-    tile = _tile(config, align, device, precision, workers, halo + feather, max(size))
+    tile = config.tile or _tile(config, align, device, precision, workers, halo + feather, max(size), machine)
     job = Job(
         id=uuid.uuid4().hex,
         levels=tuple(levels),
@@ -135,6 +137,7 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         color=config.color,
         optimizer=config.optimizer,
         weights=config.weights,
+        weights_sha256=weights_sha256,
         channels=tuple((layer, count) for layer, count in channels.items() if layer in layers),
         pooling=config.pooling,
         precision=precision,
@@ -143,14 +146,15 @@ def resolve_config(config: RenderConfig, content: Picture, styles: list[Picture]
         wrap=config.wrap,
         mode=config.mode,
         steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
-        tile=tile,
+        tile=max(align, tile // align * align),
         feather=feather,
         halo=halo,
     )
     try:
         job.check()
     except ValueError as error:
-        raise ConfigError(f"tile = {tile}: {error}") from None
+        raise ConfigError(f"tile = {job.tile}: {error}") from None
+    _check_tiles(job, channels)
     resolved = replace(
         config,
         steps=tuple(level.steps for level in levels),
@@ -189,10 +193,31 @@ def _check_channel(config: RenderConfig, channels: Mapping[str, int]) -> None:
         raise ConfigError(f"dream_channel = {channel}; allowed: 0 to {last} at {config.dream_layer}, or none for all")
 
 
-def _device(wanted: str) -> str:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = cuda, but torch finds no CUDA GPU here; allowed: auto, cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+def _device(config: RenderConfig, machine: Machine) -> str:
+    if config.device == "cuda" and not machine.gpus:
+        found = f"not every worker at {config.scheduler} has a" if config.scheduler else "torch finds no"
+        raise ConfigError(f"device = cuda, but {found} CUDA GPU; allowed: auto, cpu")
+    return machine.device if config.device == "auto" else config.device
+
+
+def _workers(config: RenderConfig, device: str, machine: Machine) -> int:
+    """A cluster has those that it has; here it is one for each GPU."""
+    if config.scheduler:
+        return machine.workers
+    return config.workers or (machine.gpus.count if device == "cuda" and machine.gpus else 1)
+
+
+def sharing_host(config: RenderConfig, workers: int, machine: Machine) -> int:
+    """How many workers share the memory and the cores of one computer."""
+    return machine.host.workers if config.scheduler else workers
+
+
+def sharing_gpu(config: RenderConfig, workers: int, machine: Machine) -> int:
+    """How many workers share one GPU."""
+    gpus = machine.gpus
+    if gpus is None:
+        return 1
+    return gpus.workers if config.scheduler else -(-workers // gpus.count)
 
 
 def _levels(config: RenderConfig, size: tuple[int, int], align: int) -> list[Level]:
@@ -224,23 +249,46 @@ def _style_size(level: Level, style: Picture, size: float) -> tuple[int, int]:
     return max(1, round(style.height * scale)), max(1, round(style.width * scale))
 
 
-def _tile(config: RenderConfig, align: int, device: str, precision: str, workers: int, margin: int, edge: int) -> int:
-    """The largest tile core: as asked, or the largest power of two up to LARGEST_TILE that one worker can hold.
+def _tile(
+    config: RenderConfig,
+    align: int,
+    device: str,
+    precision: str,
+    workers: int,
+    margin: int,
+    edge: int,
+    machine: Machine,
+) -> int:
+    """The largest power of two up to LARGEST_TILE that one worker can hold as a tile's core.
 
     The number of workers does not come in, since it must not change the picture; they must all fit, though.
     """
-    free = torch.cuda.mem_get_info()[0] if device == "cuda" else memory_bytes()
-    per_device = -(-workers // torch.cuda.device_count()) if device == "cuda" else workers
+    gpus = machine.gpus if device == "cuda" else None
+    free = gpus.free_bytes if gpus else machine.host.free_bytes
+    together = sharing_gpu(config, workers, machine) if gpus else sharing_host(config, workers, machine)
     budget = free * MEMORY_SHARE
-    if config.tile is not None:
-        return max(align, config.tile // align * align)
     side = math.isqrt(int(budget / BYTES_PER_PIXEL[precision])) - 2 * margin
     tile = max(align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
     need = (min(tile, edge) + 2 * margin) ** 2 * BYTES_PER_PIXEL[precision]
-    if per_device > 1 and need * per_device > budget:
-        most = max(1, int(budget / need))
+    if together > 1 and need * together > budget:
+        most = max(1, int(budget / need)) * (gpus.count if gpus else 1)
+        each = " on each GPU" if gpus else ""
         raise ConfigError(
-            f"workers = {workers} need {need * workers / 1e9:.1f} GB for tiles of {tile} px, and "
+            f"workers = {workers} need {need * together / 1e9:.1f} GB{each} for tiles of {tile} px, and "
             f"{free / 1e9:.1f} GB are free; allowed: up to {most}, or a smaller --tile"
         )
     return tile
+
+
+def _check_tiles(job: Job, channels: Mapping[str, int]) -> None:
+    """Convolutions and kernels tell the numbers of a layer apart by 32 bits."""
+    used = [layer for layer in channels if LAYERS.index(layer) <= LAYERS.index(deepest(job.layers))]
+    most = math.ceil(INDEXABLE / max(channels[layer] / stride_of(layer) ** 2 for layer in used)) - 1
+    reads = [tile.read.area for level in job.levels if level.steps for tile in job.grid(level.index)]
+    if max(reads, default=0) > most:
+        side = math.isqrt(most)
+        core = max(job.align, (side - 2 * (job.halo + job.feather)) // job.align * job.align)
+        raise ConfigError(
+            f"tile = {job.tile}: reads {max(reads) / 1e6:.0f} million pixels at once, halo and feather included; "
+            f"allowed: up to {side} x {side}, as --tile {core} does"
+        )

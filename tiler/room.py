@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from tiler.config import RenderConfig
 from tiler.engine.job import Job
+from tiler.engine.machine import ANY, Machine
 from tiler.engine.probe import folder_above
 from tiler.engine.schedule import memory_bytes
 from tiler.errors import ResourceError
@@ -20,18 +19,19 @@ from tiler.plan import CLIENT_BYTES, Plan, plan_job
 _SMALLEST_TILE = 64
 
 
-def check_room(plan: Plan, config: RenderConfig, job: Job, url: str, begun: bool = False) -> None:
-    """Raise ResourceError when the disk or the memory that is free now cannot hold what the plan needs.
+def check_room(
+    plan: Plan, config: RenderConfig, job: Job, url: str, begun: bool = False, machine: Machine = ANY
+) -> None:
+    """Raise ResourceError when the disk, or the memory of the machine that computes, cannot hold what the plan needs.
 
     begun: the job is in the store already, and how it is cut is settled.
     """
-    if job.device == "cpu" or torch.cuda.is_available():
-        _check_memory(plan, config, job, begun)
-    elif not config.scheduler:
+    if job.device == "cuda" and not machine.gpus:
         raise ResourceError(
             f"store {url}: was begun on a GPU, and torch finds none here; resume it where there is one, repeat tiler "
             f"render with --scheduler for workers that have one, {ADVICE}"
         )
+    _check_memory(plan, config, job, begun, machine)
     left = plan.kept_bytes + plan.output_bytes
     for place, need, what in (
         (url, max(plan.store_bytes, left if _one_disk(url, config.target) else 0), "--store"),
@@ -45,38 +45,59 @@ def check_room(plan: Plan, config: RenderConfig, job: Job, url: str, begun: bool
             )
 
 
-def _check_memory(plan: Plan, config: RenderConfig, job: Job, begun: bool) -> None:
-    need, free = _needed_memory(plan), _free_memory(job)
-    if need <= free:
+@dataclass(frozen=True)
+class _Memory:
+    """A memory that is needed and one that is there, in bytes."""
+
+    what: str
+    need: int
+    free: int
+
+
+def _memories(plan: Plan, config: RenderConfig, machine: Machine) -> list[_Memory]:
+    """Every memory that may be short: of the computers that workers run on, of the one that writes the poster where it
+    is another, and of GPUs."""
+    # On top of what this process has already.
+    client = plan.memory_bytes - int(CLIENT_BYTES)
+    if config.scheduler:
+        workers = _Memory(
+            "memory on a worker's machine", machine.host.workers * plan.worker_bytes, machine.host.free_bytes
+        )
+        found = [workers, _Memory("memory here", client, memory_bytes())]
+    else:
+        found = [_Memory("memory", client, machine.host.free_bytes)]
+    return [*found, _Memory("GPU memory", plan.gpu_bytes, machine.gpus.free_bytes)] if machine.gpus else found
+
+
+def _shortest(plan: Plan, config: RenderConfig, machine: Machine) -> _Memory:
+    return max(_memories(plan, config, machine), key=lambda one: one.need - one.free)
+
+
+def _check_memory(plan: Plan, config: RenderConfig, job: Job, begun: bool, machine: Machine) -> None:
+    short = _shortest(plan, config, machine)
+    if short.need <= short.free:
         return
-    tile = None if begun else _tile_that_fits(config, job, free)
+    more, fewer = _size(short.need - short.free), "" if plan.workers == 1 or config.scheduler else "fewer --workers, "
+    tile = None if begun else _tile_that_fits(config, job, machine)
     if tile:
         would_do = f"--tile {tile} would do"
     elif begun:
-        fewer = "repeat tiler render with fewer --workers, " if plan.workers > 1 else ""
-        would_do = f"free {_size(need - free)} more, {fewer}resume where there is more, {ADVICE}"
+        repeat = f"repeat tiler render with {fewer}" if fewer else ""
+        would_do = f"free {more} more, {repeat}resume where there is more, {ADVICE}"
     else:
-        would_do = f"allowed: {'fewer --workers, or ' if plan.workers > 1 else ''}a machine with more"
-    said = f"{_size(need)} of memory and {_size(free)} are free"
+        would_do = f"allowed: {fewer.replace(',', ', or')}a machine with more"
+    said = f"{_size(short.need)} of {short.what} and {_size(short.free)} are free"
     raise ResourceError(f"tile = {job.tile}, workers = {plan.workers}: need about {said}; {would_do}")
 
 
-def _tile_that_fits(config: RenderConfig, job: Job, free: int) -> int | None:
+def _tile_that_fits(config: RenderConfig, job: Job, machine: Machine) -> int | None:
     tile = job.tile // 2 // job.align * job.align
     while tile >= _SMALLEST_TILE:
-        if _needed_memory(plan_job(config, replace(job, tile=tile))) <= free:
+        short = _shortest(plan_job(config, replace(job, tile=tile), machine=machine), config, machine)
+        if short.need <= short.free:
             return tile
         tile = tile // 2 // job.align * job.align
     return None
-
-
-def _needed_memory(plan: Plan) -> int:
-    """On top of what this process has already."""
-    return plan.gpu_bytes or plan.memory_bytes - int(CLIENT_BYTES)
-
-
-def _free_memory(job: Job) -> int:
-    return int(torch.cuda.mem_get_info()[0]) if job.device == "cuda" else memory_bytes()
 
 
 def free_disk(place: str) -> int | None:

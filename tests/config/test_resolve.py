@@ -2,13 +2,13 @@ from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tiler import identity, resolve
 from tiler.config import RenderConfig
+from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import ConfigError
 from tiler.resolve import resolve_config
-from tiler.style.weights import NAMES, Conv
+from tiler.style.weights import NAMES, Trunk
 from tiler.version import __version__
 
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1)
@@ -16,17 +16,17 @@ BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1)
 
 @pytest.fixture(autouse=True)
 def tiny_weights(monkeypatch):
-    convs = [Conv(name, torch.zeros(2, 2, 3, 3), torch.zeros(2 + int(name[0]))) for name in NAMES]
-    monkeypatch.setattr(resolve, "load_weights", lambda source: convs)
+    trunk = Trunk({f"relu{name}": 2 + int(name[0]) for name in NAMES}, "0" * 64)
+    monkeypatch.setattr(resolve, "trunk_of", lambda source: trunk)
 
 
 def picture(height, width):
     return SimpleNamespace(path="p.png", height=height, width=width, file_size=(height, width))
 
 
-def resolved(content=(600, 800), styles=((300, 200),), **values):
+def resolved(content=(600, 800), styles=((300, 200),), machine=ANY, **values):
     config = replace(BASE, **{"styles": ("s",) * len(styles), **values})
-    return resolve_config(config, picture(*content), [picture(*style) for style in styles])
+    return resolve_config(config, picture(*content), [picture(*style) for style in styles], machine)
 
 
 def refusal(**values):
@@ -86,10 +86,19 @@ def test_levels_steps_and_rates():
     steps = [level.steps for level in job.levels]
     assert steps == sorted(steps, reverse=True)
     assert min(steps) >= 1
-    rates = [level.peak_rate for level in job.levels]
-    assert rates[0] == 0.04
-    assert rates == sorted(rates, reverse=True)
-    assert min(rates) >= 0.01
+    rates = [level.peak_rate for level in resolved(long_edge=8192, learning_rate=0.04)[1].levels]
+    assert rates == pytest.approx([0.04, 0.0282843, 0.02, 0.0141421, 0.01, 0.01, 0.01], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("edge", "steps"),
+    [(1, 150), (128, 150), (160, 150), (161, 100), (320, 100), (321, 60), (640, 60), (641, 40), (1280, 40), (1281, 20)],
+)
+def test_default_steps_by_the_levels_long_edge(edge, steps):
+    """A quarter above a power of two is closer to it than to the next."""
+    for content in ((100, 200), (200, 100)):
+        assert [level.steps for level in resolved(content, long_edge=edge, levels=1)[1].levels] == [steps]
+    assert [level.steps for level in resolved(long_edge=4096)[1].levels] == [150, 100, 60, 40, 20, 20]
 
 
 @pytest.mark.parametrize("long_edge", [1, 100, 128, 5000, 2**20])
@@ -187,22 +196,99 @@ def test_tiles_are_multiples_of_the_deepest_stride(layers, align, tile):
         assert len(job.grid(level)) >= 1
 
 
-def test_tiles_fit_the_memory(monkeypatch):
-    sides = []
-    for free in (2**24, 2**30, 2**33, 2**45):
-        monkeypatch.setattr(resolve, "memory_bytes", lambda free=free: free)
-        side = resolved(precision="fp32")[1].tile
-        sides.append(side)
-        assert side & (side - 1) == 0
-    assert sides == sorted(sides)
-    assert sides[0] < sides[-1] == resolve.LARGEST_TILE
+def with_memory(free, **more):
+    return Machine(host=Host(free_bytes=free, **more))
 
 
-def test_the_number_of_workers_changes_no_tile_but_must_fit(monkeypatch):
-    monkeypatch.setattr(resolve, "memory_bytes", lambda: 2**34)
-    assert resolved(precision="fp32", workers=1)[1].tile == resolved(precision="fp32", workers=2)[1].tile
-    with pytest.raises(ConfigError, match="workers = 500 need"):
-        resolved(precision="fp32", workers=500)
+@pytest.mark.parametrize(
+    ("free", "precision", "tile"),
+    [
+        (2**24, "fp32", 64),
+        (2**30, "fp32", 256),
+        (2**32, "fp32", 512),
+        (2**33, "fp32", 1024),
+        (2**45, "fp32", 1024),
+        (2**30, "bf16", 512),
+        (2**30, "fp64", 128),
+    ],
+)
+def test_tiles_fit_the_memory(free, precision, tile):
+    assert resolved(machine=with_memory(free), precision=precision)[1].tile == tile
+
+    def bytes_of(core):
+        return (core + 2 * (48 + 16)) ** 2 * {"fp64": 5400, "fp32": 2700, "bf16": 1450}[precision]
+
+    assert free < 2**30 or bytes_of(tile) <= 0.6 * free
+    assert tile == 1024 or bytes_of(2 * tile) > 0.6 * free
+
+
+def test_the_number_of_workers_changes_no_tile_but_must_fit():
+    machine = with_memory(2**34)
+    one, two = (resolved(machine=machine, precision="fp32", workers=n)[1].tile for n in (1, 2))
+    assert one == two
+    message = refusal(machine=machine, precision="fp32", workers=500, long_edge=2048)
+    # A tile of 1024 reads 1152 x 1152 pixels of 2700 bytes: 3.58 GB; 0.6 of 17.18 GB are for tiles.
+    assert message.startswith("workers = 500 need 1791.6 GB for tiles of 1024 px, and 17.2 GB are free")
+    assert message.endswith("allowed: up to 2, or a smaller --tile")
+    assert resolved(machine=machine, precision="fp32", workers=2, long_edge=2048)[1].tile == 1024
+
+
+H100 = Gpus(count=1, workers=1, free_bytes=79 * 10**9, name="H100")
+
+
+def gpus(**values):
+    return Machine(host=Host(cores=16), gpus=replace(H100, **values), bf16=("cuda",))
+
+
+def test_the_machine_that_computes_decides_the_device_not_the_one_that_asks():
+    config, job = resolved(machine=gpus(count=4), device="auto", workers=None)
+    assert (config.device, config.workers, config.precision, config.threads) == ("cuda", 4, "bf16", 4)
+    assert (job.device, job.precision, job.threads) == ("cuda", "bf16", 4)
+    config, _ = resolved(machine=gpus(), device="cpu", workers=None)
+    assert (config.device, config.workers, config.precision, config.threads) == ("cpu", 1, "fp32", 16)
+    config, _ = resolved(machine=Machine(bf16=("cpu",)), device="auto")
+    assert (config.device, config.precision) == ("cpu", "bf16")
+
+
+def test_a_cluster_has_the_workers_that_it_has():
+    cluster = Machine(workers=6, host=Host(workers=2, cores=8), gpus=replace(H100, count=3, workers=2))
+    config, _ = resolved(machine=cluster, device="auto", workers=None, scheduler="tcp://host:1")
+    assert (config.workers, config.threads, config.device) == (6, 4, "cuda")
+    assert resolve.sharing_gpu(config, 6, cluster) == 2
+
+
+def test_workers_that_share_a_gpu_must_fit_together():
+    assert resolved(machine=gpus(count=2), device="auto", workers=4)[1].tile == 1024
+    # Each takes 1152 x 1152 x 1450 bytes of 0.6 x 5 GB, on two GPUs.
+    message = refusal(machine=gpus(count=2, free_bytes=5 * 10**9), device="auto", workers=6, long_edge=2048)
+    assert message.startswith("workers = 6 need 5.8 GB on each GPU for tiles of 1024 px, and 5.0 GB are free")
+    assert message.endswith("allowed: up to 2, or a smaller --tile")
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(4, 1, 4), (4, 2, 2), (4, 3, 1), (1, 8, 1), (64, 1, 64)])
+def test_threads_are_those_of_the_workers_cores(cores, workers, threads):
+    machine = Machine(host=Host(cores=cores))
+    assert resolved(machine=machine, workers=workers)[1].threads == threads
+    assert resolved(machine=machine, workers=workers, threads=3)[1].threads == 3
+
+
+def wide(monkeypatch, channels=64):
+    trunk = Trunk({f"relu{name}": channels * 2 ** (min(4, int(name[0])) - 1) for name in NAMES}, "0" * 64)
+    monkeypatch.setattr(resolve, "trunk_of", lambda source: trunk)
+
+
+def test_a_read_side_that_32_bits_cannot_count_is_refused(monkeypatch):
+    wide(monkeypatch)
+    huge = dict(content=(11616, 11616), long_edge=11616, halo=0, feather=0, levels=1, machine=with_memory(2**50))
+    # 64 x 5792^2 < 2^31 <= 64 x 5793^2
+    assert resolved(**huge, tile=5792)[1].tile == 5792
+    message = refusal(**huge, tile=5808)
+    assert message.endswith("allowed: up to 5792 x 5792, as --tile 5792 does")
+    assert message.startswith("tile = 5808: reads 34 million pixels at once")
+    assert resolved(**huge, tile=8192, steps=0)[1].tile == 8192  # nothing is computed
+    assert resolved(**{**huge, "content": (900, 900), "long_edge": 900}, tile=8192)[1].tile == 8192
+    assert resolved(**{**huge, "halo": 48, "feather": 16}, tile=5664)[1].tile == 5664
+    assert refusal(**{**huge, "halo": 48, "feather": 16}, tile=5808).endswith("as --tile 5664 does")
 
 
 def test_exact_mode_reads_as_far_as_gradients_reach():
@@ -230,9 +316,21 @@ def test_a_channel_is_one_that_its_layer_has():
     resolved(dream_channel=4)  # where nothing is amplified it means nothing
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_a_gpu_that_is_not_here_is_refused():
-    assert "no CUDA GPU" in refusal(device="cuda")
+def test_a_gpu_that_is_not_there_is_refused():
+    assert refusal(device="cuda") == "device = cuda, but torch finds no CUDA GPU; allowed: auto, cpu"
+    message = refusal(device="cuda", scheduler="tcp://host:1")
+    assert message == "device = cuda, but not every worker at tcp://host:1 has a CUDA GPU; allowed: auto, cpu"
+
+
+def test_what_does_not_depend_on_the_machine_is_checked_without_one():
+    def check(**values):
+        config = replace(BASE, **values)
+        trunk = resolve.trunk_of("bundled")
+        return resolve.check_config(config, picture(600, 800), [picture(300, 200)], trunk)
+
+    assert check(device="cuda", workers=999).levels == resolved()[1].levels
+    with pytest.raises(ConfigError, match="steps has 3 numbers"):
+        check(steps=(1, 2, 3), long_edge=4096)
 
 
 @pytest.mark.parametrize(

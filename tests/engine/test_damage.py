@@ -46,7 +46,7 @@ class Begun:
 
     def go(self, tiles: int = 10**6, level: int = 1) -> list[dict[str, Any]]:
         """Go on; stop after a number of tiles of a level. Returns the events."""
-        workplace._workplace.cache_clear()
+        workplace._CURRENT.clear()
         events: list[dict[str, Any]] = []
 
         def progress(event: dict[str, Any]) -> None:

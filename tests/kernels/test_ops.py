@@ -115,7 +115,7 @@ def test_one_warning_where_triton_fails(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.delenv("TILER_KERNELS", raising=False)
     monkeypatch.setattr(choice, "_triton", missing)
-    monkeypatch.setattr(choice, "_failed_devices", set())
+    monkeypatch.setattr(choice, "_failed_devices", {})
     gpu = torch.device("cuda", 7)
     expected = "Triton can't run on cuda:7, using plain torch there: No module named 'triton'"
     with pytest.warns(RuntimeWarning, match=re.escape(expected)):
@@ -132,7 +132,7 @@ def test_running_out_of_memory_is_no_failure_of_triton(monkeypatch: pytest.Monke
 
     monkeypatch.delenv("TILER_KERNELS", raising=False)
     monkeypatch.setattr(choice, "_triton", full)
-    monkeypatch.setattr(choice, "_failed_devices", set())
+    monkeypatch.setattr(choice, "_failed_devices", {})
     with pytest.raises(torch.OutOfMemoryError):
         choice.run("gram_sums", torch.device("cuda", 7), torch.float32, F, None, None)
     assert not choice._failed_devices

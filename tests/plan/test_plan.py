@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -9,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,27 +18,29 @@ from tiler import plan as planning
 from tiler import resolve, room
 from tiler.cli import main
 from tiler.config import RenderConfig
+from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.engine.probe import Speed, _line
 from tiler.errors import ResourceError
 from tiler.plan import Plan, plan_job
 from tiler.room import check_room
-from tiler.style.weights import NAMES, Conv
+from tiler.style.weights import NAMES, Trunk
 
+rendering = importlib.import_module("tiler.render")
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1, threads=1, precision="bf16", tile=256)
 SPEED = Speed(start=3, task=0.01, one_step=(0.01, 1e-6), one_measure=(0.005, 2e-7))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def narrow_weights():
-    convs = [Conv(name, torch.zeros(2, 2, 3, 3), torch.zeros(64)) for name in NAMES]
+    trunk = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resolve, "load_weights", lambda source: convs)
+        patch.setattr(resolve, "trunk_of", lambda source: trunk)
         yield
 
 
-def job_of(content=(300, 400), style=(200, 300), **values):
+def job_of(content=(300, 400), style=(200, 300), machine: Machine = ANY, **values):
     pictures = [SimpleNamespace(height=height, width=width) for height, width in (content, style)]
-    return resolve.resolve_config(replace(BASE, **values), pictures[0], pictures[1:])
+    return resolve.resolve_config(replace(BASE, **values), pictures[0], pictures[1:], machine)
 
 
 def planned(speed: Speed | None = None, **values) -> Plan:
@@ -123,10 +126,14 @@ def disk_with(monkeypatch, free: int) -> None:
     monkeypatch.setattr(room.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
 
 
-def refusal(tmp_path: Path, **values) -> str:
-    config, job = job_of(**{"long_edge": 2048, "output": str(tmp_path / "poster.png"), **values})
+def with_memory(free: int, **values) -> Machine:
+    return Machine(host=Host(free_bytes=free), **values)
+
+
+def refusal(tmp_path: Path, machine: Machine = ANY, **values) -> str:
+    config, job = job_of(**{"long_edge": 2048, "output": str(tmp_path / "poster.png"), **values}, machine=machine)
     with pytest.raises(ResourceError) as error:
-        check_room(plan_job(config, job), config, job, str(tmp_path / "job.zarr"))
+        check_room(plan_job(config, job, machine=machine), config, job, str(tmp_path / "job.zarr"), machine=machine)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -162,35 +169,90 @@ def test_only_the_poster_needs_room_where_the_store_is_elsewhere(tmp_path, monke
         check_room(plan, config, job, "s3://bucket/job.zarr")
 
 
-def test_too_little_memory_names_a_tile_that_would_do(tmp_path, monkeypatch):
-    need = planned(long_edge=2048, tile=512).memory_bytes
-    monkeypatch.setattr(room, "memory_bytes", lambda: need)
-    assert refusal(tmp_path, tile=1024).endswith("--tile 512 would do")
-    monkeypatch.setattr(room, "memory_bytes", lambda: 10**6)
-    assert refusal(tmp_path, tile=1024).endswith("a machine with more")
-    assert "fewer --workers" in refusal(tmp_path, tile=1024, workers=2)
+def test_too_little_memory_names_a_tile_that_would_do(tmp_path):
+    need = planned(long_edge=2048, tile=512).memory_bytes - int(planning.CLIENT_BYTES)
+    message = refusal(tmp_path, with_memory(need), tile=1024)
+    assert message.endswith("--tile 512 would do")
+    assert "of memory and" in message
+    assert refusal(tmp_path, with_memory(need - 1), tile=1024).endswith("--tile 256 would do")
+    assert refusal(tmp_path, with_memory(10**6), tile=1024).endswith("allowed: a machine with more")
+    assert "allowed: fewer --workers, or a machine with more" in refusal(
+        tmp_path, with_memory(10**6), tile=1024, workers=2
+    )
 
 
-def test_a_begun_job_keeps_its_tiles(tmp_path, monkeypatch):
+def test_the_memory_of_the_workers_machine_counts_not_of_this_one(tmp_path):
+    cluster = dict(scheduler="tcp://host:1", tile=512)
+    config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"), **cluster)
+    need = 2 * plan_job(config, job).worker_bytes
+    for free, fits in ((need, True), (need - 1, False)):
+        machine = Machine(workers=6, host=Host(workers=2, free_bytes=free))
+        if fits:
+            config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"), machine=machine, **cluster)
+            check_room(plan_job(config, job, machine=machine), config, job, "s3://b/j", machine=machine)
+        else:
+            message = refusal(tmp_path, machine, **cluster)
+            assert "of memory on a worker's machine and" in message
+            assert "--workers" not in message
+
+
+def test_a_begun_job_keeps_its_tiles(tmp_path):
     """Another --tile would be refused as another job."""
     config, job = job_of(long_edge=2048, tile=1024, workers=2, output=str(tmp_path / "poster.png"))
     plan = plan_job(config, job)
-    need = plan.memory_bytes - int(planning.CLIENT_BYTES)
-    monkeypatch.setattr(room, "memory_bytes", lambda: need - 10**7)
+    machine = with_memory(plan.memory_bytes - int(planning.CLIENT_BYTES) - 10**7)
     with pytest.raises(ResourceError, match=r"free 10 MB more, repeat tiler render with fewer --workers, ") as error:
-        check_room(plan, config, job, str(tmp_path / "job.zarr"), begun=True)
+        check_room(plan, config, job, str(tmp_path / "job.zarr"), begun=True, machine=machine)
     assert "--tile" not in str(error.value)
     assert "--force-new" in str(error.value)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_job_begun_on_a_gpu_needs_one_somewhere(tmp_path):
     config, job = job_of(long_edge=200, output=str(tmp_path / "poster.png"))
     job = replace(job, device="cuda")
     plan = plan_job(config, job)
     with pytest.raises(ResourceError, match=r"job\.zarr: was begun on a GPU, and torch finds none here; .*--scheduler"):
         check_room(plan, config, job, str(tmp_path / "job.zarr"))
-    check_room(plan, replace(config, scheduler="tcp://host:1"), job, str(tmp_path / "job.zarr"))
+    gpu = Gpus(1, 1, plan.gpu_bytes, "H100")
+    check_room(plan, config, job, str(tmp_path / "job.zarr"), machine=Machine(gpus=gpu))
+
+
+# GPUs -------------------------------------------------------------------------------------------------------------
+
+ON_GPU = dict(device="auto", long_edge=2048, tile=512, workers=None)
+
+
+def test_workers_that_share_a_gpu_add_up(tmp_path):
+    def gpu_bytes(workers: int, count: int) -> int:
+        machine = Machine(gpus=Gpus(count, 1, 2**40, "H100"))
+        config, job = job_of(machine=machine, **{**ON_GPU, "workers": workers})
+        return plan_job(config, job, machine=machine).gpu_bytes
+
+    one = gpu_bytes(1, 1)
+    assert gpu_bytes(3, 1) == pytest.approx(3 * one, abs=3)
+    assert gpu_bytes(4, 2) == gpu_bytes(3, 2) == pytest.approx(2 * one, abs=2)
+    assert gpu_bytes(2, 2) == one
+    # The largest tile reads 576 x 640 (two of 512 are balanced, halo and feather at inner edges only).
+    _, job = job_of(**{**ON_GPU, "device": "cpu"})
+    read = max(tile.read.area for level in range(len(job.levels)) for tile in job.grid(level))
+    features = min(2**27, sum(tile.read.area for tile in job.grid(len(job.levels) - 1)) * 64 / 64 * 2)
+    assert one == pytest.approx(read * 1450 * 1.15 + features + 26e6 * 2 + 500e6, rel=1e-6)
+
+
+@pytest.mark.parametrize("short_of", ["GPU memory", "memory"])
+def test_on_a_gpu_both_memories_must_do(short_of, tmp_path):
+    enough = Machine(gpus=Gpus(1, 1, 2**40, "H100"))
+    plan = plan_job(*job_of(machine=enough, **ON_GPU), machine=enough)
+    host = plan.memory_bytes - int(planning.CLIENT_BYTES)
+    fits = Machine(host=Host(free_bytes=host), gpus=Gpus(1, 1, plan.gpu_bytes, "H100"))
+    config, job = job_of(machine=fits, **{**ON_GPU, "output": str(tmp_path / "poster.png")})
+    check_room(plan_job(config, job, machine=fits), config, job, str(tmp_path / "job.zarr"), machine=fits)
+    if short_of == "memory":
+        lacks = replace(fits, host=Host(free_bytes=host - 1))
+    else:
+        lacks = replace(fits, gpus=Gpus(1, 1, plan.gpu_bytes - 1, "H100"))
+    message = refusal(tmp_path, lacks, **ON_GPU)
+    assert f" of {short_of} and " in message
 
 
 # The command line -------------------------------------------------------------------------------------------------
@@ -218,6 +280,8 @@ def pictures(tmp_path, monkeypatch) -> Path:
 
 def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
     monkeypatch.setattr(planning, "probe", lambda *arguments: SPEED)
+    monkeypatch.setattr(planning, "Pool", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(planning, "ask", lambda pool: ANY)
     arguments = ["plan", "content.png", "style.png", "--long-edge", "700", "--tile", "256", "--device", "cpu"]
     code, text, _ = run(arguments, monkeypatch, capsys)
     assert code == 0
@@ -251,10 +315,11 @@ def test_wrong_use_of_plan(arguments, word, pictures, monkeypatch, capsys):
 
 @pytest.mark.parametrize("short_of", ["disk", "memory"])
 def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeypatch, capsys):
+    machine = ANY if short_of == "disk" else with_memory(10**7)
     if short_of == "disk":
         disk_with(monkeypatch, 10_000)
-    else:
-        monkeypatch.setattr(room, "memory_bytes", lambda: 10**7)
+    monkeypatch.setattr(rendering, "Pool", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(rendering, "ask", lambda pool: machine)
     code, _, text = run(["render", "content.png", "style.png", "-o", "p.png"], monkeypatch, capsys)
     assert code == 2
     assert "need" in text

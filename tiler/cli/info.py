@@ -31,4 +31,6 @@ def info(store: str, as_json: bool) -> None:
             say(f"  {where}: {level['state']}, {level['steps_done']} of {level['steps']} steps")
     pitch = facts["tile_pitch"]
     say(f"tile lines of the poster every {pitch[0]} rows and {pitch[1]} columns")
+    machine = "".join(f", {key} {value}" for key, value in facts["machine"].items())
+    say(f"the same to the last bit wherever these are the same: {facts['threads']} thread(s) a worker{machine}")
     say(f"time spent {duration(facts['seconds'])}, made with version {facts['version']}")

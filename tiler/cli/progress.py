@@ -3,7 +3,7 @@
 Kinds: `plan` (what it will take, see tiler.plan.Plan), `start` (levels, workers, how), `level`, `step` (one optimiser
 step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`; and what went wrong and
 is mended: `shrink` (tiles too large), `damage` (of the store), `not finite`, `retry` (of a task), `worker lost`,
-`worker joined`.
+`worker joined`, `kernels` (plain torch for Triton).
 """
 
 from __future__ import annotations
@@ -147,6 +147,9 @@ class _Printer:
         )
 
     def _on_note(self, event: dict[str, Any]) -> None:
+        self._line(event["text"])
+
+    def _on_kernels(self, event: dict[str, Any]) -> None:
         self._line(event["text"])
 
     def _on_write(self, event: dict[str, Any]) -> None:

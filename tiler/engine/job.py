@@ -31,6 +31,7 @@ class Job:
     anew at each step. keep_detail: a level starts with the detail that the content has and the level before had not;
     without it, where the content is protected only.
     wrap: the axes along which levels continue at the opposite edge: none, x, y or xy.
+    weights_sha256: of the numbers that `weights` must name wherever they are loaded.
     channels: (layer, number of features) of every layer in use."""
 
     id: str
@@ -58,6 +59,7 @@ class Job:
     color: str
     optimizer: str
     weights: str
+    weights_sha256: str
     channels: tuple[tuple[str, int], ...]
     pooling: str
     precision: str

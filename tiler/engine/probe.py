@@ -30,42 +30,42 @@ MOVE, WRITE = 0.4e-6, 0.15e-6
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds. start: until workers run. task: a task's way there and back. one_step, one_measure: (for any tile, per
-    pixel of its read area), for an optimiser's step and for measuring statistics. move, write: per pixel of a level, of
-    the poster."""
+    """Seconds. start: until workers run. task: a task's way there and back. one_step, one_round, one_measure: (for any
+    tile, per pixel of its read area), for an optimiser's step, for a round's way from the store and back to it, and for
+    measuring statistics. move, write: per pixel of a level, of the poster."""
 
     start: float
     task: float
     one_step: tuple[float, float]
     one_measure: tuple[float, float]
+    one_round: tuple[float, float] = (0.0, 0.0)
     move: float = MOVE
     write: float = WRITE
 
     def step(self, pixels: int) -> float:
         return self.one_step[0] + self.one_step[1] * pixels
 
+    def round(self, pixels: int) -> float:
+        return self.one_round[0] + self.one_round[1] * pixels
+
     def measure(self, pixels: int) -> float:
         return self.one_measure[0] + self.one_measure[1] * pixels
 
 
-def probe(job: Job, gpus: list[str], scheduler: str | None, url: str) -> Speed:
-    """Start a worker and time it on tiles no larger than the job's. url: of the job's store; the state of a few
-    tiles is kept on the same disk meanwhile, and nothing of it stays."""
-    began = time.perf_counter()
+def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
+    """Time a worker on tiles no larger than the job's. start: seconds until it ran. url: of the job's store; the state
+    of a few tiles is kept on the same disk meanwhile, and nothing of it stays."""
     largest = max(max(tile.read.height, tile.read.width) for tile in job.grid(len(job.levels) - 1))
     sides = sorted({min(side, -(-largest // job.align) * job.align) for side in (SMALL, LARGE)})
-    with (
-        Pool(scheduler, 1, job.threads, gpus) as pool,
-        tempfile.TemporaryDirectory(prefix=".tiler-", dir=folder_above(url)) as at,
-    ):
-        start = time.perf_counter() - began
-        found = list(pool.run(time_tile, [(job.to_dict(), f"{at}/{side}", side) for side in sides]))
+    with tempfile.TemporaryDirectory(prefix=".tiler-", dir=folder_above(url)) as at:
+        # One after the other: beside another task a round would wait for the device.
+        found = [one for side in sides for one in pool.run(time_tile, [(job.to_dict(), f"{at}/{side}", side)])]
         list(pool.run(nothing, [()]))
         began = time.perf_counter()
         list(pool.run(nothing, [()] * _ROUND_TRIPS))
         task = (time.perf_counter() - began) / _ROUND_TRIPS
     found.sort(key=lambda one: one["pixels"])
-    return Speed(start, task, _line(found, "step"), _line(found, "measure"))
+    return Speed(start, task, _line(found, "step"), _line(found, "measure"), _line(found, "round"))
 
 
 def folder_above(url: str) -> Path | None:
@@ -87,8 +87,8 @@ def nothing() -> dict[str, Any]:
 
 
 def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
-    """Seconds of one step and of one measurement on a tile of side x side pixels of noise, reading and writing its
-    state included."""
+    """Seconds, on a tile of side x side pixels of noise, of one step, of a round's reading and writing its state, and
+    of one measurement."""
     size, whole = Level(0, side, side, 2 * STEPS, 0.01), Job.from_dict(job)
     one = replace(
         whole,
@@ -123,8 +123,9 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
     tasks.add_up_level(address, 0, 0)
     tasks.relax_tile(address, 0, 0, 0, 1, 0)
     tasks.add_up_level(address, 0, 1)
-    step = _seconds(tasks.relax_tile, address, 0, 1, 1, STEPS, 0) / STEPS
-    return {"pixels": Rect(0, 0, side, side).area, "step": step, "measure": measure}
+    done = tasks.relax_tile(address, 0, 1, 1, STEPS, 0)
+    step, around = done["computing"] / STEPS, done["seconds"] - done["computing"]
+    return {"pixels": Rect(0, 0, side, side).area, "step": step, "round": around, "measure": measure}
 
 
 def _seconds(task: Callable[..., Any], *arguments: Any) -> float:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dask
+import dask.system
 import psutil
 from distributed import Client, KilledWorker, as_completed, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.cluster import QUIET, own_cluster
+from tiler.engine.faults import let_go
 from tiler.engine.place import first_line
 from tiler.errors import ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
@@ -52,6 +53,7 @@ def _attempt(
     try:
         return function(*arguments)
     except Exception as error:
+        let_go(error)
         if isinstance(error, TilerError) and error.__cause__ is None:  # a cause is the store's trouble, which may pass
             return error
         reporter()({"event": "retry", "task": function.__name__, "error": _line(error)})
@@ -64,12 +66,12 @@ class Pool:
     Raises ConfigError when the cluster cannot be reached and RenderError when a task fails for good.
     """
 
-    def __init__(self, scheduler: str | None, workers: int, threads: int, gpus: list[str]) -> None:
+    def __init__(self, scheduler: str | None, workers: int, threads: int) -> None:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
         self._known: set[str] = set()
         try:
-            own = None if scheduler else own_cluster(workers, threads, gpus)
+            own = None if scheduler else own_cluster(workers, threads, [])
             self._client = self._stack.enter_context(own) if own else self._connect(str(scheduler))
         except BaseException:
             self._stack.close()
@@ -90,6 +92,22 @@ class Pool:
             ) from None
         _check_versions(client, scheduler)
         return client
+
+    def grow(self, workers: int) -> None:
+        """Have so many of our own workers, at least; a cluster has those that it has."""
+        if self._client.cluster and workers > len(self._client.cluster.worker_spec):
+            self._client.cluster.scale(workers)
+            self._client.wait_for_workers(workers, timeout=_WAIT_SECONDS)
+
+    def everywhere(self, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, dict[str, Any]]:
+        """Call `function` once on every worker, which it is told as `dask_worker` where it asks for that; results by
+        the workers' addresses."""
+        try:
+            return dict(self._client.run(function, *arguments))
+        except TilerError:
+            raise
+        except Exception as error:
+            raise RenderError(f"a worker cannot be used: {_line(error)}") from error
 
     def __enter__(self) -> Pool:
         return self
@@ -183,5 +201,5 @@ def memory_bytes() -> int:
 
 
 def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may keep busy, by its affinity and by its control group's quota."""
+    return int(dask.system.CPU_COUNT)

@@ -6,6 +6,7 @@ Tasks take small arguments and return small dicts; pixels and statistics travel 
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tiler.engine import optimize
+from tiler.engine import faults, optimize, place
 from tiler.engine.blend import noise, repeated, upscale
 from tiler.engine.schedule import reporter
 from tiler.engine.store import MEASURED, PATCHED, POSTER
 from tiler.engine.workplace import Address, Workplace, workplace
-from tiler.errors import NotFiniteError, TileTooLargeError
+from tiler.errors import DeviceLostError, NotFiniteError, TileTooLargeError
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.style.colour import keep_chroma, recolour
 from tiler.style.grams import GramSums, measure_pixels
@@ -176,13 +177,15 @@ def _add_up(
 
 @dataclass(frozen=True)
 class _Relaxed:
-    """What one round made of a tile. pixels [3, h, w] and moments [6, h, w] over its blend area."""
+    """What one round made of a tile. pixels [3, h, w] and moments [6, h, w] over its blend area. seconds: of
+    the device's time."""
 
     pixels: np.ndarray
     moments: np.ndarray
     grams: dict[str, np.ndarray]
     regions: tuple[int, ...]
     losses: optimize.TileLosses
+    seconds: float
 
     def not_finite(self) -> str:
         """What of it is not finite; empty if all is."""
@@ -200,7 +203,7 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
     def on_step(step: int, losses: optimize.TileLosses) -> None:
         send({"event": "step", "level": level, "round": state, "tile": index, "step": step, **_losses(losses)})
 
-    with _tile_must_fit(tile.read):
+    with _tile_must_fit(tile.read):  # errors keep their frames until the pool lets go of them
         given = _read_tile(here, level, state, tile)
         after = _relax_finite(here, level, tile, given, start, steps, on_step)
     path, slot = store.state_path(level), (state + 1) % 2
@@ -212,18 +215,30 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
         store.write_grams(path, slot, index, after.grams, after.regions)
     store.write_losses(level, state + 1, index, after.losses.content, after.losses.tv)
     store.mark(path, PATCHED, state + 1, index)
-    return {"tile": index, "steps": steps, "seconds": time.perf_counter() - began, **_losses(after.losses)}
+    _tell_kernels(here)
+    seconds = time.perf_counter() - began
+    return {"tile": index, "steps": steps, "seconds": seconds, "computing": after.seconds, **_losses(after.losses)}
+
+
+def _tell_kernels(here: Workplace) -> None:
+    """Where Triton has failed since this worker was asked what it is, somebody should know."""
+    kernels, why = here.fallen_kernels()
+    if why:
+        where = socket.gethostname()
+        text = f"worker {where}: Triton fails, {kernels} takes its place from here on: {why}"
+        reporter()({"event": "kernels", "kernels": kernels, "text": text})
 
 
 @contextlib.contextmanager
 def _tile_must_fit(rect: Rect) -> Iterator[None]:
-    """Tell an allocator's failure from other errors. torch has an exception of its own for it on CUDA only."""
+    """Tell an allocator's failure, and a GPU that is lost, from other errors."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        signs = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
-        out_of_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
-        if not out_of_memory:
+    except (MemoryError, RuntimeError) as error:
+        if faults.device_lost(error):
+            why = place.first_line(error)
+            raise DeviceLostError(f"worker {socket.gethostname()}: its GPU is lost to it: {why}") from None
+        if not faults.out_of_memory(error):
             raise
         raise TileTooLargeError(
             f"a tile of {rect.height} x {rect.width} pixels does not fit into the memory that is free; the store keeps "
@@ -295,6 +310,7 @@ def _relax(
     precision: str,
     scale: float,
 ) -> _Relaxed:
+    began = time.perf_counter()
     here.shaped(given.pixels.shape)
     problem = optimize.TileProblem(
         here.backbone_in(precision),
@@ -316,7 +332,8 @@ def _relax(
         rates = [scale * optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
         after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
     moments = torch.cat([after.first, after.second])
-    return _Relaxed(after.pixels.cpu().numpy(), moments.cpu().numpy(), _arrays(sums), given.regions, losses)
+    found = after.pixels.cpu().numpy(), moments.cpu().numpy(), _arrays(sums)
+    return _Relaxed(*found, given.regions, losses, time.perf_counter() - began)
 
 
 def _losses(losses: optimize.TileLosses) -> dict[str, Any]:

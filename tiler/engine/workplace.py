@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,16 +18,17 @@ import torch
 from tiler.engine import optimize
 from tiler.engine.blend import composite, repeated
 from tiler.engine.job import Job
+from tiler.engine.machine import settle_torch
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.errors import StoreError
+from tiler.errors import RenderError, StoreError, WeightsError
 from tiler.geometry import Rect, Tile
-from tiler.style.backbone import Backbone
+from tiler.style.backbone import Backbone, kernels_on
 from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides, pooled
 from tiler.style.losses import Dream, Objective
-from tiler.style.weights import load_weights
+from tiler.style.weights import Conv, read_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 CONTENT_CACHE_BYTES = 2**27
@@ -59,16 +61,27 @@ class Workplace:
         if self.job.id != address.id:
             raise StoreError(f"store {address.url}: holds job {self.job.id}, expected {address.id}")
         self.store.hold_to(self.job)
+        settle_torch()
+        if self.job.device == "cuda" and not torch.cuda.is_available():
+            raise RenderError(f"worker {socket.gethostname()}: has no GPU, and the job was begun on one")
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
-        # TF32 keeps ten bits of what fp32 promises.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
         self._content: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
-        self._convs = load_weights(self.job.weights)
+        self._convs = self._same_weights()
         self._backbones: dict[str, Backbone] = {}
         self.backbone = self.backbone_in(self.job.precision)
         self.dtype = getattr(torch, self.job.state_dtype)
+        _, self._why_kernels = kernels_on(self.job.device)
+
+    def _same_weights(self) -> list[Conv]:
+        found = read_weights(self.job.weights)
+        if found.sha256 != self.job.weights_sha256:
+            raise WeightsError(
+                f"--weights {self.job.weights}: holds other numbers than when the job was begun, which would give a "
+                "mixed poster; go on with the same command when it is again as it was, or start over with --force-new"
+            )
+        return found.convs
 
     def check_run(self) -> None:
         """Raise StoreError when another run holds the store by now: to be called once a task is about to write."""
@@ -81,6 +94,12 @@ class Workplace:
             job = self.job
             self._backbones[precision] = Backbone(self._convs, job.layers, job.pooling, DTYPES[precision], job.device)
         return self._backbones[precision]
+
+    def fallen_kernels(self) -> tuple[str, str]:
+        """(implementation of the kernels, why it is another than before; empty where it is none, or was told)."""
+        kernels, why = kernels_on(self.job.device)
+        told, self._why_kernels = self._why_kernels, why
+        return kernels, "" if why == told else why
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -260,8 +279,12 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", _no_trim) if sys.platform == "
 def workplace(address: Address) -> Workplace:
     """The worker's one workplace; another job's takes the place of the last."""
     with _ONE_AT_A_TIME:
-        return _workplace(address)
+        if _CURRENT and next(iter(_CURRENT)) != address:
+            _CURRENT.clear()  # before the next is made, which would not fit beside it
+        if address not in _CURRENT:
+            _CURRENT[address] = Workplace(address)
+        return _CURRENT[address]
 
 
 _ONE_AT_A_TIME = threading.Lock()
-_workplace = lru_cache(maxsize=1)(Workplace)
+_CURRENT: dict[Address, Workplace] = {}

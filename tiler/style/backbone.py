@@ -81,6 +81,16 @@ def best_precision(device: str) -> str:
     return "bf16" if fast else "fp32"
 
 
+def kernels_on(device: str | torch.device) -> tuple[str, str]:
+    """(implementation of the Gram operations there, why it is not the fast one of a GPU; empty where it is).
+
+    Asked again after a render has run, it may have become another: what Triton cannot compile shows only then.
+    """
+    at = torch.device(device)
+    why = kernels.why_not_triton(at)
+    return kernels.implementation(at, torch.float32), why
+
+
 class Backbone:
     """The trunk up to the deepest layer in use, in one dtype on one device.
 

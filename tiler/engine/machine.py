@@ -1,0 +1,249 @@
+"""What the machine that computes is and has. Workers are asked: the process that plans may run elsewhere, sees other
+hardware, and holds no GPU."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tiler.engine.schedule import Pool, cores, memory_bytes
+from tiler.style.backbone import best_precision, kernels_on
+from tiler.version import __version__
+
+UNBOUNDED = 2**62
+# Of a GPU's memory, what a process holds before its first tensor: context, kernels, workspaces of cuBLAS and cuDNN.
+CONTEXT_BYTES = 500 * 10**6
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_AND = " + "
+
+
+@dataclass(frozen=True)
+class Host:
+    """The tightest of the computers that workers run on. workers: on it; cores: for these together, within quotas, each
+    as many as one where they are fewest; free_bytes: memory, what these workers hold counted as free; name: the
+    processor's."""
+
+    workers: int = 1
+    cores: int = 1
+    free_bytes: int = UNBOUNDED
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """count: different ones. workers: most that share one; free_bytes: the least that is free of one, what workers hold
+    counted as free. kernels: the implementation that they run, by precision; why: it is not triton, empty where it is.
+    """
+
+    count: int
+    workers: int
+    free_bytes: int
+    name: str
+    kernels: str = "triton"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all workers have. workers: how many were asked. gpus: None where one of them has none. bf16: the kinds of
+    device on which that is faster than fp32. versions: of what bytes depend on; (name, version)."""
+
+    workers: int = 1
+    host: Host = field(default_factory=Host)
+    gpus: Gpus | None = None
+    bf16: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The kind to compute on where nothing else is wished."""
+        return "cuda" if self.gpus else "cpu"
+
+    def trouble(self, device: str) -> str:
+        """A line where the fast kernels cannot be had; else empty."""
+        why = self.gpus.why if self.gpus and device == "cuda" else ""
+        return (
+            f"Triton cannot run on {self.gpus.name}, {self.gpus.kernels} takes its place: {why}"
+            if self.gpus and why
+            else ""
+        )
+
+    def facts(self, device: str) -> dict[str, str]:
+        """What the bytes of a poster computed on `device` depend on, in words."""
+        of_gpu = device == "cuda" and self.gpus is not None
+        names = {"device": self.gpus.name if of_gpu and self.gpus else self.host.name}
+        kernels = {"kernels": self.gpus.kernels} if of_gpu and self.gpus else {}
+        gpu_only = ("cuda", "cudnn", "triton")
+        return {**names, **{k: v for k, v in self.versions if of_gpu or k not in gpu_only}, **kernels}
+
+
+def joined(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
+    """Facts of all machines that took part: each value once."""
+    found = {**{key: str(value) for key, value in before.items()}, **now}
+    return {key: _all([*found[key].split(_AND), *str(before.get(key, found[key])).split(_AND)]) for key in found}
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
+    """A line where a job that was begun goes on with other facts, which do not forbid it; else empty."""
+    other = {key: value for key, value in now.items() if value not in str(before.get(key, value)).split(_AND)}
+    if not other:
+        return ""
+    said = "; ".join(f"{key} {value} (before: {before[key]})" for key, value in other.items())
+    return f"goes on with {said}: the last bits of what follows may differ from those of a render in one go"
+
+
+# Bounds nothing and is nothing in particular: for what does not depend on the machine.
+ANY = Machine()
+
+
+def ask(pool: Pool) -> Machine:
+    """Have each worker take a GPU of those that it sees, and tell what it is and has."""
+    shares = share_gpus(pool.everywhere(look))
+    return merged(pool.everywhere(measure, shares).values())
+
+
+def look() -> dict[str, Any]:
+    """On a worker: its host, its number among the workers, and the GPUs it sees. Starts no CUDA context."""
+    visible = os.environ.get(_VISIBLE)
+    if visible is not None:
+        gpus = [token.strip() for token in visible.split(",") if token.strip()][: torch.cuda.device_count()]
+    else:
+        gpus = [str(i) for i in range(torch.cuda.device_count())]
+    return {"host": socket.gethostname(), "gpus": gpus}
+
+
+def share_gpus(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Which GPU each worker takes: of those that it sees the one that fewest on its host have taken, and of these the
+    first. workers: what each one's `look` found."""
+    taken: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    found = {}
+    # Who sees few comes first: what it has taken already, or is bound to, is not given to another.
+    for worker in sorted(workers, key=lambda one: (len(workers[one]["gpus"]), one)):
+        host, gpus = workers[worker]["host"], workers[worker]["gpus"]
+        if gpus:
+            found[worker] = min(gpus, key=lambda gpu: taken[host][gpu])
+            taken[host][found[worker]] += 1
+    return found
+
+
+def take_gpu(gpu: str) -> None:
+    """On a worker: see this GPU only. Without effect once CUDA has begun there."""
+    if not torch.cuda.is_initialized():
+        os.environ[_VISIBLE] = gpu
+
+
+def settle_torch() -> None:
+    """On a worker, before CUDA begins: whatever makes the same work give the same bytes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    # TF32 keeps ten bits of what fp32 promises.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    warnings.filterwarnings("ignore", "Triton can't run", RuntimeWarning)  # told by an event
+
+
+def measure(shares: Mapping[str, str], dask_worker: Any = None) -> dict[str, Any]:
+    """On a worker: what it is and has, as `merged` takes it. shares: of `share_gpus`."""
+    settle_torch()
+    seen = look()
+    share = shares.get(dask_worker.address if dask_worker else "", "0")
+    if len(seen["gpus"]) > 1:
+        take_gpu(share)
+    memory = psutil.Process().memory_info()
+    gpu = torch.cuda.is_available()
+    return {
+        **seen,
+        "gpu": _gpu(share) if gpu else None,
+        "cores": cores(),
+        "free_bytes": memory_bytes(),
+        "held_bytes": memory.rss - getattr(memory, "shared", 0),
+        "processor": _processor(),
+        "bf16": [kind for kind in ("cpu", *(["cuda"] if gpu else [])) if best_precision(kind) == "bf16"],
+        "versions": _versions(gpu),
+    }
+
+
+def _gpu(token: str) -> dict[str, Any]:
+    free, _ = torch.cuda.mem_get_info()
+    kernels, why = kernels_on("cuda")
+    held = torch.cuda.memory_reserved() + CONTEXT_BYTES
+    name = torch.cuda.get_device_name()
+    return {"id": token, "name": name, "free_bytes": free, "held_bytes": held, "kernels": kernels, "why": why}
+
+
+def _versions(gpu: bool) -> dict[str, str]:
+    found = {"tiler": __version__, "torch": torch.__version__}
+    if gpu:
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+        try:
+            found["triton"] = importlib.metadata.version("triton")
+        except importlib.metadata.PackageNotFoundError:
+            found["triton"] = "none"
+    return found
+
+
+def _processor() -> str:
+    """The model's name; what runs on another may round otherwise."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def merged(workers: Iterable[Mapping[str, Any]]) -> Machine:
+    """What all of them have. workers: what `measure` found on each."""
+    records = list(workers)
+    hosts: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        hosts[record["host"]].append(record)
+    tightest = min(hosts.values(), key=lambda on: _free(on) / len(on))
+    with_gpu = [record for record in records if record["gpu"]]
+    names = {key for record in records for key in record["versions"]}
+    return Machine(
+        workers=len(records),
+        host=Host(
+            workers=len(tightest),
+            cores=len(tightest) * min(max(1, record["cores"] // len(on)) for on in hosts.values() for record in on),
+            free_bytes=_free(tightest),
+            name=_all(record["processor"] for record in records),
+        ),
+        gpus=_merged_gpus(hosts) if len(with_gpu) == len(records) else None,
+        bf16=tuple(kind for kind in ("cpu", "cuda") if all(kind in record["bf16"] for record in records)),
+        versions=tuple((key, _all(record["versions"].get(key, "none") for record in records)) for key in sorted(names)),
+    )
+
+
+def _free(on_one: list[Mapping[str, Any]]) -> int:
+    return min(record["free_bytes"] for record in on_one) + sum(record["held_bytes"] for record in on_one)
+
+
+def _merged_gpus(hosts: Mapping[str, list[Mapping[str, Any]]]) -> Gpus:
+    seen = {(host, gpu) for host, on in hosts.items() for record in on for gpu in record["gpus"]}
+    sharing: defaultdict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for host, on in hosts.items():
+        for record in on:
+            sharing[host, record["gpu"]["id"]].append(record["gpu"])
+    gpus = [gpu for on in sharing.values() for gpu in on]
+    return Gpus(
+        count=max(len(seen), len(sharing)),
+        workers=max(map(len, sharing.values())),
+        free_bytes=min(_free(on) for on in sharing.values()),
+        name=_all(gpu["name"] for gpu in gpus),
+        kernels=_all(gpu["kernels"] for gpu in gpus),
+        why=_all(gpu["why"] for gpu in gpus if gpu["why"]),
+    )
+
+
+def _all(values: Iterable[str]) -> str:
+    return _AND.join(sorted(set(values)))
