@@ -39,7 +39,7 @@ def test_a_render_ends_with_its_lease(
     monkeypatch.setattr(module, "Pool", Pool)
     monkeypatch.setattr(place, "connect", lambda url: bucket)
     monkeypatch.setattr(lease, "BEAT", 0.05)
-    workplace._workplace.cache_clear()
+    workplace._CURRENT.clear()
     before: dict[str, Any] = {}
 
     def contents() -> dict[str, Any]:

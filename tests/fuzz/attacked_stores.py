@@ -118,7 +118,7 @@ class Stores:
 
     def _run(self, command: str) -> str:
         words = {"export": ("-o", "out.png", "--quiet"), "resume": ("--quiet",)}.get(command, ())
-        workplace._workplace.cache_clear()
+        workplace._CURRENT.clear()
         before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
         try:
             with (
