@@ -36,7 +36,7 @@ def read_job_file(
         if value is not None and (facts[key]["decided"] == TYPED or (key == "store" and "://" in value)):
             typed = f"--{key.replace('_', '-')} {value}"
             raise ConfigError(f"{path}: {key} = {value!r} connects elsewhere; allowed: {typed} on the command line")
-    folder, found = Path(path).absolute().parent, [] if notes is None else notes
+    folder, found = Path(os.path.realpath(Path(path).parent)), [] if notes is None else notes
     if folder != Path.cwd():
         values |= with_places(values, lambda name, places: _placed(name, places, folder, found), said.get("region", ()))
     return values

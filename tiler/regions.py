@@ -99,7 +99,7 @@ def listed(text: str) -> list[str]:
     """The names between commas, without the blanks around them. What belongs to a name has a backslash before it: a
     comma, a blank at its end, a backslash."""
     found, name, kept = [], "", 0
-    for letter in re.findall(r"\\[\\, ]|.", text + ",", re.DOTALL):
+    for letter in re.findall(r"\\[\\,\s]|.", text + ",", re.DOTALL):
         if letter == ",":
             found.append(name[:kept] + name[kept:].rstrip())
             name, kept = "", 0
@@ -113,7 +113,7 @@ def listed(text: str) -> list[str]:
 
 def spelled(files: Sequence[str]) -> str:
     """The text that `listed` reads as these names."""
-    return ",".join(re.sub(r"[\\,]|^ | $", lambda one: "\\" + one[0], file) for file in files)
+    return ",".join(re.sub(r"[\\,]|\A\s|\s\Z", lambda one: "\\" + one[0], file) for file in files)
 
 
 def _check_areas(regions: Regions) -> None:
