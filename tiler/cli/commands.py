@@ -45,6 +45,7 @@ for command in COMMANDS:
 
 def run() -> None:
     """Run what the command line says: errors that a user can mend become one line and an exit code."""
+    _check_folder()
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -57,17 +58,18 @@ def run() -> None:
         _refuse(error.format_message(), error.exit_code)
     except TilerError as error:
         _refuse(str(error), error.exit_code)
-    except OSError:
-        if _has_folder():
+    except OSError as error:
+        if error.filename is None:
             raise
-        _refuse("the current folder does not exist any more; go to another", 2)
+        _refuse(f"{error.filename}: {error.strerror}", 2)
 
 
-def _has_folder() -> bool:
+def _check_folder() -> None:
+    """Nothing can be done where not even relative names mean anything: workers would not start."""
     try:
-        return bool(os.getcwd())
+        os.getcwd()
     except OSError:
-        return False
+        _refuse("the current folder does not exist any more; go to another", 2)
 
 
 def _refuse(message: str, exit_code: int) -> NoReturn:
