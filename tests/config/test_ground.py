@@ -109,3 +109,30 @@ def test_a_place_that_is_not_known_is_refused_in_one_line(tmp_path, name, named)
     assert named in str(error.value)
     assert str(error.value).endswith("; allowed: metres per pixel")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("style", "gsd", "said"),
+    [
+        ((64, 40), 100, False), ((63, 40), 100, True),  # too small to learn from, on the longer side
+        ((40, 64), 100, False), ((40, 63), 100, True),
+        ((300, 200), 101, False), ((300, 200), 102, True),  # one per cent too small is nothing
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_style_and_from_where_on(style, gsd, said):
+    assert bool(notes(style, content_gsd=100, style_gsd=gsd)) == said
+
+
+@pytest.mark.parametrize("content", [(500, 1000), (1000, 500)])
+def test_a_style_is_as_many_pixels_as_its_ground_takes(content):
+    """500 m of ground on a poster that shows 20 m a pixel, whichever side is the longer."""
+    config, job = resolved(content, [(50, 30), (30, 50)], long_edge=500, content_gsd=10, style_gsd=10)
+    assert job.style_sizes[-1] == ((25, 15), (15, 25))
+    pictures = [picture(50, 30), picture(30, 50)]
+    assert ground.style_scales(config, picture(*content), pictures) == pytest.approx([0.05, 0.05])
+    assert ground.style_scales(
+        replace(config, content_gsd=None, style_gsd=None, style_scale=(2.0,)), picture(*content), pictures
+    ) == [
+        2,
+        2,
+    ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiler.errors import ConfigError
-from tiler.sizes import content_crop, parse_print, parse_scale, parse_size, poster_size
+from tiler.sizes import content_crop, parse_gsd, parse_print, parse_scale, parse_size, poster_size, same_shape
 
 SIDES = st.integers(1, 20_000)
 SHAPES = st.tuples(SIDES, SIDES)
@@ -126,3 +126,49 @@ def test_the_crop_is_the_largest_middle_part_of_the_posters_shape(content, poste
         assert near or min(content) == 1, "less than a pixel cannot be cut off"
     else:
         assert min(abs(rows - cols * tall / wide), abs(cols - rows * wide / tall)) <= 0.5 or min(rows, cols) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "poster", "found"),
+    [
+        ((100, 200), (50, 50), (0, 50, 100, 150)),
+        ((200, 100), (50, 50), (50, 0, 150, 100)),
+        ((101, 300), (10, 10), (0, 99, 101, 200)),
+        ((300, 101), (10, 10), (99, 0, 200, 101)),
+        ((90, 120), (400, 300), (0, 26, 90, 94)),
+        ((1000, 10), (1, 1000), (499, 0, 500, 10)),
+        ((75, 100), (76, 100), (0, 0, 75, 100)),  # less than a pixel of the poster
+        ((75, 100), (77, 100), (0, 1, 75, 98)),
+        ((100, 75), (100, 77), (1, 0, 98, 75)),
+    ],
+)
+def test_crops(content, poster, found):
+    assert content_crop(content, poster) == found
+
+
+@pytest.mark.parametrize(
+    ("size", "other", "same"),
+    [
+        ((30, 40), (300, 400), True),
+        ((300, 400), (30, 40), True),
+        ((30, 40), (40, 30), False),
+        ((302, 400), (300, 400), True),  # 1 % of the longer side
+        ((305, 400), (300, 400), False),
+        ((400, 305), (400, 300), False),
+        ((3, 4), (3, 5), True),  # one pixel
+        ((3, 4), (3, 6), False),
+    ],
+)
+def test_shapes_are_compared_whatever_their_pixels(size, other, same):
+    assert same_shape(size, other) is same
+
+
+@pytest.mark.parametrize(("text", "metres"), [("30", 30.0), ("0.001", 0.001), ("1e6", 1e6), ("AUTO", None)])
+def test_gsd(text, metres):
+    assert parse_gsd(text) == metres
+
+
+@pytest.mark.parametrize("text", ["0.0009", "1000001", "-5", "nan", "5m", ""])
+def test_not_a_gsd(text):
+    with pytest.raises(ValueError, match=r"metres per pixel, 0\.001 to 1000000, or auto"):
+        parse_gsd(text)
