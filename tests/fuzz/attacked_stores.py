@@ -92,10 +92,12 @@ class Stores:
     def _listing(self) -> dict[str, bytes | int]:
         """All that is here but for what a command may write."""
         found: dict[str, bytes | int] = {}
-        for path in self.folder.rglob("*"):
-            name = str(path.relative_to(self.folder))
-            if not name.startswith(("victim", "out.png", "finished.png", "begun.png")):
-                found[name] = path.read_bytes() if path.is_file() else 0
+        for folder, names, files in os.walk(self.folder):
+            names[:] = [name for name in names if not name.startswith("victim")]
+            for name in (*names, *files):
+                path = Path(folder) / name
+                if not name.startswith(("victim", "out.png", "finished.png", "begun.png")):
+                    found[str(path.relative_to(self.folder))] = path.read_bytes() if name in files else 0
         return found
 
     def attack(self, which: str, commands: Iterable[str], seed: int | None) -> list[str]:
@@ -175,8 +177,8 @@ def _alarm() -> Iterator[None]:
 def _removed(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
+    while path.exists():  # a command that was cut short may have a write on its way
+        shutil.rmtree(path, ignore_errors=True)
 
 
 # What may have been done ------------------------------------------------------------------------------------------
