@@ -68,16 +68,16 @@ class Stores:
     """folder: with the pictures, `finished.zarr` and `begun.zarr`, and a folder that nobody may touch."""
 
     def __init__(self, folder: Path, weights: str) -> None:
-        self.folder = folder
+        self.folder, self.said = folder, ""
         grain = np.random.default_rng(7).integers(0, 256, (40, 48, 3), dtype=np.uint8)
         Image.fromarray(grain).save(folder / "content.png")
         Image.fromarray(grain[::-1]).save(folder / "style.png")
         for name, tiles in (("finished", 10**9), ("begun", 3)):
             self._render(name, weights, tiles)
-        self._outside = folder / "outside"
-        (self._outside / "0").mkdir(parents=True)
+        self.outside = folder / "outside"
+        (self.outside / "0").mkdir(parents=True)
         for name in ("precious", "0/precious", "0/zarr.json", "zarr.json"):
-            (self._outside / name).write_text("{}")
+            (self.outside / name).write_text("{}")
         self.before = self._listing()
 
     def _render(self, name: str, weights: str, tiles: int) -> None:
@@ -110,13 +110,22 @@ class Stores:
             shutil.copytree(self.folder / f"{which}.zarr", victim)
             chance.seed(seed)
             count = 0 if seed is None else chance.choice((1, 1, 2, 4))
-            done = ", ".join(_change(victim, self._outside, chance) for _ in range(count))
+            done = ", ".join(_change(victim, self.outside, chance) for _ in range(count))
             wrong = self._run(command)
             if wrong:
                 found.append(f"seed {seed}, {which}: {done}: {command}: {wrong}")
         if self._listing() != self.before:
             found.append(f"seed {seed}, {which}: {done}: what lies outside was changed")
         return found
+
+    def after(self, which: str, change: Callable[[Path], object], command: str) -> tuple[str, str]:
+        """What is wrong with how a command ends on a store that was changed, and what it says."""
+        victim = self.folder / "victim.zarr"
+        _removed(victim)
+        shutil.copytree(self.folder / f"{which}.zarr", victim)
+        change(victim)
+        wrong = self._run(command)
+        return wrong or ("" if self._listing() == self.before else "outside was changed"), self.said
 
     def _run(self, command: str) -> str:
         words = {"export": ("-o", "out.png", "--quiet"), "resume": ("--quiet",)}.get(command, ())
@@ -131,7 +140,7 @@ class Stores:
                 done = run_main(command, "victim.zarr", *words)
         except BaseException as error:
             return f"{type(error).__name__}: {error}"[:300] + _where(error)
-        seconds = time.monotonic() - began
+        seconds, self.said = time.monotonic() - began, done.stderr + done.stdout
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         if done.returncode not in (0, 1, 2):
             return f"code {done.returncode}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -84,7 +85,7 @@ class Job:
 
     def check(self) -> None:
         """Raise ValueError where the parts do not fit each other, or are more than can be handled."""
-        for allowed, what in (*self._rules(), *self._cut_rules()):
+        for allowed, what in itertools.chain(self._rules(), self._cut_rules()):
             if not allowed:
                 raise ValueError(f"job: {what}")
 
