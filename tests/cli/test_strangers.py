@@ -115,6 +115,8 @@ def test_who_has_the_certificate_is_heard_and_nothing_of_it_stays(monkeypatch: p
         [worker] = client.scheduler_info()["workers"].values()
         assert asyncio.run(_speaks(worker["nanny"], security))
         [born] = client.run(lambda: dict(os.environ)).values()
+        # Or a clock that is set forward would end all workers.
+        assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.worker_ttl) is None
     assert born["PYTHONSAFEPATH"] == "1"
     assert born["CUDA_VISIBLE_DEVICES"] == "3"
     assert born["MALLOC_ARENA_MAX"] == "1"

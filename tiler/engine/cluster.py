@@ -144,6 +144,8 @@ def _settings(birth: Mapping[str, str], scratch: str) -> dict[str, Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "distributed.worker.profile.enabled": False,
+        # Nannies see a process end; by the clock, one that is set forward would end all.
+        "distributed.scheduler.worker-ttl": None,
     }
     return {**dict.fromkeys(dask.config.config), **defaults, **ours}
 
