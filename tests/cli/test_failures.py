@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from zarr.storage import ObjectStore
 
 from tiler.config import RenderConfig
 from tiler.engine import place
+from tiler.engine.schedule import Pool
 from tiler.errors import TilerError
 from tiler.render import render
 
@@ -79,6 +83,32 @@ def test_a_task_that_raises_is_tried_again_and_then_ends_the_render(tiler, input
     assert len(_events(always, "retry")) == 3
     assert not (inputs / "poster.png").exists()
     _check_resumed(tiler, inputs, expected)
+
+
+def test_a_lost_gpu_ends_its_process_and_another_goes_on(inputs, options, expected) -> None:
+    """A GPU is lost for the whole process: without another one each try of the task would fail."""
+    once = _faulty(inputs, "cuda:1:16", *RENDER, *options)
+    assert once.process.returncode == 0, once.stderr
+    assert [event["error"][:24] for event in _events(once, "retry")] == ["RuntimeError: CUDA error"]
+    assert len(_events(once, "worker lost")) == len(_events(once, "worker joined")) == 1
+    assert (inputs / "poster.png").read_bytes() == expected
+
+
+def test_the_process_that_takes_a_workers_place_takes_its_gpu() -> None:
+    def look() -> dict[str, str]:
+        return {"pid": str(os.getpid()), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+    with Pool(None, 1, 1) as pool:
+        [(address, first)] = pool.everywhere(look).items()
+        pool.give_at_birth({address: {"CUDA_VISIBLE_DEVICES": "3"}, "tls://127.0.0.1:1": {"CUDA_VISIBLE_DEVICES": "4"}})
+        os.kill(int(first["pid"]), signal.SIGKILL)
+        deadline, seen = time.monotonic() + 100, first
+        while seen["pid"] == first["pid"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+            with contextlib.suppress(TilerError):
+                [seen] = pool.everywhere(look).values() or [first]
+    assert seen["pid"] != first["pid"]
+    assert seen["gpu"] == "3"
 
 
 def test_a_worker_that_dies_in_birth_is_started_again(inputs, options, expected) -> None:

@@ -30,9 +30,9 @@ QUIET = {"distributed.logging.distributed": "critical", "distributed.comm.timeou
 
 
 @contextlib.contextmanager
-def own_cluster(workers: int, threads: int, gpus: list[str]) -> Iterator[Client]:
-    """A client of `workers` new processes, which take turns in `gpus` and end with the block, whatever they are at: a
-    tile that is not marked is computed again. threads: of torch, in each. Raises RenderError when they do not start."""
+def own_cluster(workers: int, threads: int) -> Iterator[Client]:
+    """A client of `workers` new processes, which end with the block, whatever they are at: a tile that is not marked is
+    computed again. threads: of torch, in each. Raises RenderError when they do not start."""
     nannies: list[Nanny] = []
 
     def nanny(*arguments: Any, **options: Any) -> Nanny:
@@ -49,12 +49,11 @@ def own_cluster(workers: int, threads: int, gpus: list[str]) -> Iterator[Client]
         common = {"host": "127.0.0.1", "protocol": "tls", "security": secret, "dashboard": False}
         # No memory limit of dask's: tiles are sized to fit, and its guess of what is free would pause them.
         options = {**common, "nthreads": _THREADS, "memory_limit": 0, "silence_logs": 50, "local_directory": scratch}
-        places = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(workers)]
-        specs = {i: {"cls": nanny, "options": {**options, "env": env}} for i, env in enumerate(places)}
+        worker = {"cls": nanny, "options": options}
         scheduler = {"cls": Scheduler, "options": {**common, "port": 0, "dashboard_address": "127.0.0.1:0"}}
         loop = stack.enter_context(_loop())
         stack.callback(_kill, nannies)
-        cluster = stack.enter_context(_closing(_cluster(specs, scheduler, secret, loop)))
+        cluster = stack.enter_context(_closing(_cluster(workers, worker, scheduler, secret, loop)))
         client = stack.enter_context(_closing(Client(cluster, set_as_default=False)))
         stack.callback(_kill, nannies)
         yield client
@@ -136,7 +135,7 @@ def _settings(birth: Mapping[str, str], scratch: str) -> dict[str, Any]:
     """Dask's defaults and ours. Files and variables that configure Dask are for other clusters: they could load modules
     into these, end workers after a while, or make them listen elsewhere."""
     defaults = dask.config.merge(*dask.config.defaults)
-    ours = {
+    ours: dict[str, Any] = {
         **QUIET,
         "temporary-directory": scratch,
         "distributed.nanny.pre-spawn-environ": dict(birth),
@@ -162,15 +161,17 @@ def _security() -> Security:
 
 
 def _cluster(
-    specs: dict[int, dict[str, Any]], scheduler: dict[str, Any], secret: Security, loop: Any, attempts: int = _STARTS
+    count: int, worker: dict[str, Any], scheduler: dict[str, Any], secret: Security, loop: Any, attempts: int = _STARTS
 ) -> SpecCluster:
     """A nanny replaces a worker that dies once it was up; one that dies while it starts fails the whole cluster."""
     try:
-        return SpecCluster(specs, scheduler, specs[0], security=secret, loop=loop, silence_logs=50)
+        return SpecCluster(
+            dict.fromkeys(range(count), worker), scheduler, worker, security=secret, loop=loop, silence_logs=50
+        )
     except RuntimeError as error:
         if attempts > 1:
-            return _cluster(specs, scheduler, secret, loop, attempts - 1)
-        raise RenderError(f"{len(specs)} worker(s) could not be started: {first_line(error)}") from error
+            return _cluster(count, worker, scheduler, secret, loop, attempts - 1)
+        raise RenderError(f"{count} worker(s) could not be started: {first_line(error)}") from error
 
 
 def _hush_resource_tracker() -> None:

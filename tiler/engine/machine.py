@@ -110,6 +110,7 @@ ANY = Machine()
 def ask(pool: Pool) -> Machine:
     """Have each worker take a GPU of those that it sees, and tell what it is and has."""
     shares = share_gpus(pool.everywhere(look))
+    pool.give_at_birth({worker: {_VISIBLE: gpu} for worker, gpu in shares.items()})
     return merged(pool.everywhere(measure, shares).values())
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+import os
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dask
@@ -16,7 +18,7 @@ from distributed import Client, KilledWorker, as_completed, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.cluster import QUIET, own_cluster
-from tiler.engine.faults import let_go
+from tiler.engine.faults import device_lost, let_go
 from tiler.engine.place import first_line
 from tiler.errors import ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
@@ -27,6 +29,7 @@ _topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="t
 _IN_FLIGHT = 3
 _RETRIES = 2
 _WAIT_SECONDS = 60
+_FAREWELL_SECONDS = 0.5
 
 
 def reporter() -> Callable[[dict[str, Any]], None]:
@@ -53,11 +56,29 @@ def _attempt(
     try:
         return function(*arguments)
     except Exception as error:
+        lost = device_lost(error)
         let_go(error)
         if isinstance(error, TilerError) and error.__cause__ is None:  # a cause is the store's trouble, which may pass
             return error
         reporter()({"event": "retry", "task": function.__name__, "error": _line(error)})
+        if lost:
+            _end_worker()
         raise
+
+
+def _end_worker() -> None:
+    """Nothing can be computed in this process any more. Its nanny starts another, and the scheduler gives that its
+    tasks; a worker without a nanny leaves the cluster."""
+    worker = get_worker()
+    time.sleep(_FAREWELL_SECONDS)  # for what was reported to be sent
+    if worker.nanny:
+        os._exit(1)
+    worker.loop.add_callback(worker.close, reason="its GPU is lost")
+
+
+def _remember(environments: Mapping[str, Mapping[str, str]], dask_worker: Any) -> None:
+    """Runs on a nanny."""
+    dask_worker.env.update(environments.get(dask_worker.worker_address, {}))
 
 
 class Pool:
@@ -71,7 +92,7 @@ class Pool:
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
         self._known: set[str] = set()
         try:
-            own = None if scheduler else own_cluster(workers, threads, [])
+            own = None if scheduler else own_cluster(workers, threads)
             self._client = self._stack.enter_context(own) if own else self._connect(str(scheduler))
         except BaseException:
             self._stack.close()
@@ -108,6 +129,14 @@ class Pool:
             raise
         except Exception as error:
             raise RenderError(f"a worker cannot be used: {_line(error)}") from error
+
+    def give_at_birth(self, environments: Mapping[str, Mapping[str, str]]) -> None:
+        """What the process that takes the place of a worker, should it end, is to have in its environment, by the
+        workers' addresses. One without a nanny has no successor."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        watched = [address for address in environments if workers.get(address, {}).get("nanny")]
+        if watched:
+            self._client.run(_remember, environments, workers=watched, nanny=True)
 
     def __enter__(self) -> Pool:
         return self
