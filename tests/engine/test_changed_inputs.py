@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from test_damage import Begun
 
-from tiler.errors import RenderError
+from tiler.errors import RenderError, WeightsError
 
 # As a level reads them: what has been read before a render ends is not read again.
 ORDER = ("content", "labels", "mask", "part", "protect", "style", "other")
@@ -45,3 +46,18 @@ def test_a_picture_that_changes_during_the_render_ends_it(files, tmp_path: Path,
         Path(path).write_bytes(data)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert [event["level"] for event in begun.go() if event["event"] == "level done"] == [1]
+
+
+def test_weights_that_change_during_the_render_end_it(tmp_path: Path, pictures_dir: Path, small_weights: str) -> None:
+    """A worker that is started again would compute the rest with others."""
+    file = tmp_path / "weights.safetensors"
+    shutil.copy(small_weights, file)
+    begun = Begun(tmp_path, pictures_dir, str(file))
+    begun.go(tiles=1, level=0)
+    state = load_file(small_weights)
+    state["features.28.bias"] = state["features.28.bias"] + 1e-3
+    save_file(state, file)
+    with pytest.raises(WeightsError, match=r"weights\.safetensors: holds other numbers than when .*--force-new"):
+        begun.go()
+    save_file(load_file(small_weights), file)
+    assert [event["level"] for event in begun.go() if event["event"] == "level done"] == [0, 1]

@@ -1,7 +1,12 @@
+import copy
+import os
 import pickle
+import re
 import shutil
 import sys
+import tracemalloc
 import urllib.error
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from safetensors.torch import save_file
 from small_vgg import NAMES, TORCHVISION_INDICES, random_pixels, relative_error, small_convs
 
 from tiler.errors import WeightsError
+from tiler.style import weights
 from tiler.style.weights import load_weights
 
 BUNDLED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -220,3 +226,87 @@ def test_torchvisions_weights_are_read_from_its_cache_as_often_as_wanted(tmp_pat
     torch.save(state, folder / "vgg19-dcbb9e9d.pth")
     for _ in range(2):
         assert torch.equal(load_weights("torchvision")[5].weight, state["features.12.weight"])
+
+
+def repacked(path, compression, times=1):
+    """A .pth whose members are compressed, and one of them held so many times."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+        for i in range(times - 1):
+            archive.writestr(f"archive/data/zeros{i}", bytes(10**6))
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path, state):
+    path = tmp_path / "bomb.pth"
+    torch.save(state, path)
+    repacked(path, zipfile.ZIP_DEFLATED, times=200)
+    assert path.stat().st_size < 10**6
+    tracemalloc.start()
+    try:
+        message = refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+    assert "is compressed, to 199" in message
+    assert "as torch.save writes" in message
+
+
+def test_members_that_lie_over_each_other_are_refused(tmp_path, state):
+    """Two hundred names of the same bytes."""
+    path = tmp_path / "overlaps.pth"
+    torch.save({**state, "zeros": torch.zeros(10**5)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+        for i in range(200):
+            again = copy.copy(largest)
+            again.filename = f"archive/data/again{i}"
+            archive.filelist.append(again)
+        archive._didModify = True
+    assert re.search(r"its members claim \d+ bytes of \d+", refusal(path))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_larger_than_vgg19_is_refused_unread(tmp_path, suffix):
+    path = tmp_path / f"large{suffix}"
+    with open(path, "wb") as file:
+        file.truncate(2 * 10**9)
+    assert "2000000000 bytes; allowed: up to 1152000000" in refusal(path)
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error(tmp_path, state, monkeypatch):
+    """Of a mapped one the rest would be a signal that nothing can catch."""
+    path = tmp_path / "cut.safetensors"
+    save_file(state, path)
+    whole = weights._read
+
+    def cut(file, *arguments):
+        os.truncate(path, 1000)
+        return whole(file, *arguments)
+
+    monkeypatch.setattr(weights, "_read", cut)
+    refusal(path)
+    assert "/cut.safetensors" not in Path("/proc/self/maps").read_text()
+
+
+def test_a_loaded_file_is_not_mapped(tmp_path, state):
+    path = tmp_path / "kept.safetensors"
+    save_file(state, path)
+    convs = load_weights(str(path))
+    assert "/kept.safetensors" not in Path("/proc/self/maps").read_text()
+    path.write_bytes(b"")
+    assert convs[3].weight.isfinite().all()
+
+
+def test_the_digest_is_of_the_numbers_whatever_file_holds_them(tmp_path, state):
+    paths = [tmp_path / name for name in ("a.pth", "b.pt", "c.safetensors", "other.pth")]
+    torch.save(state, paths[0])
+    torch.save(state, paths[1], _use_new_zipfile_serialization=False)
+    save_file(state, paths[2])
+    state["features.28.bias"][0] += 1e-3
+    torch.save(state, paths[3])
+    one, two, three, other = (weights.read_weights(str(path)).sha256 for path in paths)
+    assert one == two == three != other
+    assert weights.trunk_of(str(paths[0])) == ({f"relu{c.name}": len(c.bias) for c in load_weights(str(paths[0]))}, one)

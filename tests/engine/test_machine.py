@@ -1,0 +1,205 @@
+"""What the machine that computes is and has: asked on workers, one record each, merged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import dask.system
+import pytest
+import torch
+
+from tiler.engine import machine
+from tiler.engine.machine import Machine, ask, difference, joined, measure, merged, share_gpus
+from tiler.engine.schedule import cores
+
+GB = 10**9
+
+
+def worker(host: str = "a", gpu: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
+    found = {
+        "host": host, "gpus": ["0", "1"] if gpu else [], "gpu": gpu, "cores": 8, "free_bytes": 20 * GB,
+        "held_bytes": GB, "processor": "P", "bf16": ["cuda"] if gpu else [], "versions": {"torch": "2.13"},
+    }  # fmt: skip
+    return {**found, **values}
+
+
+def card(gpu: str = "0", **values: Any) -> dict[str, Any]:
+    found = {"id": gpu, "name": "H100", "free_bytes": 70 * GB, "held_bytes": GB, "kernels": "triton", "why": ""}
+    return {**found, **values}
+
+
+def test_memory_is_of_the_tightest_host_and_what_workers_hold_is_theirs() -> None:
+    found = merged([worker(), worker(free_bytes=19 * GB), worker("b", free_bytes=12 * GB, cores=5)])
+    # a: 19 + 2 x 1 GB for two; b: 12 + 1 GB for one
+    assert (found.workers, found.host.workers, found.host.free_bytes) == (3, 2, 21 * GB)
+    assert found.host.cores == 2 * 4  # a has 4 for each worker, b has 5
+    found = merged([worker(), worker(), worker("b", free_bytes=8 * GB, cores=3)])
+    assert (found.host.workers, found.host.free_bytes, found.host.cores) == (1, 9 * GB, 3)
+
+
+def test_a_gpu_counts_where_every_worker_has_one() -> None:
+    two = merged([worker(gpu=card("0")), worker(gpu=card("1", free_bytes=60 * GB))])
+    assert two.device == "cuda"
+    assert two.bf16 == ("cuda",)
+    assert two.gpus is not None
+    assert (two.gpus.count, two.gpus.workers, two.gpus.free_bytes) == (2, 1, 61 * GB)
+    shared = merged([worker(gpu=card("0")), worker(gpu=card("0", free_bytes=69 * GB))]).gpus
+    assert shared is not None
+    assert (shared.count, shared.workers, shared.free_bytes) == (2, 2, 71 * GB)
+    hosts = merged([worker("a", card("0"), gpus=["0"]), worker("b", card("0"), gpus=["0"])]).gpus
+    assert hosts is not None
+    assert (hosts.count, hosts.workers) == (2, 1)
+    mixed = merged([worker(gpu=card()), worker("b")])
+    assert (mixed.device, mixed.gpus, mixed.bf16) == ("cpu", None, ())
+
+
+def test_what_differs_between_workers_is_all_said() -> None:
+    found = merged(
+        [
+            worker(gpu=card(), versions={"torch": "2.13"}),
+            worker("b", card(name="A100", kernels="torch", why="too old"), versions={"torch": "2.11", "triton": "3"}),
+        ]
+    )
+    assert found.facts("cuda") == {
+        "device": "A100 + H100", "torch": "2.11 + 2.13", "triton": "3 + none", "kernels": "torch + triton"
+    }  # fmt: skip
+    assert found.facts("cpu") == {"device": "P", "torch": "2.11 + 2.13"}
+    assert found.trouble("cuda") == "Triton cannot run on A100 + H100, torch + triton takes its place: too old"
+    assert found.trouble("cpu") == merged([worker(gpu=card())]).trouble("cuda") == ""
+
+
+def test_workers_share_out_the_gpus_of_their_host() -> None:
+    def sees(host: str, *gpus: str) -> dict[str, Any]:
+        return {"host": host, "gpus": list(gpus)}
+
+    same = {name: sees("a", "0", "1", "2") for name in "wxyz"}
+    assert share_gpus(same) == {"w": "0", "x": "1", "y": "2", "z": "0"}
+    assert share_gpus({"w": sees("a", "0", "1"), "x": sees("b", "0", "1")}) == {"w": "0", "x": "0"}
+    # Each was given its own already, or its own first.
+    assert share_gpus({"w": sees("a", "1"), "x": sees("a", "0")}) == {"w": "1", "x": "0"}
+    assert share_gpus({"w": sees("a", "1", "0"), "x": sees("a", "0", "1")}) == {"w": "1", "x": "0"}
+    # One that has begun keeps its own, whoever else comes.
+    assert share_gpus({"a": sees("a", "0", "1"), "z": sees("a", "0")}) == {"z": "0", "a": "1"}
+    assert share_gpus({"w": sees("a")}) == {}
+
+
+class FakeCuda:
+    """Of torch.cuda, what a worker is asked: two GPUs, of which the one that is visible counts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._env = monkeypatch
+        self.begun = False
+        for name in ("is_available", "is_initialized", "device_count", "mem_get_info", "memory_reserved"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Fake 9000")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+        monkeypatch.setattr(machine, "kernels_on", lambda device: ("torch", "no driver"))
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_initialized(self) -> bool:
+        return self.begun
+
+    def device_count(self) -> int:
+        import os
+
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return 2 if visible is None else len(visible.split(","))
+
+    def mem_get_info(self) -> tuple[int, int]:
+        self.begun = True
+        return 70 * GB, 80 * GB
+
+    def memory_reserved(self) -> int:
+        return 2 * GB
+
+
+class FakePool:
+    """Two workers that are asked in turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch, self.seen = monkeypatch, dict[str, str]()
+
+    def everywhere(self, function: Any, *arguments: Any) -> dict[str, Any]:
+        import os
+
+        found = {}
+        for address in ("tcp://1", "tcp://2"):
+            with self._patch.context() as patch:
+                patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+                FakeCuda(patch)
+                given = {"dask_worker": SimpleNamespace(address=address)} if function is measure else {}
+                found[address] = function(*arguments, **given)
+                self.seen[address] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+        return found
+
+
+def test_each_worker_computes_on_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the process that asks has none."""
+    pool = FakePool(monkeypatch)
+    found = ask(pool)  # type: ignore[arg-type]
+    assert pool.seen == {"tcp://1": "0", "tcp://2": "1"}
+    assert found.device == "cuda"
+    assert found.gpus is not None
+    assert (found.gpus.count, found.gpus.workers, found.gpus.name) == (2, 1, "Fake 9000")
+    assert found.gpus.free_bytes == 70 * GB + 2 * GB + machine.CONTEXT_BYTES
+    assert (found.gpus.kernels, found.gpus.why) == ("torch", "no driver")
+
+
+def test_what_bytes_depend_on_is_settled_before_cuda_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    fake = FakeCuda(monkeypatch)
+    order: list[bool] = []
+    whole = machine.settle_torch
+    monkeypatch.setattr(machine, "settle_torch", lambda: (order.append(fake.begun), whole()))
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+    measure({})
+    assert order == [False]
+    assert fake.begun
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_this_machine_is_asked_too() -> None:
+    found = merged([measure({})])
+    assert found.host.cores == cores() == dask.system.CPU_COUNT
+    assert found.host.free_bytes > 10**8
+    assert found.host.name
+    assert dict(found.versions)["torch"] == torch.__version__
+    assert found.workers == 1
+
+
+def test_a_quota_of_cores_counts() -> None:
+    """Of a container on a larger machine: dask's own count, which looks at control groups."""
+    code = (
+        "import dask.system as s; s._try_extract_cgroup_cpu_quota = lambda: (150000, 100000)\n"
+        "s.CPU_COUNT = s.cpu_count()\n"
+        "from tiler.engine.schedule import cores; print(cores(), s.os.cpu_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    counted, there = map(int, done.stdout.split())
+    assert counted == min(2, there)
+
+
+def test_going_on_with_other_facts_is_said_and_kept() -> None:
+    before = {"device": "A100", "torch": "2.13"}
+    assert difference(before, dict(before)) == difference({}, before) == ""
+    now = {"device": "H100", "torch": "2.13"}
+    assert difference(before, now) == (
+        "goes on with device H100 (before: A100): the last bits of what follows may differ from those of a render in "
+        "one go"
+    )
+    both = joined(before, now)
+    assert both == {"device": "A100 + H100", "torch": "2.13"}
+    assert difference(both, now) == difference(both, before) == ""
+    assert joined({}, now) == now
+    assert Machine().facts("cpu") == {"device": ""}
