@@ -325,3 +325,52 @@ def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeyp
     assert "need" in text
     assert len(text.strip().splitlines()) == 1
     assert sorted(path.name for path in pictures.iterdir()) == ["content.png", "style.png"]
+
+
+# Golden numbers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "size"), [((300, 400), (192, 256)), ((400, 300), (256, 192))])
+def test_seconds_are_steps_rounds_measurements_and_tasks(content, size):
+    """One level of two tiles, counted by hand, in either shape."""
+    speed = Speed(
+        start=3, task=0.01, one_step=(0.5, 0), one_measure=(0.2, 0), one_round=(0.1, 0), move=1e-6, write=1e-7
+    )
+    values = dict(content=content, long_edge=256, levels=1, steps=6, tile=128, steps_per_round=2, feather=0, halo=16)
+    _, job = job_of(**values)
+    tiles, styles = len(job.grid(0)), len(job.style_grid(0, 0))
+    plan = planned(speed, **values)
+    assert (plan.height, plan.width, tiles, plan.levels[0].rounds, styles) == (*size, 4, 3, 1)
+    # 6 steps, 3 rounds, 1 look at the content, which is kept; measured at the start; one style tile.
+    work = 4 * (6 * 0.5 + 3 * 0.1 + 0.2) + 4 * 0.2 + 0.2 + 1e-6 * 192 * 256
+    # Seeding and finishing, 3 rounds and 1 measurement of 4 tiles each, the style; then 3 rounds + 3 sums and the like.
+    tasks = (2 * 4 + (1 + 3) * 4 + 1) * 0.01 + (3 + 3) * 0.01
+    assert plan.seconds == pytest.approx(3 + work + tasks + 1e-7 * 192 * 256, rel=1e-9)
+    twice = planned(speed, workers=2, **values)
+    assert twice.seconds == pytest.approx(
+        3 + work / 2 + (2 * 4 + 16 + 1) * 0.01 / 2 + 0.06 + 1e-7 * 192 * 256, rel=1e-9
+    )
+
+
+def test_io_is_charged_to_rounds_and_not_to_steps():
+    """On a GPU steps are a tenth of a round."""
+    speed = Speed(start=0, task=0, one_step=(0.02, 0), one_measure=(0, 0), one_round=(0.4, 0), move=0, write=0)
+    one, two = (
+        planned(speed, long_edge=128, levels=1, tile=64, steps=12, steps_per_round=n, feather=0, halo=16)
+        for n in (2, 4)
+    )
+    tiles = one.levels[0].tiles
+    assert (one.levels[0].rounds, two.levels[0].rounds) == (6, 3)
+    assert one.seconds == pytest.approx(tiles * (12 * 0.02 + 6 * 0.4))
+    assert two.seconds == pytest.approx(tiles * (12 * 0.02 + 3 * 0.4))
+
+
+def test_the_poster_counts_on_the_stores_disk(tmp_path, monkeypatch):
+    """The state is dropped before the poster is written, what stays of it is not."""
+    config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"), bits=16)
+    plan = replace(plan_job(config, job), store_bytes=10**6, kept_bytes=10**6, output_bytes=10**6)
+    disk_with(monkeypatch, 2 * 10**6 - 1)
+    with pytest.raises(ResourceError, match=r"--store .*: needs about 2 MB of disk"):
+        check_room(plan, config, job, str(tmp_path / "job.zarr"))
+    disk_with(monkeypatch, 2 * 10**6)
+    check_room(plan, config, job, str(tmp_path / "job.zarr"))

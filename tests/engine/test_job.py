@@ -1,0 +1,73 @@
+"""What a job's own arithmetic comes to, in known numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from tiler.config import RenderConfig
+from tiler.engine.job import Job
+from tiler.engine.optimize import step_rate
+from tiler.resolve import resolve_config
+from tiler.style.weights import NAMES, Trunk
+
+TRUNK = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
+
+
+@pytest.fixture
+def job_of() -> Callable[..., Job]:
+    def make(content: tuple[int, int] = (600, 400), style: tuple[int, int] = (700, 1100), **values: object) -> Job:
+        config = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", **values)  # type: ignore[arg-type]
+        pictures = [SimpleNamespace(path="p", height=h, width=w, file_size=(h, w)) for h, w in (content, style)]
+        return resolve_config(config, pictures[0], pictures[1:], trunk=TRUNK)[1]  # type: ignore[arg-type]
+
+    return make
+
+
+def test_the_warm_up_is_linear_and_the_end_nearly_none() -> None:
+    rates = [step_rate(step, 20, 0.06) for step in range(20)]
+    assert rates[:6] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05, 0.06])
+    assert rates[5:] == pytest.approx([0.03 * (1 + math.cos(math.pi * k / 15)) for k in range(15)])
+    assert rates[12] == pytest.approx(0.0331359, rel=1e-5)
+    assert rates[-1] == pytest.approx(0.00065557, rel=1e-4)
+    # A quarter of a short level's steps.
+    assert [step_rate(step, 4, 1.0) for step in range(4)] == pytest.approx([0.5, 1.0, 0.75, 0.25])
+    assert step_rate(0, 1, 1.0) == 1.0
+
+
+def test_style_tiles_are_measured_with_all_that_their_statistics_see(job_of: Callable[..., Job]) -> None:
+    job = job_of(long_edge=1100, levels=1)
+    assert job.style_sizes == (((700, 1100),),)
+    grid = job.style_grid(0, 0)
+    assert grid.halo == 70  # of relu5_1, in pixels; tiles are read in whole cells of 16
+    assert grid.feather == 0
+    assert len(grid) == 2 * 3
+    inner = grid.tile(0)
+    assert inner.read.y1 - inner.core.y1 == inner.read.x1 - inner.core.x1 == 80
+
+
+def test_every_step_and_every_level_has_a_jitter_of_its_own(job_of: Callable[..., Job]) -> None:
+    job = job_of(long_edge=600, jitter=16, content_weight=0, seed=3)
+    shifts = {(level, step): job.shift(level, step) for level in range(3) for step in range(1, 30)}
+    for level in range(3):
+        seen = [shifts[level, step] for step in range(1, 30)]
+        assert len(set(seen)) > 20
+        assert {down for down, _ in seen} <= set(range(17))
+        assert max(max(pair) for pair in seen) == 16
+    assert [shifts[0, step] for step in range(1, 30)] != [shifts[1, step] for step in range(1, 30)]
+    assert job.shift(0, 1) == job_of(long_edge=600, jitter=16, content_weight=0, seed=3).shift(0, 1)
+    assert [job.shift(0, s) for s in range(9)] != [
+        job_of(jitter=16, content_weight=0, seed=4).shift(0, s) for s in range(9)
+    ]
+    assert job_of(jitter=0).shift(1, 1) == (0, 0)
+
+
+def test_rounds(job_of: Callable[..., Job]) -> None:
+    job = job_of(long_edge=600, levels=1, steps=5, tile=256)
+    assert job.rounds(0) == [(0, 2), (2, 2), (4, 1)]
+    assert job_of(long_edge=600, levels=1, steps=3, tile=256, mode="exact").rounds(0) == [(0, 1), (1, 1), (2, 1)]
+    assert job_of(long_edge=100, levels=1, steps=60).rounds(0) == [(0, 25), (25, 25), (50, 10)]
+    assert job_of(long_edge=100, levels=1, steps=60, optimizer="lbfgs").rounds(0) == [(0, 60)]
