@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ class Pool(SerialPool):
 
     def __exit__(self, *exc_info: object) -> None:
         pass
+
+    def grow(self, workers: int) -> None:
+        pass
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        return {"here": function(*arguments)}
 
 
 @pytest.mark.parametrize("moment", ["level", "tile", "write"])

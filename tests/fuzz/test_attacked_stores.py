@@ -106,6 +106,14 @@ ATTACKS: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     **{f"{path} elsewhere, {command}": (which, link(path), command, "is a link")
        for path in ("levels", "levels/1", "levels/1/poster", "levels/1/poster/c")
        for which, command in (("finished", "resume"), ("finished", "export"), ("finished", "verify"))},
+    "a group that is none": ("begun", metadata("styles/1", "attributes", value=[5]), "resume", ""),
+    "a group of digits": (
+        "finished",
+        lambda store: [one.unlink() for one in (store / "levels/0/image/c").rglob("0") if one.is_file()]
+        + [(store / "styles/zarr.json").write_bytes(b"1" * 100_000)],
+        "resume",
+        "styles",
+    ),
     "styles elsewhere, finished": ("finished", link("styles"), "resume", "is a link"),
     "styles elsewhere, begun": ("begun", link("styles"), "resume", "is a link"),
 }  # fmt: skip

@@ -100,7 +100,10 @@ class Arrays:
                 if array.ratio is None
                 else (BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec())
             )
-            self._root.create_array(path, shape=array.shape, chunks=array.chunks, compressors=packing, **how)
+            try:  # zarr looks at the groups above
+                self._root.create_array(path, shape=array.shape, chunks=array.chunks, compressors=packing, **how)
+            except Exception as error:
+                raise self._unreadable(path, error) from passing(error)
         self._check(path, self._array(path), array)
 
     def _names(self, path: str) -> list[str]:
