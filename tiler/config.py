@@ -151,6 +151,14 @@ class RenderConfig:
         LOOK,
         choices=("style", "content", "luminance", "match"),
     )
+    stretch: str | None = option(
+        None,
+        "Spread the content's and the styles' values, each between these percentiles of its own, over the whole range: "
+        "for reflectance and heights, e.g. 2,98.",
+        LOOK,
+        metavar="LOW,HIGH",
+        spelling=sizes.spelled(sizes.parse_stretch),
+    )
     seed: int = option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
 
     region: tuple[str, ...] = option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,36 @@ from tiler.regions import REST
 
 Opened = Mapping[str, pictures.Picture]
 _CHECK_EDGE, _CHECK_ROWS = 256, 256
+
+
+def opened_by(config: RenderConfig, files: Iterable[str]) -> dict[str, pictures.Picture]:
+    """The pictures as the render sees them, by file name: content, start and styles stretched where asked for."""
+    opened = {file: pictures.open_picture(file) for file in files}
+    if config.stretch is not None:
+        for file in _shown(config) & {*opened}:
+            opened[file] = opened[file].stretched(*sizes.parse_stretch(config.stretch))
+    return opened
+
+
+def check_pixels(config: RenderConfig, opened: Opened) -> list[str]:
+    """Decode every picture once (see `Picture.check`). Returns notes on those whose colours are seen."""
+    notes = {file: picture.check() for file, picture in opened.items()}
+    return [note for file in opened if file in _shown(config) for note in notes[file]]
+
+
+def _shown(config: RenderConfig) -> set[str]:
+    return {config.content or "", config.init, *(source.picture for source in config.regions.sources)}
+
+
+def picture_notes(config: RenderConfig, opened: Opened, styles: Sequence[pictures.Picture]) -> Iterator[str]:
+    """What the user should know of how each picture is read."""
+    for picture in opened.values():
+        yield from picture.notes
+        if picture.spread is not None:
+            low, high = picture.spread.low, picture.spread.high
+            yield f"{picture.path}: its values {low:.5g} to {high:.5g} are spread over the whole range (--stretch)"
+    for path in dict.fromkeys(style.path for style in styles if style.in_part):
+        yield f"{path}: its transparent parts do not count as style"
 
 
 def guide_bands(
@@ -49,7 +79,9 @@ def guide_bands(
         yield band
 
 
-def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened) -> None:
+def check_guides(
+    config: RenderConfig, content: pictures.Picture, opened: Opened, styles: Sequence[pictures.Picture]
+) -> None:
     """Raise ConfigError for a mask or label picture of another shape than what it belongs to, and for one that says
     that a region is nowhere. content: the part of the file that is rendered. opened: pictures by file name."""
     regions = config.regions
@@ -61,6 +93,14 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened
         if source.mask is not None:
             _check_shape(f"style_mask {source.mask}", opened[source.mask], opened[source.picture], source.picture)
             _check_not_black(f"style_mask {source.mask}", opened[source.mask], "the style picture counts")
+    for source, style in zip(regions.sources, styles, strict=True):
+        if style.in_part and source.mask is not None:
+            part = pictures.part_bands(style, opened[source.mask], *_small(style), _CHECK_ROWS)
+            if not any(band.max() > 0 for band in part):
+                raise ConfigError(
+                    f"style_mask {source.mask}: is white only where {style.path} is transparent; allowed: white where "
+                    "the style picture counts"
+                )
     if config.protect is not None:
         found = opened[config.protect]
         _check_shape(f"protect {config.protect}", found, opened[str(config.content)], "content")

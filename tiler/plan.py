@@ -94,7 +94,7 @@ def plan(config: RenderConfig) -> Plan:
 
     Raises TilerError as `render` does for what is wrong with the pictures or the options.
     """
-    styles = [pictures.open_picture(source.picture) for source in config.regions.sources]
+    styles = [pictures.as_style(pictures.open_picture(source.picture)) for source in config.regions.sources]
     file = config.content or (None if config.init == "noise" else config.init)
     frame = pictures.open_picture(file) if file else styles[0]
     config = settle_size(config, frame)

@@ -8,7 +8,7 @@ import math
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,12 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
     """
     began = time.monotonic()
-    opened = {path: pictures.open_picture(path) for path in pictures_of(config)}
-    styles = [opened[source.picture] for source in config.regions.sources]
+    opened = guiding.opened_by(config, pictures_of(config))
+    styles = [pictures.as_style(opened[source.picture]) for source in config.regions.sources]
     layout = opened.get(config.content or config.init)
     config = settle_size(config, layout or styles[0])
     layout = fitted(config, layout) if layout else styles[0]
-    guiding.check_guides(config, layout, opened)
+    guiding.check_guides(config, layout, opened, styles)
     trunk = trunk_of(config.weights)
     meant = check_config(config, layout, styles, trunk)
     size = meant.levels[-1]
@@ -77,6 +77,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     with sole_writer(url) as hold, _disk_errors(url), contextlib.ExitStack() as stack:
         store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
         run_id, begun = uuid.uuid4().hex, None
+        remarks = list(guiding.picture_notes(config, opened, styles))
         if store is not None:
             identity.check_same(url, store.attributes, config, inputs)
             begun = replace(identity.load_job(store), weights=weights)
@@ -84,8 +85,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             asked = identity.stored_places(store.attributes, config, url)
             store.update(job=begun.to_dict(), asked=asked, run=run_id)  # files may have been moved since
         else:
-            for picture in opened.values():
-                picture.check()
+            remarks += guiding.check_pixels(config, opened)
         progress = progress or (lambda event: None)
         threads = begun.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
         pool = stack.enter_context(Pool(config.scheduler, config.workers or 1, threads))
@@ -114,7 +114,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         computed_on = _ComputedOn(store, machine.facts(job.device), progress)
         run = _Render(resolved, job, store, pool, computed_on.tell, opened)
         progress({"event": "plan", **planned.to_dict()})
-        for text in filter(None, (*hold.notes, computed_on.difference, machine.trouble(job.device))):
+        for text in filter(None, (*hold.notes, computed_on.difference, machine.trouble(job.device), *remarks)):
             progress({"event": "note", "text": text})
         try:
             run.run(layout, styles)
@@ -265,7 +265,7 @@ class _Render:
         if level > 0 and job.adds_detail:
             before = job.levels[level - 1]
             self._ingest(f"levels/{level}/coarse", layout, before.height, before.width)
-        self._ingest_guides(level, layout)
+        self._ingest_guides(level, layout, styles)
         self._ingest_protected(level, layout)
         colours = self._style_maps(layout, styles)
         for s, style in enumerate(styles):
@@ -285,11 +285,21 @@ class _Render:
         if not self._maps:
             sizes = [(last.height, last.width), *job.style_sizes[-1]]
             content, *found = (
-                ColourMoments.of(picture.bands(*size, RenderStore.picture_rows))
-                for picture, size in zip([layout, *styles], sizes, strict=True)
+                ColourMoments.of(picture.bands(*size, RenderStore.picture_rows), counts)
+                for picture, size, counts in zip([layout, *styles], sizes, self._parts(sizes[1:], styles), strict=True)
             )
             self._maps = [style_map(job.color, style, content) for style in found]
         return self._maps
+
+    def _parts(
+        self, sizes: Sequence[tuple[int, int]], styles: list[pictures.Picture]
+    ) -> Iterator[Iterator[np.ndarray] | None]:
+        """For the content and each style: bands [rows, width] of how much each pixel counts, None where all do."""
+        yield None
+        for size, style, source in zip(sizes, styles, self._config.regions.sources, strict=True):
+            mask = self._opened.get(source.mask or "")
+            bands = pictures.part_bands(style, mask, *size, RenderStore.picture_rows)
+            yield (band[0] for band in bands) if style.in_part or mask else None
 
     def _ingest(
         self,
@@ -304,7 +314,7 @@ class _Render:
         seen = bands if colours is None else (recolour(band, [colours]) for band in bands)
         self._store.write_picture(path, height, width, seen, 1 if channels == "alpha" else 3)
 
-    def _ingest_guides(self, level: int, content: pictures.Picture) -> None:
+    def _ingest_guides(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
         """Where the level's regions are, and what part of each style counts."""
         job, size, rows = self._job, self._job.levels[level], RenderStore.picture_rows
         path = job.guides_path(level)
@@ -314,9 +324,9 @@ class _Render:
             self._add_up_guides(path, job.style_layers)
         for s, source in enumerate(self._config.regions.sources):
             path = job.style_guides_path(level, s)
-            if path and source.mask:
+            if path:
                 height, width = job.style_sizes[level][s]
-                bands = pictures.mask_bands(self._opened[source.mask], height, width, rows)
+                bands = pictures.part_bands(styles[s], self._opened.get(source.mask or ""), height, width, rows)
                 self._store.write_picture(path, height, width, bands, 1)
                 self._add_up_guides(path, job.layers)
 

@@ -118,7 +118,9 @@ def resolve_config(
         style_shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
         style_layer_weights=config.style_layer_weights or ((1.0,) * len(config.style_layers),) * len(styles),
         style_regions=tuple(source.region for source in regions.sources),
-        style_masked=tuple(source.mask is not None for source in regions.sources),
+        style_masked=tuple(
+            source.mask is not None or style.in_part for source, style in zip(regions.sources, styles, strict=True)
+        ),
         regions=regions.names,
         guided=regions.guided,
         style_layers=config.style_layers,

@@ -42,6 +42,15 @@ def parse_scale(text: str) -> float:
     return scale
 
 
+def parse_stretch(text: str) -> tuple[float, float]:
+    """ "2,98" -> those percentiles. Raises ValueError that says what is allowed."""
+    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*,\s*(\d{1,3}(?:\.\d{1,6})?)\s*", text)
+    low, high = (float(match[1]), float(match[2])) if match else (1.0, 0.0)
+    if not low < high <= 100:
+        raise ValueError("two percentiles from 0 to 100, the lower first, such as 2,98")
+    return low, high
+
+
 def parse_print(text: str) -> tuple[float, float | None, bool]:
     """ "90x60cm" -> (width, height, False) in mm; "90cm" -> (long side, None, False); "A2" -> (420, 594, True): whether
     the sheet may be turned. Raises ValueError that says what is allowed."""

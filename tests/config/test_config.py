@@ -68,6 +68,7 @@ SPELLED = {
     "scale": ("4x", "0.5", "1.25x"),
     "print": ("90x60cm", "36x24in", "A0", "b10", "90cm"),
     "content_gsd": ("30", "0.5", "auto", "1e3"),
+    "stretch": ("2,98", "0,100", "0.5,99.5"),
 }
 TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "style_layers", "store", "scheduler",
          "tiles", "overlay", "protect", "dream_layer")  # fmt: skip

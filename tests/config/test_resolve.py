@@ -21,7 +21,7 @@ def tiny_weights(monkeypatch):
 
 
 def picture(height, width):
-    return SimpleNamespace(path="p.png", height=height, width=width, file_size=(height, width))
+    return SimpleNamespace(path="p.png", height=height, width=width, file_size=(height, width), in_part=False)
 
 
 def resolved(content=(600, 800), styles=((300, 200),), machine=ANY, **values):
@@ -40,7 +40,16 @@ def test_nothing_is_left_open():
     config, job = resolved()
     left = [item.name for item in fields(config) if getattr(config, item.name) is None]
     open_by_default = ["long_edge", "scale", "print", "dpi", "compression", "tiles", "overlay", "protect"]
-    assert left == [*open_by_default, "content_gsd", "style_gsd", "labels", "dream_channel", "store", "scheduler"]
+    assert left == [
+        *open_by_default,
+        "content_gsd",
+        "style_gsd",
+        "stretch",
+        "labels",
+        "dream_channel",
+        "store",
+        "scheduler",
+    ]
     assert config.size == "1024x768"
     assert "auto" not in (config.precision, config.device, job.precision, job.device)
     assert job.threads >= 1

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiler.errors import ConfigError
-from tiler.sizes import content_crop, parse_gsd, parse_print, parse_scale, parse_size, poster_size, same_shape
+from tiler.sizes import (
+    content_crop,
+    parse_gsd,
+    parse_print,
+    parse_scale,
+    parse_size,
+    parse_stretch,
+    poster_size,
+    same_shape,
+)
 
 SIDES = st.integers(1, 20_000)
 SHAPES = st.tuples(SIDES, SIDES)
@@ -172,3 +181,11 @@ def test_gsd(text, metres):
 def test_not_a_gsd(text):
     with pytest.raises(ValueError, match=r"metres per pixel, 0\.001 to 1000000, or auto"):
         parse_gsd(text)
+
+
+def test_stretch_is_two_percentiles():
+    assert parse_stretch("2,98") == (2, 98)
+    assert parse_stretch(" 0.5 , 100 ") == (0.5, 100)
+    for text in ("", "2", "98,2", "2,2", "2,101", "-1,98", "a,b", "2,98,99", "nan,98"):
+        with pytest.raises(ValueError, match="lower first"):
+            parse_stretch(text)

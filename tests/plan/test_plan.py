@@ -39,7 +39,7 @@ def narrow_weights():
 
 
 def job_of(content=(300, 400), style=(200, 300), machine: Machine = ANY, **values):
-    pictures = [SimpleNamespace(height=height, width=width) for height, width in (content, style)]
+    pictures = [SimpleNamespace(height=height, width=width, in_part=False) for height, width in (content, style)]
     return resolve.resolve_config(replace(BASE, **values), pictures[0], pictures[1:], machine)
 
 

@@ -9,6 +9,7 @@ from tiler.pictures.fingerprint import fingerprint
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
 from tiler.pictures.outputs import check_output, replaced_by
+from tiler.pictures.parts import as_style, part_bands
 from tiler.pictures.picture import Channels, Picture
 from tiler.pictures.planes import label_bands, mask_bands
 from tiler.pictures.read import open_picture, read_picture
@@ -18,6 +19,7 @@ __all__ = [
     "Channels",
     "Georef",
     "Picture",
+    "as_style",
     "check_output",
     "check_xyz",
     "fingerprint",
@@ -25,6 +27,7 @@ __all__ = [
     "mask_bands",
     "metres_per_pixel",
     "open_picture",
+    "part_bands",
     "read_picture",
     "replaced_by",
     "write_picture",

@@ -41,7 +41,8 @@ class Picture:
     (height, width); they differ from the picture's own for a part of it (see `cropped`). stamp: tells the file from
     others that come under its name, without reading them. meaning: of its channels. page: of a TIFF, where it lies.
     spread: which of its values become 0 and 1 (see `stretched`). notes: what the user should know of how it is read.
-    backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show transparent parts on.
+    backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show transparent parts on. in_part: only what is
+    opaque counts.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Picture:
     spread: Spread | None = None
     notes: tuple[str, ...] = field(default=(), repr=False)
     backdrop: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    in_part: bool = False
 
     def cropped(self, crop: Crop) -> Picture:
         """The part (y0, x0, y1, x1) as a picture of its own."""

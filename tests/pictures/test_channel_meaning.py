@@ -1,0 +1,294 @@
+"""What each channel of a TIFF means, by numbers that are known: one row a kind of file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from tiler.errors import PictureError
+from tiler.pictures import as_style, mask_bands, open_picture, part_bands, read_picture
+
+RNG = np.random.default_rng(11)
+RGB = RNG.integers(0, 256, (20, 36, 3), dtype=np.uint8)
+EXTRA = RNG.integers(0, 256, (20, 36, 1), dtype=np.uint8)
+RGBX = np.concatenate([RGB, EXTRA], -1)
+GREYS = np.concatenate([EXTRA, RGB], -1)
+SPREAD = (RNG.integers(0, 4096, (20, 36, 3))).astype(np.uint16)
+
+
+def written(path, array, **options):
+    tifffile.imwrite(path, array, metadata=None, **{"photometric": "rgb", "planarconfig": "contig", **options})
+    return open_picture(path)
+
+
+def planes(array):
+    return array.transpose(2, 0, 1).astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "zstd"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize(
+    ("array", "options", "colours", "alpha", "note"),
+    [
+        (RGB, {}, RGB, None, ""),
+        (RGBX, dict(extrasamples=["unspecified"]), RGB, None, "channel 4 is neither colour nor alpha"),
+        (RGBX, dict(extrasamples=["unassalpha"]), RGB, EXTRA, ""),
+        (np.concatenate([RGBX, EXTRA[::-1]], -1), dict(extrasamples=["unspecified", "unassalpha"]), RGB, EXTRA[::-1],
+         "channel 4 is"),
+        (GREYS[..., :2], dict(photometric="minisblack", extrasamples=["unspecified"]), EXTRA, None, "channel 2 is"),
+        (GREYS[..., :2], dict(photometric="minisblack", extrasamples=["unassalpha"]), EXTRA, RGB[..., :1], ""),
+        (GREYS, dict(photometric="minisblack", extrasamples=["unspecified"] * 3), GREYS[..., :3], None,
+         "the first three are taken as red, green and blue"),
+        (EXTRA[..., 0], dict(photometric="miniswhite"), 255 - EXTRA, None, ""),
+        (RGB, dict(planarconfig="separate"), RGB, None, ""),
+    ],
+)  # fmt: skip
+def test_only_alpha_is_alpha(tmp_path, compression, tile, array, options, colours, alpha, note):
+    stored = array.transpose(2, 0, 1) if options.get("planarconfig") == "separate" else array
+    picture = written(tmp_path / "a.tif", stored, compression=compression, tile=tile, **options)
+    assert picture.has_alpha == (alpha is not None)
+    assert note in " ".join(picture.notes)
+    assert bool(note) == bool(picture.notes)
+    found = read_picture(tmp_path / "a.tif", channels="rgba")
+    np.testing.assert_array_equal(found[:3], np.broadcast_to(planes(colours), found[:3].shape))
+    np.testing.assert_array_equal(found[3], 1 if alpha is None else planes(alpha)[0])
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_associated_alpha_is_divided_out(tmp_path, compression):
+    array = np.zeros((20, 36, 4), np.uint16)
+    array[...] = (30000, 15000, 3000, 30000)
+    array[:, 18:] = (0, 0, 0, 0)
+    written(tmp_path / "a.tif", array, extrasamples=["assocalpha"], compression=compression)
+    found = read_picture(tmp_path / "a.tif", channels="rgba")
+    np.testing.assert_allclose(found[:, 3, 3], [1, 0.5, 0.1, 30000 / 65535], atol=1e-4)
+    assert found[3, 3, 30] == 0
+
+
+def test_a_spot_ink_is_no_alpha(tmp_path):
+    array = np.zeros((20, 36, 5), np.uint8)
+    picture = written(tmp_path / "a.tif", array, photometric="separated", extrasamples=["unspecified"])
+    assert (picture.channels, picture.has_alpha) == (4, False)
+    assert read_picture(tmp_path / "a.tif").min() > 0.95
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lzma", "lerc", "jpegxl", "jpeg2000", "png", "jpegxr", "webp"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_codecs_that_libvips_lacks(tmp_path, codec, tile):
+    lossless = dict(lerc={}, jpegxl={}, jpeg2000=dict(compressionargs={"reversible": True, "level": 0}),
+                    webp=dict(compressionargs={"lossless": True, "level": -1})).get(codec, {})  # fmt: skip
+    written(tmp_path / "a.tif", RGB, compression=codec, tile=tile, **lossless)
+    atol = 0.05 if codec in ("webp", "jpegxr", "jpeg2000", "jpegxl") else 0
+    np.testing.assert_allclose(read_picture(tmp_path / "a.tif"), planes(RGB), atol=atol)
+
+
+def test_a_codec_that_nobody_has_is_named(tmp_path):
+    written(tmp_path / "a.tif", RGB)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+        tif.pages.first.tags["Compression"].overwrite(34676)  # SGILOG
+    with pytest.raises(PictureError, match="SGILOG"):
+        open_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "text"),
+    [(np.uint8, 0, "0"), (np.uint16, 65535, "65535"), (np.float32, np.nan, "nan"), (np.float32, -9999, "-9999")],
+)
+def test_no_data_is_transparent(tmp_path, compression, dtype, nodata, text):
+    array = np.full((20, 36, 3), 0.5 if dtype == np.float32 else 7, dtype)
+    array[:5] = nodata
+    array[10, 10, 0] = 0.25 if dtype == np.float32 else nodata  # one channel alone is a colour
+    tags = [(42113, 2, len(text) + 1, text, True)]
+    picture = written(tmp_path / "a.tif", array, compression=compression, extratags=tags)
+    assert picture.has_alpha
+    alpha = read_picture(tmp_path / "a.tif", channels="alpha")[0]
+    assert not alpha[:5].any()
+    assert (alpha[5:] == 1).all()
+    small = read_picture(tmp_path / "a.tif", 5, 9, "rgba")
+    assert np.isfinite(small).all()
+
+
+def test_a_value_that_no_pixel_can_have_is_no_mask(tmp_path):
+    assert not written(tmp_path / "a.tif", RGB, extratags=[(42113, 2, 6, "-9999", True)]).has_alpha
+
+
+@pytest.mark.parametrize("rows", [3, 20])
+def test_a_mask_page_is_transparency(tmp_path, rows):
+    mask = np.zeros((20, 36), bool)
+    mask[4:, 7:] = True
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(RGB, photometric="rgb", metadata=None, compression="zlib")
+        writer.write(mask, photometric=4, subfiletype=4, metadata=None, rowsperstrip=rows)
+    assert open_picture(tmp_path / "a.tif").notes == ()
+    found = read_picture(tmp_path / "a.tif", channels="rgba")
+    np.testing.assert_array_equal(found[3], mask)
+    np.testing.assert_array_equal(found[:3], planes(RGB))
+
+
+def test_a_preview_is_not_the_picture(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(RGB[::4, ::4], photometric="rgb", subfiletype=1, metadata=None)
+        writer.write(RGB, photometric="rgb", metadata=None)
+    picture = open_picture(tmp_path / "a.tif")
+    assert (picture.height, picture.width) == (20, 36)
+    assert "preview" in picture.notes[0]
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(RGB))
+    with tifffile.TiffWriter(tmp_path / "raw.tif") as writer:
+        writer.write(RGB[::4, ::4], photometric="rgb", subfiletype=1, subifds=1, metadata=None)
+        writer.write(SPREAD[..., 0], photometric=32803, metadata=None)
+    with pytest.raises(PictureError, match="raw sensor data"):
+        open_picture(tmp_path / "raw.tif")
+
+
+def test_further_pages_are_said(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in (RGB, RGB[::-1]):
+            writer.write(page, photometric="rgb", metadata=None)
+    assert "holds 2 pages; the first is read" in open_picture(tmp_path / "a.tif").notes[0]
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(RGB))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "photometric"),
+    [
+        (np.uint8, (135, 20, 226), "cielab"),
+        (np.uint16, (34734, 20 * 256, 65536 - 30 * 256), "cielab"),
+        (np.uint8, (135, 148, 98), "icclab"),
+        (np.float32, (53, 20, -30), "cielab"),
+    ],
+)
+def test_lab(tmp_path, dtype, values, photometric):
+    """L 53, a 20, b -30 of D50 through Bradford's matrix and sRGB's curve: (133.6, 115.0, 178.0)."""
+    written(tmp_path / "a.tif", np.full((20, 36, 3), values, dtype), photometric=photometric)
+    np.testing.assert_allclose(read_picture(tmp_path / "a.tif")[:, 3, 3] * 255, LAB_SEEN, atol=1.2)
+
+
+def _lab_seen():
+    light = (53 + 16) / 116
+    f = np.array([light + 20 / 500, light, light + 30 / 200])
+    xyz = f**3 * (0.9642, 1, 0.8249)
+    to_d65 = [
+        [0.9555766, -0.0230393, 0.0631636],
+        [-0.0282895, 1.0099416, 0.0210077],
+        [0.0122982, -0.0204830, 1.3299098],
+    ]
+    to_rgb = [
+        [3.2404542, -1.5371385, -0.4985314],
+        [-0.9692660, 1.8760108, 0.0415560],
+        [0.0556434, -0.2040259, 1.0572252],
+    ]
+    linear = np.array(to_rgb) @ np.array(to_d65) @ xyz
+    return (1.055 * linear ** (1 / 2.4) - 0.055) * 255
+
+
+LAB_SEEN = _lab_seen()
+
+
+def test_few_bits_fill_the_range(tmp_path):
+    written(tmp_path / "a.tif", SPREAD, bitspersample=12, rowsperstrip=20)
+    np.testing.assert_allclose(read_picture(tmp_path / "a.tif"), SPREAD.transpose(2, 0, 1) / 4095, atol=1e-5)
+
+
+@pytest.mark.parametrize("predictor", [2, 3])
+def test_predictors(tmp_path, predictor):
+    array = RGB.astype(np.float32) / 255 if predictor == 3 else SPREAD
+    written(tmp_path / "a.tif", array, compression="zstd", predictor=predictor, tile=(16, 16))
+    expected = array.transpose(2, 0, 1) / (1 if predictor == 3 else 65535)
+    np.testing.assert_allclose(read_picture(tmp_path / "a.tif"), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8])
+def test_orientation_and_resolution_of_the_second_reader(tmp_path, orientation):
+    for name, compression in (("a", None), ("b", "zstd")):
+        tags = [(274, "H", 1, orientation, True)]
+        written(tmp_path / f"{name}.tif", RGB, compression=compression, extratags=tags, resolution=(300, 300),
+                resolutionunit=2)  # fmt: skip
+    one, other = (open_picture(tmp_path / f"{name}.tif") for name in "ab")
+    assert (one.height, one.width, one.dpi) == (other.height, other.width, other.dpi)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), read_picture(tmp_path / "b.tif"))
+
+
+def test_segments_are_bounded_by_their_known_size(tmp_path):
+    import imagecodecs
+
+    for codec, number in (("zstd", 50000), ("lerc", 34887), ("webp", 50001)):
+        written(tmp_path / "a.tif", RGB[:16, :16], tile=(16, 16), compression=codec)
+        encode = getattr(imagecodecs, f"{codec}_encode")
+        bomb = encode(bytes(2**28)) if codec == "zstd" else encode(np.zeros((1000, 1000, 3), np.uint8))
+        with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+            page = tif.pages.first
+            tif.filehandle.seek(0, 2)
+            at = tif.filehandle.tell()
+            tif.filehandle.write(bytes(bomb))
+            page.tags["TileOffsets"].overwrite(at)
+            page.tags["TileByteCounts"].overwrite(len(bomb))
+            assert page.compression == number
+        with pytest.raises(PictureError, match="damaged"):
+            read_picture(tmp_path / "a.tif")
+
+
+def test_stretch(tmp_path):
+    array = RNG.integers(200, 2801, (60, 50, 3)).astype(np.uint16)
+    array[0, 0] = 65535
+    picture = written(tmp_path / "a.tif", array)
+    low, high = np.percentile(array, [2, 98])
+    seen = picture.stretched(2, 98)
+    assert (abs(seen.spread.low - low) <= 1, abs(seen.spread.high - high) <= 1) == (True, True)
+    expected = np.clip((array.transpose(2, 0, 1) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(np.concatenate(list(seen.bands(60, 50, 7)), 1), expected, atol=0.001)
+    assert seen.cropped((5, 5, 20, 20)).spread == picture.cropped((5, 5, 20, 20)).stretched(2, 98).spread
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_stretch_takes_any_numbers(tmp_path, dtype):
+    heights = np.linspace(-400, 8000, 20 * 36).reshape(20, 36).astype(dtype)
+    picture = written(tmp_path / "a.tif", heights, photometric="minisblack")
+    with pytest.raises(PictureError, match="--stretch"):
+        picture.check()
+    seen = np.concatenate(list(picture.stretched(0, 100).bands(20, 36, 20, "grey")), 1)[0]
+    np.testing.assert_allclose(seen, (heights + 400.0) / 8400, atol=0.002)
+
+
+def test_a_small_part_of_the_range_is_said(tmp_path):
+    dark = written(tmp_path / "a.tif", SPREAD % 3000)
+    assert "dark" in dark.check()[0]
+    assert "--stretch" in dark.check()[0]
+    assert dark.stretched(2, 98).check() == []
+    assert written(tmp_path / "b.tif", SPREAD * 16).check() == []
+
+
+def test_a_style_counts_where_it_is_opaque(tmp_path):
+    array = np.concatenate([RGB, np.full_like(EXTRA, 255)], -1)
+    opaque = written(tmp_path / "a.tif", array, extrasamples=["unassalpha"])
+    assert as_style(opaque) == opaque
+    array[..., :3] = (200, 100, 50)
+    array[:, :18] = (255, 255, 255, 0)
+    style = as_style(written(tmp_path / "a.tif", array, extrasamples=["unassalpha"]))
+    assert style.in_part
+    np.testing.assert_allclose(np.array(style.backdrop) * 255, (200, 100, 50), atol=0.5)
+    shown = np.concatenate(list(style.bands(20, 36, 20)), 1)
+    np.testing.assert_allclose(shown[:, 5, 3] * 255, (200, 100, 50), atol=0.5)
+    white = np.zeros((20, 36), np.uint8)
+    white[:10] = 255
+    mask = written(tmp_path / "m.tif", white, photometric="minisblack")
+    part = np.concatenate(list(part_bands(style, mask, 20, 36, 7)), 1)[0]
+    expected = np.zeros((20, 36))
+    expected[:10, 18:] = 1
+    np.testing.assert_allclose(part, expected, atol=1e-6)
+    alone = np.concatenate(list(part_bands(style, None, 20, 36, 7)), 1)[0]
+    np.testing.assert_allclose(alone[:, 18:], 1)
+    assert not alone[:, :18].any()
+    array[..., 3] = 0
+    with pytest.raises(PictureError, match="transparent all over"):
+        as_style(written(tmp_path / "a.tif", array, extrasamples=["unassalpha"]))
+
+
+def test_a_mask_is_black_where_it_is_transparent(tmp_path):
+    array = np.full((20, 36, 2), 255, np.uint8)
+    array[:, :18, 1] = 0
+    mask = written(tmp_path / "m.tif", array, photometric="minisblack", extrasamples=["unassalpha"])
+    found = np.concatenate(list(mask_bands(mask, 20, 36, 20)), 1)[0]
+    assert not found[:, :18].any()
+    assert (found[:, 18:] == 1).all()
