@@ -1,0 +1,32 @@
+"""What a tile's round says of itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from serial_pool import SerialPool
+
+from tiler.engine import optimize
+from tiler.engine.store import RenderStore
+
+
+def test_seconds_of_the_steps_alone(render_serially: Callable[..., np.ndarray], monkeypatch) -> None:
+    """0.2 s of every round's are in its steps, 0.3 s outside."""
+    found, run = [], SerialPool.run
+    relax, write = optimize.relax, RenderStore.write_losses
+
+    def kept(self, function, arguments):
+        for result in run(self, function, arguments):
+            if function.__name__ == "relax_tile":
+                found.append(result)
+            yield result
+
+    monkeypatch.setattr(SerialPool, "run", kept)
+    monkeypatch.setattr(optimize, "relax", lambda *a: (time.sleep(0.2), relax(*a))[1])
+    monkeypatch.setattr(RenderStore, "write_losses", lambda *a: (time.sleep(0.3), write(*a))[1])
+    render_serially(long_edge=64, levels=1, steps=(1,), tile=1024)
+    assert len(found) == 1
+    assert found[0]["step_seconds"] >= 0.2
+    assert found[0]["seconds"] - found[0]["step_seconds"] >= 0.3
