@@ -148,11 +148,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--suffix", default=".tif", help="the poster's format")
     parser.add_argument("--real", action="store_true", help="the real backbone, too")
-    parser.add_argument("--quick", action="store_true", help="512 px in tiles of 128: whether it runs at all")
+    parser.add_argument("--quick", action="store_true", help="256 px in tiles of 64: whether it runs at all")
     parser.add_argument("--output", type=Path, help="write the rows as JSON to this file")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.long_edge, options.tile = 512, 128
+        options.long_edge, options.tile, options.steps = 256, 64, 2
     return options
 
 

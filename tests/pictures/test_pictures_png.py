@@ -73,6 +73,7 @@ def unfiltered(data):
     return np.frombuffer(b"".join(lines), f">u{bits // 8}").reshape(height, width, channels)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_other_readers_find_what_libvips_would_have_written(tmp_path, channels, bits):
