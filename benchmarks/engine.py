@@ -82,7 +82,7 @@ class TimedPool(HerePool):
             result = function(*one)
             row: _report.Row = {"s": time.perf_counter() - began, "cpu": time.process_time() - cpu}
             row["read"], row["written"] = (now - then for now, then in zip(moved_bytes(), before, strict=True))
-            row["steps"] = result.get("computing")
+            row["steps"] = result.get("stepping")
             level = next((value for value in one if isinstance(value, int)), -1)
             self.calls[function.__name__, level].append(row)
             if function.__name__ == "relax_tile":
@@ -122,7 +122,7 @@ def with_workers(config: RenderConfig, last: int) -> list[_report.Row]:
     tiles = [(at, event) for at, event in seen if event["event"] == "tile" and event["level"] == last]
     [start] = [at for at, event in seen if event["event"] == "level" and event["level"] == last]
     [stop] = [at for at, event in seen if event["event"] == "level done" and event["level"] == last]
-    steps = [event["computing"] for _, event in tiles]
+    steps = [event["stepping"] for _, event in tiles]
     first = min(at - event["seconds"] for at, event in tiles)
     rounds = tiles[-1][0] - first
     rows = [

@@ -178,7 +178,7 @@ def _add_up(
 @dataclass(frozen=True)
 class _Relaxed:
     """What one round made of a tile. pixels [3, h, w] and moments [6, h, w] over its blend area. seconds: of
-    the device's time."""
+    the device's time; stepping: of these, in steps, and not in what they need."""
 
     pixels: np.ndarray
     moments: np.ndarray
@@ -186,6 +186,7 @@ class _Relaxed:
     regions: tuple[int, ...]
     losses: optimize.TileLosses
     seconds: float
+    stepping: float
 
     def not_finite(self) -> str:
         """What of it is not finite; empty if all is."""
@@ -217,7 +218,8 @@ def relax_tile(address: Address, level: int, state: int, start: int, steps: int,
     store.mark(path, PATCHED, state + 1, index)
     _tell_kernels(here)
     seconds = time.perf_counter() - began
-    return {"tile": index, "steps": steps, "seconds": seconds, "computing": after.seconds, **_losses(after.losses)}
+    spent = {"seconds": seconds, "computing": after.seconds, "stepping": after.stepping}
+    return {"tile": index, "steps": steps, **spent, **_losses(after.losses)}
 
 
 def _tell_kernels(here: Workplace) -> None:
@@ -325,15 +327,17 @@ def _relax(
         partial(here.job.shift, level),
         here.content_weights(given.protected),
     )
+    ready = time.perf_counter()
     if here.job.uses_lbfgs(level):
         after, sums, losses = optimize.relax_lbfgs(problem, steps, on_step)
     else:
         moments, size = here.tensor(given.moments), here.job.levels[level]
         rates = [scale * optimize.step_rate(step, size.steps, size.peak_rate) for step in range(start, start + steps)]
         after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], start, rates, on_step)
+    stepping = time.perf_counter() - ready  # a GPU has ended too: every step's losses are numbers here
     moments = torch.cat([after.first, after.second])
     found = after.pixels.cpu().numpy(), moments.cpu().numpy(), _arrays(sums)
-    return _Relaxed(*found, given.regions, losses, time.perf_counter() - began)
+    return _Relaxed(*found, given.regions, losses, time.perf_counter() - began, stepping)
 
 
 def _losses(losses: optimize.TileLosses) -> dict[str, Any]:
