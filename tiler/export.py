@@ -72,10 +72,17 @@ def place(content: pictures.Picture) -> dict[str, Any]:
     return {"size": [content.height, content.width], "georef": content.georef and asdict(content.georef)}
 
 
-def check_files(config: RenderConfig, height: int, width: int) -> None:
-    """Raise OutputError if a poster of this size could not be written where and as `config` says."""
+def georef_of(config: RenderConfig, layout: pictures.Picture, height: int, width: int) -> pictures.Georef | None:
+    """Where the poster will lie: where its content lies, if it has one."""
+    lies = layout.georef if config.content else None
+    return lies and lies.scaled((layout.height, layout.width), (height, width))
+
+
+def check_files(config: RenderConfig, height: int, width: int, georef: pictures.Georef | None = None) -> None:
+    """Raise OutputError if a poster of this size, lying there, could not be written where and as `config` says."""
     if config.output is not None:
         pictures.check_output(config.output, height, width, 3, config.bits, config.compression, config.cog)
+        pictures.check_sidecars(config.output, georef)
     elif config.bits != 8 or config.compression or config.cog:
         raise OutputError(f"{config.tiles}: bits, compression and cog are for the poster's file; tiles have 8 bits")
     if config.tiles is not None:
@@ -93,8 +100,8 @@ def remarks(config: RenderConfig, height: int, width: int, has_alpha: bool) -> l
 
 def write_view(view: View, config: RenderConfig) -> Exported:
     """Write what a view shows, where and as `config` says."""
-    check_files(config, view.height, view.width)
     size, georef, metadata = (view.height, view.width), _georef(view), _metadata(view)
+    check_files(config, *size, georef)
     if config.output is not None:
         pictures.write_picture(
             config.output,

@@ -69,7 +69,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     trunk = trunk_of(config.weights)
     meant = check_config(config, layout, styles, trunk)
     size = meant.levels[-1]
-    export.check_files(config, size.height, size.width)
+    export.check_files(config, size.height, size.width, export.georef_of(config, layout, size.height, size.width))
     url = store_url(config)
     check_places(config, url, opened)
     inputs, weights = identity.inputs(config), identity.located(config).weights

@@ -7,14 +7,19 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tiler import identity
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.pictures import open_picture, write_picture
+from tiler.pictures.ours import FRAMES, check_ours, read_list, remove_ours, write_list
+from tiler.pictures.replace import new_file, sweep
+from tiler.pictures.sidecars import sidecar_names
 from tiler.render import Progress, render
 
-_FACTS = "zoom.json"
+# What the folder holds beside the frames: what they are of, and the picture that the next frame is made from.
+_FACTS, _CONTENT = "zoom.json", "next.png"
 _ROWS = 256
 # Each later frame's picture is a part of the frame before: drawn upon, of another extent, and with edges of its own.
 _OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask")
@@ -34,39 +39,64 @@ def zoom_in(
         if value != default:
             allowed = f"with --zoom, allowed: {default or 'none'}"
             raise ConfigError(f"{name} = {value}: belongs to the picture, not to the later frames; {allowed}")
-    folder = _folder(config, factor, force_new)
+    folder = _Frames(config, factor, force_new)
     done: list[Path] = []
     for number in range(frames):
-        frame = folder / f"frame-{number:04}.png"
+        frame = folder.path / f"frame-{number:04}.png"
         if not frame.exists():
-            one = config if not done else _next(config, done[-1], factor, folder)
-            store = folder / f"frame-{number:04}.zarr"
+            store = frame.with_suffix(".zarr")
+            written = [frame.name, *(file.name for file in sidecar_names(frame))]
+            folder.add(f"{store.name}/", *written)
+            one = config if not done else _next(config, done[-1], factor, folder.path)
             render(replace(one, output=str(frame), store=str(store)), progress, force_new)
             shutil.rmtree(store)
+            folder.finish(written)
         done.append(frame)
         if progress:
             progress({"event": "note", "text": f"frame {number + 1} of {frames}: {frame}"})
-    (folder / "next.png").unlink(missing_ok=True)
+    (folder.path / _CONTENT).unlink(missing_ok=True)
     return done
 
 
-def _folder(config: RenderConfig, factor: float, force_new: bool) -> Path:
-    """The folder for the frames of just this job."""
-    folder = Path(config.target)
-    facts = {"config": identity.words(config), "inputs": identity.inputs(config), "factor": factor}
-    try:
-        held = json.loads((folder / _FACTS).read_text(encoding="utf-8")) if (folder / _FACTS).exists() else None
-        if held is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"-o {folder}: exists and holds no frames of ours; with --zoom, allowed: a new folder")
-        if held not in (None, facts) and not force_new:
-            raise ConfigError(f"-o {folder}: holds the frames of another dream; choose another, or --force-new")
-        if held not in (None, facts):
-            shutil.rmtree(folder)
-        folder.mkdir(exist_ok=True)
-        (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"-o {folder}: {getattr(error, 'strerror', None) or error}") from None
-    return folder
+class _Frames:
+    """The folder for the frames of just this job, and the list of what we wrote into it."""
+
+    def __init__(self, config: RenderConfig, factor: float, force_new: bool) -> None:
+        self.path = Path(config.target)
+        facts = {"config": identity.words(config), "inputs": identity.inputs(config), "factor": factor}
+        try:
+            sweep(self.path)
+            check_ours(self.path, FRAMES)
+            held = self._held()
+            if held not in (None, facts) and not force_new:
+                raise ConfigError(f"-o {self.path}: holds the frames of another dream; choose another, or --force-new")
+            if held != facts:
+                if self.path.exists():
+                    remove_ours(self.path)
+                self.path.mkdir(exist_ok=True)
+                text = json.dumps(facts)
+                write_list(self.path, FRAMES, {_FACTS: len(text), _CONTENT: None})
+                with new_file(self.path / _FACTS) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"-o {self.path}: {getattr(error, 'strerror', None) or error}") from None
+
+    def add(self, *names: str) -> None:
+        """What is about to be written; with "/" a folder with all it holds."""
+        write_list(self.path, FRAMES, {**read_list(self.path, FRAMES), **dict.fromkeys(names)})
+
+    def finish(self, names: list[str]) -> None:
+        """What is written now, if it is there: when it changes, it is not ours any more."""
+        files = [self.path / name for name in names]
+        sizes = {file.name: file.stat().st_size if file.exists() else None for file in files}
+        write_list(self.path, FRAMES, {**read_list(self.path, FRAMES), **sizes})
+
+    def _held(self) -> Any:
+        """The facts of the frames that are there, None in a new or empty folder."""
+        try:
+            return json.loads((self.path / _FACTS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
 
 
 def _next(config: RenderConfig, last: Path, factor: float, folder: Path) -> RenderConfig:
@@ -75,7 +105,7 @@ def _next(config: RenderConfig, last: Path, factor: float, folder: Path) -> Rend
     height, width = (max(1, round(side / factor)) for side in (picture.height, picture.width))
     y0, x0 = (picture.height - height) // 2, (picture.width - width) // 2
     middle = picture.bands(picture.height, picture.width, _ROWS, crop=(y0, x0, y0 + height, x0 + width))
-    content = str(folder / "next.png")
+    content = str(folder / _CONTENT)
     write_picture(content, picture.height, picture.width, middle, bits=16)
     steps = tuple(math.ceil(n / 3) for n in config.steps) if config.steps else None
     size = f"{picture.width}x{picture.height}"

@@ -125,9 +125,11 @@ def test_world_files(tmp_path, name, world):
     write_picture(tmp_path / "out" / name, 45, 40, [NOISE[:, :45, :40]], georef=georef)
     with rasterio.open(tmp_path / "out" / name) as file:
         assert tuple(file.transform)[:6] == pytest.approx((60, 10, 1000, 12, -42, 2000))
-    assert (tmp_path / "out" / "a.prj").read_text() == 'LOCAL_CS["somewhere"]'
-    beside = {"a.png": {"a.pgw"}, "a.jpg": {"a.jgw"}, "a.tif": set()}[name]
-    assert set(os.listdir(tmp_path / "out")) == {name, "a.prj"} | beside
+        assert file.crs == rasterio.crs.CRS.from_wkt('LOCAL_CS["somewhere"]')
+    if name != "a.tif":
+        assert (tmp_path / "out" / "a.prj").read_text() == 'LOCAL_CS["somewhere"]'
+    beside = {"a.png": {"a.pgw", "a.prj"}, "a.jpg": {"a.jgw", "a.prj"}, "a.tif": set()}[name]
+    assert set(os.listdir(tmp_path / "out")) == {name} | beside | {f"{name}.aux.xml" for _ in beside}
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3 4 5", "a b c d e f", "1 2 3 4 5 nan", "\0\0\0", "EPSG:2154 1 2 3 4 5 6"])

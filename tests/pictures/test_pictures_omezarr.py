@@ -82,7 +82,7 @@ def test_only_an_earlier_output_is_replaced(tmp_path):
     (tmp_path / "file.zarr").write_text("mine")
     (tmp_path / "odd.zarr").mkdir()
     (tmp_path / "odd.zarr" / "zarr.json").write_text(json.dumps([1]))
-    for name, words in {"job": "the state of a job", "data": "else", "file": "else", "odd": "else"}.items():
+    for name, words in {"job": "the state of a job", "data": "else", "file": "is no folder", "odd": "else"}.items():
         with pytest.raises(OutputError, match=words):
             check_output(tmp_path / f"{name}.zarr")
     (tmp_path / "empty.zarr").mkdir()

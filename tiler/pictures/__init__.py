@@ -4,7 +4,6 @@ Order is always (y, x) and (height, width). Pixels are float32 `[channels, rows,
 Nothing here holds a whole picture unless the file format leaves no choice (see `Picture.bands`).
 """
 
-from tiler.pictures.deepzoom import check_xyz, write_xyz
 from tiler.pictures.fingerprint import fingerprint
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
@@ -13,6 +12,8 @@ from tiler.pictures.parts import as_style, part_bands
 from tiler.pictures.picture import Channels, Picture
 from tiler.pictures.planes import label_bands, mask_bands
 from tiler.pictures.read import open_picture, read_picture
+from tiler.pictures.sidecars import check_sidecars
+from tiler.pictures.tiles import check_xyz, write_xyz
 from tiler.pictures.write import write_picture
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Picture",
     "as_style",
     "check_output",
+    "check_sidecars",
     "check_xyz",
     "fingerprint",
     "label_bands",

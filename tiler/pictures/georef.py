@@ -6,7 +6,7 @@ import codecs
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tiler.pictures.stream import heard
 
@@ -85,7 +85,7 @@ def read_georef(path: Path, kind: str, chain: tuple[int, ...] = (0,)) -> tuple[G
     A TIFF tied to the ground only by several control points has no transform and counts as None.
     """
     notes: list[str] = []
-    return (_from_tags(path, chain, notes) if kind == "tiff" else None) or _from_world_file(path, notes), notes
+    return (from_tags(path, chain, notes) if kind == "tiff" else None) or _from_world_file(path, notes), notes
 
 
 def world_suffixes(suffix: str) -> list[str]:
@@ -94,7 +94,8 @@ def world_suffixes(suffix: str) -> list[str]:
     return [f".{name[0]}{name[-1]}w", f".{name}w", ".wld"] if name else [".wld"]
 
 
-def _from_tags(path: Path, chain: tuple[int, ...], notes: list[str]) -> Georef | None:
+def from_tags(path: Path | BinaryIO, chain: tuple[int, ...], notes: list[str]) -> Georef | None:
+    """The georeference in a TIFF's tags, if it has one that gives a transform; notes are added."""
     import tifffile
 
     try:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 from importlib.util import find_spec
-from typing import Any
-
-import numpy as np
 
 from tiler.errors import PictureError
+from tiler.pictures.crs import crs_of
 from tiler.pictures.georef import Georef
 from tiler.pictures.picture import Picture
 
@@ -45,27 +42,8 @@ def _longitudes_latitudes(georef: Georef, points: list[tuple[float, float]]) -> 
 
     a, b, c, d, e, f = georef.transform
     xs, ys = [a * x + b * y + c for x, y in points], [d * x + e * y + f for x, y in points]
-    longitudes, latitudes = transform(_crs(georef), "EPSG:4326", xs, ys)
+    longitudes, latitudes = transform(crs_of(georef), "EPSG:4326", xs, ys)
     return list(zip(longitudes, latitudes, strict=True))
-
-
-def _crs(georef: Georef) -> Any:
-    from rasterio.crs import CRS
-    from rasterio.io import MemoryFile
-
-    if georef.prj is not None:
-        return CRS.from_wkt(georef.prj, morph_from_esri_dialect=True)
-    if not georef.keys:
-        raise ValueError("no coordinate reference system is named")
-    # GDAL reads GeoTIFF keys, in all their variants, from a TIFF only.
-    import tifffile
-
-    pixel = io.BytesIO()
-    tifffile.imwrite(pixel, np.zeros((1, 1), np.uint8), photometric="minisblack", extratags=georef.tags())
-    with MemoryFile(pixel.getvalue()) as file, file.open() as dataset:
-        if dataset.crs is None:
-            raise ValueError("no coordinate reference system is named")
-        return dataset.crs
 
 
 def _distance(one: tuple[float, float], other: tuple[float, float]) -> float:

@@ -11,10 +11,14 @@ import numpy as np
 import zarr
 
 from tiler.ome import AXES, image_attributes
-from tiler.pictures.outputs import MARK, replace_folder, scratch
+from tiler.pictures.ours import OMEZARR
+from tiler.pictures.replace import new_folder
+from tiler.pictures.viewer import shown
 
 CHUNK = 512
 _ROWS_AT_ONCE = 32
+# The attribute with what is known of the poster.
+_FACTS = "tiler_poster"
 
 
 def write_omezarr(
@@ -29,15 +33,14 @@ def write_omezarr(
     pixels: uint8 or uint16 [rows, width, channels], all of one type. levels: (height, width), finest first, each half
     of the one before, rounded up.
     """
-    with scratch(path) as folder:
+    with new_folder(path, OMEZARR) as folder:
         stages: list[_Resolution] = []
         for rows in pixels:
             if not stages:
-                stages = _create(folder / "new", path.stem, channels, rows.dtype, metadata, levels)
+                stages = _create(folder, shown(path.stem), channels, rows.dtype, metadata, levels)
             stages[0].add(rows.transpose(2, 0, 1))
         for stage in stages:
             stage.flush()
-        replace_folder(folder / "new", path, folder / "old")
 
 
 def _create(
@@ -50,7 +53,7 @@ def _create(
 ) -> list[_Resolution]:
     arrays = [(str(index), *size) for index, size in enumerate(levels)]
     ome = image_attributes(name, arrays, channels, int(np.iinfo(dtype).max))
-    root = zarr.create_group(os.fspath(folder), attributes={"ome": ome, MARK: dict(metadata)})
+    root = zarr.create_group(os.fspath(folder), attributes={"ome": ome, _FACTS: dict(metadata)})
     stages: list[_Resolution] = []
     for key, height, width in reversed(arrays):
         shape = (channels, height, width)

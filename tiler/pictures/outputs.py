@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 
 from tiler.errors import OutputError
 from tiler.pictures.cog import available
+from tiler.pictures.ours import DEEPZOOM, OMEZARR, check_ours
+from tiler.pictures.replace import scratch, settled
 
-# The attribute of a .zarr group that says: an output, which may be replaced.
-MARK = "tiler_poster"
 # Pixels of all levels over those of the finest.
 _PYRAMID = 4 / 3
 TIFF_COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
@@ -77,7 +74,7 @@ def check_output(
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
     if form is _DZI:
-        _check_dzi(path)
+        check_ours(dzi_files(path), DEEPZOOM)
     if form is _ZARR:
         _check_zarr(path)
     elif stat.S_ISDIR(mode):
@@ -121,34 +118,23 @@ def replaced_by(path: str | os.PathLike[str]) -> list[Path]:
     return [path, dzi_files(path)] if FORMATS.get(path.suffix.lower()) is _DZI else [path]
 
 
-def _check_dzi(path: Path) -> None:
-    """Of folders beside `name.dzi` only one of tiles may be replaced: a browser saves a page's pictures under the same
-    name."""
-    files = dzi_files(path)
-    try:
-        held = os.listdir(files)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise OutputError(f"{path}: its tiles cannot go into {files.name} ({error.strerror})") from None
-    if held and "0" not in held:  # the level of one pixel, which such a folder always has
-        raise OutputError(
-            f"{path}: its tiles would replace {files.name}, which holds something else; choose another name"
-        )
-
-
 def _check_zarr(path: Path) -> None:
     """Only what was written as an output may be replaced: neither a job's store nor somebody's data."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
     try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        if MARK in attributes:
-            return
+        check_ours(path, OMEZARR)
+    except OutputError:
+        if not _is_store(path):
+            raise
+        raise OutputError(
+            f"{path}: holds the state of a job, which would not be replaced; choose another name"
+        ) from None
+
+
+def _is_store(path: Path) -> bool:
+    try:
+        return "tiler" in json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
-        attributes = {}
-    found = "the state of a job" if "tiler" in attributes else "something else"
-    raise OutputError(f"{path}: holds {found}, which would not be replaced; choose another name")
+        return False
 
 
 def typical_bytes(
@@ -168,57 +154,28 @@ def typical_bytes(
 
 
 def check_folder(path: Path) -> None:
-    """OutputError unless a file or folder can be made at `path`, which only making one can tell (quotas, read-only
-    mounts, folders of the kernel's)."""
-    parent = path.parent
+    """OutputError unless a file or folder can be made at `path`, or where it points to, which only making one can tell
+    (quotas, read-only mounts, folders of the kernel's), and what is there can be replaced."""
+    final = settled(path)
+    parent = final.parent
     if not parent.is_dir():
         found = "is not a folder" if parent.exists() else "does not exist"
         raise OutputError(f"{path}: the folder {parent} {found}")
     try:
-        with scratch(path) as temporary:
-            temporary.touch()
+        with scratch(final) as folder:
+            (folder / "new").touch()
+        if os.path.ismount(final):
+            raise OutputError(f"{path}: another file system begins there, so it cannot be replaced; name one below it")
+        _check_sticky(final)
     except OSError as error:
         raise OutputError(f"{path}: the folder {parent} is not writable ({error.strerror})") from None
 
 
-@contextmanager
-def scratch(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A fresh name beside `path`, hence on its file system; whatever begins with it is removed afterwards."""
-    temporary = path.parent / f".tiler-{token_hex(6)}.part{suffix}"
+def _check_sticky(final: Path) -> None:
+    """In folders like /tmp only the owner of a file may replace it."""
     try:
-        yield temporary
-    finally:
-        for leftover in path.parent.glob(f"{temporary.name}*"):
-            remove(leftover)
-
-
-def remove(path: Path) -> None:
-    """Removes a file or a folder with all it holds, if it is there."""
-    import shutil
-
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def replace_folder(new: Path, final: Path, aside: Path) -> None:
-    """A folder cannot be replaced in one step: the old one steps aside, and comes back if the new one cannot."""
-    if final.exists():
-        os.replace(final, aside)
-    try:
-        os.replace(new, final)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, final)
-        raise
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """Moves a finished file to its name, after its bytes: a power cut leaves the old file or the new one."""
-    descriptor = os.open(temporary, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, final)
+        folder, held = os.stat(final.parent), os.lstat(final)
+    except FileNotFoundError:
+        return
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid, held.st_uid):
+        raise PermissionError(0, f"{final.name} belongs to another user")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-MARKER = '<meta name="generator" content="tiler tiles">'
+
+def tile_format(with_alpha: bool, quality: int) -> tuple[str, str]:
+    """(suffix, libvips' options) of one tile."""
+    return (".png", "") if with_alpha else (".jpg", f"[Q={quality}]")
 
 
 def page(
@@ -15,26 +19,33 @@ def page(
     levels: Sequence[tuple[int, int]],
     tile_size: int,
     overlap: int,
-    url: str,
+    folder: str,
+    pattern: str,
     metadata: Mapping[str, str],
 ) -> str:
     """HTML that shows a pyramid of tiles: drag, wheel, pinch, +/-, double click, 0 for the whole picture.
 
-    levels: (height, width), coarsest first. url: relative, with {z}, {x}, {y} in it.
+    levels: (height, width), coarsest first. folder: relative to the page. pattern: of a tile's address in the folder,
+    with {z}, {x}, {y} in it.
     """
     facts = {
         "levels": [list(level) for level in levels],
         "tile": tile_size,
         "overlap": overlap,
-        "url": quote(url, safe="/{}"),
+        "folder": quote(os.fsencode(folder)),
+        "pattern": pattern,
     }
-    rows = "".join(f"<tr><th>{html.escape(k)}<td>{html.escape(v)}" for k, v in metadata.items())
-    details = f"<details><summary>{html.escape(title)}</summary><table>{rows}</table></details>"
-    # "</" would end the script early if a name held it.
-    script = _SCRIPT.replace("FACTS", json.dumps(facts).replace("</", "<\\/"))
-    return _PAGE.format(
-        marker=MARKER, title=html.escape(title), style=_STYLE, details=details, script=script, size=_size(levels)
-    )
+    title = html.escape(shown(title))
+    rows = "".join(f"<tr><th>{html.escape(shown(k))}<td>{html.escape(shown(v))}" for k, v in metadata.items())
+    details = f"<details><summary>{title}</summary><table>{rows}</table></details>"
+    # A script ends at "</script" and may begin another at "<!--", whatever its own language says.
+    script = _SCRIPT.replace("FACTS", json.dumps(facts).replace("<", "\\u003c"))
+    return _PAGE.format(title=title, style=_STYLE, details=details, script=script, size=_size(levels))
+
+
+def shown(name: str) -> str:
+    """A name as text, which the name of a file need not be."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _size(levels: Sequence[tuple[int, int]]) -> str:
@@ -43,7 +54,7 @@ def _size(levels: Sequence[tuple[int, int]]) -> str:
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">{marker}
+<html lang="en"><head><meta charset="utf-8"><meta name="generator" content="tiler">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title} ({size})</title><style>{style}</style></head>
 <body><canvas id="view"></canvas>{details}<script>{script}</script></body></html>
@@ -69,7 +80,7 @@ function draw() {
 }
 
 function fetchTile(z, column, row) {
-  const url = facts.url.replace("{z}", z).replace("{x}", column).replace("{y}", row);
+  const url = facts.folder + "/" + facts.pattern.replace("{z}", z).replace("{x}", column).replace("{y}", row);
   let tile = tiles.get(url);
   if (!tile) {
     tile = new Image();
