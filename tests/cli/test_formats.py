@@ -95,13 +95,13 @@ def is_srgb(profile: bytes) -> bool:
     return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
 
 
-def lies_where_the_content_lay(path: Path, size: tuple[int, int], crs: bool = True) -> None:
+def lies_where_the_content_lay(path: Path, size: tuple[int, int]) -> None:
     with rasterio.open(path) as file:
         a, b, c, d, e, f = tuple(file.transform)[:6]
         assert (c, f) == pytest.approx((500_000, 4_600_000 - 30 * MIDDLE[0]), rel=1e-12)
         assert (a, e) == pytest.approx((30 * 120 / size[1], -30 * 60 / size[0]), rel=1e-12)
         assert (b, d) == (0, 0)
-        assert not crs or file.crs.to_epsg() == 32633
+        assert file.crs.to_epsg() == 32633
 
 
 def test_the_store_has_the_contents_alpha(job: Path) -> None:
@@ -155,8 +155,8 @@ def test_png_with_a_world_file(job: Path, export) -> None:
         assert is_srgb(image.info["icc_profile"])
         assert image.info["Software"].startswith("tiler ")
         assert json.loads(image.info["Description"])["steps"] == [1, 0]
-    assert sorted(one.name for one in path.parent.iterdir()) == ["a.pgw", "a.png"]
-    lies_where_the_content_lay(path, SIZE, crs=False)
+    assert sorted(one.name for one in path.parent.iterdir()) == ["a.pgw", "a.png", "a.png.aux.xml", "a.prj"]
+    lies_where_the_content_lay(path, SIZE)
 
 
 def test_png_of_16_bits(job: Path, export) -> None:
@@ -171,7 +171,7 @@ def test_jpg_on_white(job: Path, export, capsys) -> None:
         assert np.abs(np.asarray(image) - whole(shown)).mean() < 1.5
         assert image.info["dpi"] == (150, 150)
         assert is_srgb(image.info["icc_profile"])
-    lies_where_the_content_lay(path, SIZE, crs=False)
+    lies_where_the_content_lay(path, SIZE)
 
 
 def test_webp(job: Path, export) -> None:

@@ -30,24 +30,27 @@ def write_list(folder: Path, kind: str, files: Mapping[str, int | None] | None =
     os.replace(temporary, place)
 
 
-def check_ours(folder: Path, kind: str) -> None:
-    """Raise OutputError unless `folder` may be replaced: nothing is there, or only what we wrote as the same kind."""
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(f"{folder}: is no folder, which {kind} would be; choose another name")
+def check_ours(folder: Path, kind: str, output: Path | None = None) -> None:
+    """Raise OutputError unless `folder` may be replaced: nothing is there, or only what we wrote as the same kind.
+
+    output: the name that the user gave, if it is another."""
+    shown = str(folder) if output is None else f"{output}: {folder.name}"
     try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{shown}: is no folder, which {kind} would be; choose another name")
         found = stranger(folder, kind)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be replaced ({error.strerror})") from None
+        raise OutputError(f"{shown}: cannot be replaced ({error.strerror})") from None
     if found is not None:
         raise OutputError(
-            f"{folder}: holds something else than {kind} that tiler wrote ({found}), which would not be replaced;"
+            f"{shown}: holds something else than {kind} that tiler wrote ({found}), which would not be replaced;"
             " choose another name"
         )
 
 
 def stranger(folder: Path, kind: str) -> str | None:
     """What is in `folder` and was not written by us, or not as this kind, or was changed since."""
-    if not os.path.lexists(folder):
+    if not folder.exists():
         return None
     ours = read_list(folder, kind)
     return next((name for name, size, _ in _walk(folder) if not _is_ours(name, size, ours)), None)

@@ -74,7 +74,7 @@ def check_output(
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
     if form is _DZI:
-        check_ours(dzi_files(path), DEEPZOOM)
+        check_ours(dzi_files(path), DEEPZOOM, path)
     if form is _ZARR:
         _check_zarr(path)
     elif stat.S_ISDIR(mode):

@@ -49,9 +49,11 @@ def scratch(path: Path) -> Iterator[Path]:
             yield _plain_name(folder, descriptor)
             return
         finally:
-            _discard(folder)
-            if descriptor >= 0:
-                os.close(descriptor)
+            try:
+                _discard(folder)
+            finally:
+                if descriptor >= 0:
+                    os.close(descriptor)
 
 
 @contextmanager
