@@ -18,6 +18,32 @@ settings.register_profile("tiler", deadline=None, database=None)
 settings.load_profile("tiler")
 
 
+# How many tests need a GPU. Where TILER_ALL_TESTS is set these, and no others, may be skipped.
+GPU_TESTS = 44
+_skipped: list[tuple[str, bool]] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail") and "a GPU is here" not in str(report.longrepr):
+        _skipped.append((report.nodeid, "gpu" in report.keywords))
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        _skipped.append((report.nodeid, False))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not os.environ.get("TILER_ALL_TESTS") or hasattr(session.config, "workerinput"):
+        return
+    others = sorted(name for name, needs_gpu in _skipped if not needs_gpu)
+    with_gpu = len(_skipped) - len(others)
+    if others or with_gpu not in (0, GPU_TESTS):
+        print(f"\nskipped: {with_gpu} tests for a GPU, of {GPU_TESTS}; {len(others)} others: {', '.join(others)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A VGG-19 with few channels and random weights: right for geometry, useless for pictures."""

@@ -31,7 +31,10 @@ def sidecars(path: Path, georef: Georef | None) -> dict[Path, str]:
         found[path.with_suffix(".prj")] = prj
     listed = "".join(f'<MDI key="{escape(_key(file))}">{_digest(text.encode())}</MDI>' for file, text in found.items())
     of_crs = f"<SRS>{escape(srs)}</SRS>" if srs else ""
-    found[_aux(path)] = f'<PAMDataset>{of_crs}<Metadata domain="{_DOMAIN}">{listed}</Metadata></PAMDataset>\n'
+    a, b, c, d, e, f = georef.transform
+    # GDAL's order; it knows no world file of some formats, such as WebP.
+    place = "" if inside else f"<GeoTransform>{c!r}, {a!r}, {b!r}, {f!r}, {d!r}, {e!r}</GeoTransform>"
+    found[_aux(path)] = f'<PAMDataset>{of_crs}{place}<Metadata domain="{_DOMAIN}">{listed}</Metadata></PAMDataset>\n'
     return found
 
 
