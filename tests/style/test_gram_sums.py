@@ -103,3 +103,24 @@ def test_loss_of_the_blend_differs_from_the_blend_of_losses_by_a_constant():
 def test_every_style_needs_a_share():
     with pytest.raises(ValueError, match="zip"):
         StyleTarget.blended([random_grams(1), random_grams(2)], [1.0])
+
+
+def test_layers_may_weigh_styles_differently():
+    one, two = random_grams(1), random_grams(2)
+    target = StyleTarget.blended([one, two], [3, 1], [{"relu1_1": 1 / 3}, {"relu4_2": 0.0}])
+    assert relative_error(target.grams["relu1_1"], (one["relu1_1"] + two["relu1_1"]) / 2) < 1e-14
+    assert torch.equal(target.grams["relu4_2"], one["relu4_2"])
+
+
+def test_joined_targets_keep_their_order_and_share_their_energies():
+    single = [
+        StyleTarget.blended([{"relu1_1": torch.diag(torch.tensor([a, b]))[None]}], [1]) for a, b in ((1.0, 3), (4, 6))
+    ]
+    joined = StyleTarget.joined(single, [0.75, 0.25])
+    assert joined.grams["relu1_1"].diagonal(0, 1, 2).tolist() == [[1, 3], [4, 6]]
+    assert joined.energies == {"relu1_1": 0.75 * 2 + 0.25 * 5}
+
+
+def test_every_region_is_divided_by_its_own_weight():
+    sums = GramSums({"relu1_1": torch.ones(2, 3, 3)}, {"relu1_1": torch.tensor([4.0, 0.5])})
+    assert sums.normalised()["relu1_1"][:, 0, 0].tolist() == [0.25, 2]

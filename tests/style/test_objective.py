@@ -9,8 +9,8 @@ from small_vgg import composed, random_pixels, relative_error, small_convs
 from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure
-from tiler.style.guides import Areas, pooled
-from tiler.style.losses import Objective
+from tiler.style.guides import Areas, Guides, pooled
+from tiler.style.losses import Dream, Objective
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LAYERS = [
@@ -22,9 +22,10 @@ WEIGHTS = [(1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0), (1.3, 0.15, 0.05), (0.7, 2.0, 
 CONVS = small_convs(seed=4)
 
 
-def gram(features):
+def gram(features, guide=None):
     matrix = features.flatten(1)
-    return matrix @ matrix.T / matrix.shape[1]
+    weights = torch.ones(matrix.shape[1], dtype=matrix.dtype) if guide is None else guide.flatten()
+    return (weights * matrix) @ matrix.T / weights.sum()
 
 
 def written_out(pixels, content, target, layers, weights, content_weights):
@@ -133,3 +134,114 @@ def test_a_dead_style_layer_gives_no_nan():
     gradient, errors, *_ = case.computed(case.whole)
     assert gradient.isfinite().all()
     assert errors["relu1_1"] > 0
+
+
+REGION_WEIGHTS = (1.3, 0.15, 0.05)
+
+
+def shrunk(plane, layer):
+    """[h, w] at a layer's size."""
+    for _ in range(int(layer[4]) - 1):
+        plane = torch.nn.functional.avg_pool2d(plane[None], 2, ceil_mode=True, count_include_pad=False)[0]
+    return plane
+
+
+class Regions(Case):
+    """Three regions of unlike sizes that overlap softly, each with its own target, and a layer that is amplified."""
+
+    def __init__(self, size, dream):
+        super().__init__(size, LAYERS[0], REGION_WEIGHTS)
+        height, width = size
+        across = torch.linspace(0, 1, width, dtype=torch.float64).expand(height, width)
+        down = torch.linspace(0, 1, height, dtype=torch.float64)[:, None].expand(height, width)
+        first, second = (3 * (0.4 - across)).clamp(0, 1), (4 * (down - 0.8)).clamp(0, 1)
+        self.planes = torch.stack([first, second * (1 - first), (1 - second) * (1 - first)])
+        used = dict.fromkeys((*self.layers[0], *self.layers[1], dream.layer))
+        styles = [composed(CONVS, random_pixels(24, 40, seed=seed) ** seed) for seed in (1, 2, 3)]
+        single = [StyleTarget.blended([{layer: gram(one[layer])[None] for layer in used}], [1.0]) for one in styles]
+        self.shares = self.planes.mean((1, 2)).tolist()
+        self.target, self.dream = StyleTarget.joined(single, self.shares), dream
+        areas = Areas.summed([self.planes], tuple(used))
+        self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
+        self.objective = Objective(self.target, *self.layers, *self.weights, *size, areas, dream)
+        self.guides = Guides.of(range(3), self.planes, used)
+
+    def energy(self, layer):
+        """Mean square of the styles' features, by the regions' shares."""
+        return sum(
+            share * float(one.diagonal().mean()) for share, one in zip(self.shares, self.grams(layer), strict=True)
+        )
+
+    def grams(self, layer):
+        return self.target.grams[layer]
+
+    def value(self, pixels):
+        """(style, content with dream, tv) as the module's documentation writes them."""
+        ours, theirs = composed(CONVS, pixels), composed(CONVS, self.content)
+        style = 0
+        for region, share in enumerate(self.shares):
+            for layer in self.layers[0]:
+                wanted = self.grams(layer)[region]
+                off = gram(ours[layer], shrunk(self.planes[region][None], layer)[0]) - wanted
+                style = style + share * off.square().sum() / wanted.square().sum() / len(self.layers[0])
+        content = sum((ours[one] - theirs[one]).square().mean() / self.energy(one) for one in self.layers[1])
+        seen = ours[self.dream.layer]
+        seen = seen if self.dream.channel is None else seen[self.dream.channel]
+        dreamt = self.dream.weight * seen.square().mean() / self.energy(self.dream.layer)
+        tv = sum(pixels.diff(dim=axis).square().sum() for axis in (1, 2)) / pixels[0].numel()
+        return self.weights[0] * style, self.weights[1] * content / len(self.layers[1]) - dreamt, self.weights[2] * tv
+
+
+@pytest.mark.parametrize("dream", [Dream("relu3_2", None, 0.4), Dream("relu4_1", 3, 2.5)])
+@pytest.mark.parametrize("size", [(48, 32), (37, 23), (9, 30)])
+def test_regions_and_dreams_are_those_of_the_formula(size, dream):
+    case = Regions(size, dream)
+    free = case.pixels.clone().requires_grad_()
+    terms = case.value(free)
+    sum(terms).backward()
+    activations, sums = measure(case.backbone, case.pixels, case.layers[0], case.whole, case.guides)
+    errors, slopes = case.objective.style_terms(sums.normalised())
+    features = case.backbone.forward(case.content)
+    content = {layer: features[layer] for layer in case.layers[1]}
+    gradient, loss = case.objective.features_gradient(activations, slopes, content, case.whole, case.guides)
+    smooth, tv = case.objective.smoothness(case.pixels, case.whole)
+    found = case.weights[0] * sum(errors.values()) / len(errors), loss, tv
+    assert found == pytest.approx([float(one.detach()) for one in terms], rel=1e-9)
+    assert relative_error(gradient + smooth, free.grad * size[0] * size[1]) < 1e-9
+
+
+def test_a_dream_is_amplified():
+    """Along the negative gradient, which is where the optimiser goes, the layer's activations grow."""
+    case = Regions((32, 48), Dream("relu3_2", None, 1.0))
+    alone = replace(case.objective, style_weight=0.0, content_weight=0.0, tv_weight=0.0)
+    gradient, loss = alone.features_gradient(case.backbone.forward(case.pixels), {}, {}, case.whole)
+    before, after = (composed(CONVS, one)["relu3_2"].square().mean() for one in (case.pixels, case.pixels - gradient))
+    assert loss < 0
+    assert after > 1.01 * before
+
+
+def test_a_tile_that_holds_some_regions_has_their_part_of_the_objective():
+    objective = Regions((32, 48), Dream("relu3_2", None, 1.0)).objective
+    part = objective.within([2, 0])
+    assert part.areas.shares == (objective.areas.shares[2], objective.areas.shares[0])
+    for layer in STYLE:
+        assert torch.equal(part.target.grams[layer], objective.target.grams[layer][[2, 0]])
+    assert objective.within([0, 1, 2]) is objective
+
+
+def test_half_precision_features_are_squared_in_float32():
+    """1 + 2^-7 squared has more bits than bfloat16; the sum of 300 of them, too."""
+    case = Case((15, 20), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.0))
+    features = torch.full((5, 15, 20), 1 + 2**-7, dtype=torch.bfloat16)
+    objective = replace(case.objective, dream=Dream("relu1_1", None, 1.0))
+    wanted = (1 + 2**-7) ** 2 / case.target.energies["relu1_1"]
+    _, content = objective._content(features, torch.zeros_like(features), "relu1_1", case.whole.slices, None)
+    _, dream = objective._dream(features, case.whole.slices)
+    assert content == pytest.approx(wanted, rel=1e-6)
+    assert dream == pytest.approx(-wanted, rel=1e-6)
+
+
+def test_dark_styles_divide_by_no_less_than_the_floor():
+    case = Case((4, 4), (("relu1_1",), ("relu1_1",)), (1.0, 0.5, 0.0))
+    dark = replace(case.objective, target=replace(case.target, energies={"relu1_1": 0.0}))
+    assert dark.content_scale("relu1_1", 5) == pytest.approx(0.5 / (5 * 1e-12))

@@ -1,0 +1,240 @@
+"""One tile's optimiser in numbers: the schedule, Adam against torch's own, what a tile foresees, what jitter moves."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tiler.engine import optimize
+from tiler.engine.job import Job
+from tiler.geometry import Rect
+from tiler.style.backbone import Backbone
+from tiler.style.grams import GramSums, StyleTarget
+from tiler.style.guides import Areas, Guides
+from tiler.style.losses import Objective
+from tiler.style.weights import load_weights
+
+LAYERS = ("relu1_1", "relu3_1")
+
+
+def test_rates_warm_up_and_then_fall_like_a_cosine() -> None:
+    rates = [optimize.step_rate(step, 105, 0.6) for step in range(105)]
+    assert rates[:6] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert rates[55] == pytest.approx(0.3)
+    assert rates[30] == pytest.approx(0.3 * (1 + math.sqrt(0.5)))
+    assert 0 < rates[104] < 2e-4
+    assert all(after < before for before, after in pairwise(rates[5:]))
+
+
+@pytest.mark.parametrize(("steps", "rates"), [(1, [0.8]), (3, [0.8, 0.6, 0.2]), (4, [0.4, 0.8, 0.6, 0.2]),
+                                              (8, [0.8 / 3, 1.6 / 3, 0.8])])  # fmt: skip
+def test_few_steps_warm_up_for_a_quarter_of_them(steps: int, rates: list[float]) -> None:
+    found = [optimize.step_rate(step, steps, 0.8) for step in range(steps)]
+    assert found[: len(rates)] == pytest.approx(rates)
+
+
+class Bowl:
+    """Stands for a tile's problem: the gradient of sum (x - wanted)^2 * weight, over a part of a tensor."""
+
+    def __init__(self, start: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> None:
+        self.whole = F.pad(start, (2, 2, 2, 2))
+        self.state_pixels = self.whole[:, 2:-2, 2:-2]
+        self.wanted, self.weight, self.steps = wanted, weight, []
+
+    def evaluate(self, step: int = 0) -> tuple[torch.Tensor, GramSums, optimize.TileLosses]:
+        self.steps.append(step)
+        gap = self.state_pixels - self.wanted
+        losses = optimize.TileLosses({"relu1_1": float((self.weight * gap**2).sum())}, 0.0, 0.0)
+        return 2 * self.weight * gap, GramSums({}, {}), losses
+
+    def loss(self, losses: optimize.TileLosses) -> float:
+        return losses.style["relu1_1"]
+
+
+def bowl(seed: int = 0, beyond: float = 0.3) -> Bowl:
+    generator = torch.Generator().manual_seed(seed)
+    start, wanted, weight = torch.rand(3, 3, 5, 4, generator=generator, dtype=torch.float64)
+    return Bowl(start, (1 + 2 * beyond) * wanted - beyond, 1 + 9 * weight)
+
+
+def test_relax_is_torchs_adam_kept_in_range() -> None:
+    """Also when it goes on from moments of an earlier round."""
+    problem, rates = bowl(), [0.02, 0.05, 0.04, 0.03, 0.2, 0.1]
+    free = torch.nn.Parameter(problem.state_pixels.clone())
+    own = torch.optim.Adam([free], betas=(0.9, 0.99), eps=1e-8)
+    expected = []
+    for rate in rates:
+        own.param_groups[0]["lr"] = rate
+        free.grad = 2 * problem.weight * (free.detach() - problem.wanted)
+        expected.append(float((problem.weight * (free.detach() - problem.wanted) ** 2).sum()))
+        own.step()
+        with torch.no_grad():
+            free.clamp_(0, 1)
+    first, second = torch.zeros_like(problem.state_pixels), torch.zeros_like(problem.state_pixels)
+    seen: list[tuple[int, float]] = []
+    for start, some in ((0, rates[:2]), (2, rates[2:])):
+        after, _, losses = optimize.relax(
+            problem, first, second, start, some, lambda step, losses: seen.append((step, losses.style["relu1_1"]))
+        )
+    torch.testing.assert_close(after.pixels, free.detach(), rtol=1e-12, atol=1e-12)
+    assert (after.pixels.min(), after.pixels.max()) == (0, 1)
+    assert after.first is first
+    assert after.second is second
+    assert [step for step, _ in seen] == problem.steps == [1, 2, 3, 4, 5, 6]
+    assert [loss for _, loss in seen] == pytest.approx(expected)
+    assert losses.style["relu1_1"] == seen[-1][1]
+    assert not problem.whole[:, :2].any()
+
+
+def test_lbfgs_reaches_the_bottom() -> None:
+    problem = bowl(1, beyond=-0.1)
+    seen: list[int] = []
+    after, _, losses = optimize.relax_lbfgs(problem, 40, lambda step, losses: seen.append(step))
+    torch.testing.assert_close(after.pixels, problem.wanted, rtol=0, atol=1e-3)
+    assert not after.first.any()
+    assert not after.second.any()
+    assert seen == list(range(1, 41))
+    assert after.pixels is problem.state_pixels
+    assert losses.style["relu1_1"] < 1e-3
+
+
+def test_lbfgs_stays_in_range() -> None:
+    after, *_ = optimize.relax_lbfgs(bowl(1), 8)
+    assert (after.pixels.min(), after.pixels.max()) == (0, 1)
+
+
+class Tile:
+    """A tile of 40 x 56 pixels that reads 48 x 64 of a level of 96 x 128, with a random style to reach."""
+
+    core, blend, read = Rect(0, 8, 32, 40), Rect(0, 4, 36, 44), (48, 64)
+    level = (96, 128)
+
+    def __init__(self, weights: str, guides: Guides | None = None, areas: Areas | None = None, **more: object) -> None:
+        convs = load_weights(weights)
+        self.backbone = Backbone(convs, LAYERS, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(7)
+
+        def symmetric(count: int, channels: int) -> torch.Tensor:
+            half = torch.rand(count, channels, channels, generator=generator, dtype=torch.float64)
+            return half + half.mT
+
+        regions = len(guides.regions) if guides else 1
+        sizes = {layer: self.backbone.channels(layer) for layer in LAYERS}
+        grams = {layer: symmetric(regions, c) for layer, c in sizes.items()}
+        self.total = {layer: symmetric(regions, c) for layer, c in sizes.items()}
+        self.reported = {layer: 50 * symmetric(regions, c) for layer, c in sizes.items()}
+        self.pixels = torch.rand(3, *self.read, generator=generator, dtype=torch.float64)
+        target = StyleTarget(grams, dict.fromkeys(LAYERS, 1.0))
+        areas = areas or Areas.everywhere(LAYERS, *self.level)
+        objective = Objective(target, LAYERS, (), 1.3, 0.0, 0.2, *self.level, areas)
+        guided = {"guides": guides} if guides else {}
+        cut, sums = (self.pixels, {}, self.core, self.blend), (self.total, self.reported)
+        self.problem = optimize.TileProblem(self.backbone, objective, *cut, *sums, **guided, **more)
+
+    def evaluated(
+        self, monkeypatch: pytest.MonkeyPatch, step: int = 0
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor, GramSums, optimize.TileLosses]:
+        """The Grams that slopes are taken of, and what the evaluation gives back."""
+        seen: dict[str, torch.Tensor] = {}
+        real = Objective.style_terms
+
+        def spy(objective: Objective, grams: dict[str, torch.Tensor]) -> object:
+            seen.update({layer: gram.clone() for layer, gram in grams.items()})
+            return real(objective, grams)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Objective, "style_terms", spy)
+            return seen, *self.problem.evaluate(step)
+
+
+def cells_of(features: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
+    y0, x0, y1, x1 = box
+    return features[:, y0:y1, x0:x1].flatten(1)
+
+
+def test_a_tile_foresees_the_level_as_if_every_tile_moved_as_it_does(
+    small_weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Total + own Gram now - own Gram as it entered the total: each per cell of the core, however small its share."""
+    tile = Tile(small_weights)
+    seen, gradient, sums, losses = tile.evaluated(monkeypatch)
+    features = tile.backbone.forward(tile.pixels)
+    for layer, box, count in (("relu1_1", (0, 8, 32, 40), 1024), ("relu3_1", (0, 2, 8, 10), 64)):
+        matrix = cells_of(features[layer], box)
+        torch.testing.assert_close(sums.sums[layer][0], matrix @ matrix.T, rtol=1e-10, atol=1e-10)
+        expected = tile.total[layer][0] + (matrix @ matrix.T - tile.reported[layer][0]) / count
+        torch.testing.assert_close(seen[layer][0], expected, rtol=1e-10, atol=1e-10)
+    assert gradient.shape == (3, 36, 40)
+    assert losses.style.keys() == set(LAYERS)
+
+
+def test_jitter_moves_the_cells_and_not_the_tile(small_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backbone sees the read area with its border repeated above and to the left, and the core where it then lies;
+    the gradient comes back for the pixels that the tile may change."""
+    asked: list[int] = []
+
+    def shift(step: int) -> tuple[int, int]:
+        asked.append(step)
+        return 5, 3
+
+    tile = Tile(small_weights, shift=shift)
+    seen, gradient, sums, losses = tile.evaluated(monkeypatch, 9)
+    assert asked == [9]
+    moved = F.pad(tile.pixels[None], (3, 0, 5, 0), "replicate")[0]
+    features = tile.backbone.forward(moved)
+    for layer, box in (("relu1_1", (5, 11, 37, 43)), ("relu3_1", (2, 3, 10, 11))):
+        matrix = cells_of(features[layer], box)
+        torch.testing.assert_close(sums.sums[layer][0], matrix @ matrix.T, rtol=1e-10, atol=1e-10)
+    slopes = tile.problem._objective.style_terms(seen)[1]
+    plain, _ = tile.problem._objective.features_gradient(features, slopes, {}, tile.core)
+    smooth, tv = tile.problem._objective.smoothness(tile.pixels, tile.core)
+    expected = (plain[:, 5:, 3:] + smooth)[:, 0:36, 4:44]
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
+    assert losses.tv == pytest.approx(tv)
+
+
+def test_a_sliver_of_a_region_counts_by_its_sum(small_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions of 0.25 cells in the core: of a level's 50 it counts as one cell, of a level's 0.5 as that half."""
+    planes = {
+        layer: torch.zeros(3, 48 // n, 64 // n, dtype=torch.float64) for layer, n in (("relu1_1", 1), ("relu3_1", 4))
+    }
+    for plane in planes.values():
+        plane[0] = 1
+        plane[1, 3, 4] = plane[2, 5, 6] = 0.25
+    weights = dict.fromkeys(LAYERS, (5000.0, 50.0, 0.5))
+    tile = Tile(small_weights, Guides((0, 1, 2), planes), Areas((0.9, 0.06, 0.04), weights))
+    for layer, cells in (("relu1_1", 1024.0), ("relu3_1", 64.0)):
+        assert tile.problem._weights[layer].flatten().tolist() == [cells, 1.0, 0.5]
+        reported = tile.reported[layer] / torch.tensor([cells, 1.0, 0.5])[:, None, None]
+        torch.testing.assert_close(tile.problem._reported[layer], reported)
+
+
+def test_the_value_of_the_objective_is_the_sum_of_its_terms(small_weights: str) -> None:
+    losses = optimize.TileLosses({"relu1_1": 0.5, "relu3_1": 0.25}, 0.07, 0.01)
+    assert Tile(small_weights).problem.loss(losses) == pytest.approx(1.3 * 0.375 + 0.08)
+
+
+def test_content_features_are_those_of_the_layers_asked_for(small_weights: str) -> None:
+    tile = Tile(small_weights)
+    assert optimize.content_features(tile.backbone, tile.pixels, ()) == {}
+    found = optimize.content_features(tile.backbone, tile.pixels, ("relu1_1", "relu2_2"))
+    assert {layer: tuple(one.shape[1:]) for layer, one in found.items()} == {"relu1_1": (48, 64), "relu2_2": (24, 32)}
+
+
+def test_jitter_is_new_at_every_step_and_level_and_within_its_bounds() -> None:
+    job = SimpleNamespace(seed=4, jitter=3)
+    moves = {(level, step): Job.shift(job, level, step) for level in range(3) for step in range(200)}
+    assert moves == {key: Job.shift(job, *key) for key in moves}
+    assert {down for down, _ in moves.values()} == {right for _, right in moves.values()} == {0, 1, 2, 3}
+    assert {*moves.values()} == {(down, right) for down in range(4) for right in range(4)}
+    for level in (0, 1):
+        same = sum(moves[level, step] == moves[level + 1, step] for step in range(200))
+        assert same < 40, "levels move alike"
+    other = SimpleNamespace(seed=5, jitter=3)
+    assert sum(moves[0, step] == Job.shift(other, 0, step) for step in range(200)) < 40
+    assert {Job.shift(SimpleNamespace(seed=4, jitter=0), 0, step) for step in range(9)} == {(0, 0)}
