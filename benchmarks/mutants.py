@@ -4,8 +4,8 @@
 
 Mutants are drawn line by line, so that a long expression counts no more than a short one; the same seed draws the same
 ones as long as the source is the same. Each runs in a copy of the tree, its layer's tests in the order below and no
-further than the first that fails, which is then tried on the code as it is. A mutant that makes tests hang counts as
-noticed. Mutants that change nothing are
+further than the first that fails, which is then tried on the code as it is. A mutant whose tests take longer than the
+limit is undecided: it hangs, or the machine is busy. Mutants that change nothing are
 listed with the reason in `equivalent_mutants.toml`.
 
 Not mutmut: it leaves out code outside of functions and follows forks only, and most of this engine runs in workers and
@@ -263,7 +263,8 @@ def main() -> None:
 
 def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
     counted = [one for one in outcomes if not one.equivalent]
-    total, noticed = Counter(one.layer for one in counted), Counter(one.layer for one in counted if one.noticed)
+    decided = [one for one in counted if one.noticed != "time"]
+    total, noticed = Counter(one.layer for one in decided), Counter(one.layer for one in decided if one.noticed)
     print(
         f"\nseed {asked.seed}: {sum(noticed.values())} of {len(counted)} noticed; {len(outcomes) - len(counted)} equal"
     )
@@ -271,7 +272,7 @@ def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
         print(f"  {name}: {noticed[name]} of {total[name]}")
     print("Survivors:")
     for one in counted:
-        if not one.noticed:
+        if one.noticed in ("", "time"):
             print(one.line())
     if asked.json:
         rows = [

@@ -93,3 +93,24 @@ def test_colours_do_not_show_the_tiles(render_serially: Render, color: str) -> N
     whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)
     assert np.abs(whole - tiled).max() < 1e-7
     assert np.abs(whole - render_serially(tile=1024, **{**options, "color": "style"})).max() > 1e-3
+
+
+@pytest.mark.parametrize("style_scale", [1.0, 0.6])
+def test_how_styles_are_cut_does_not_show(
+    render_serially: Render, style_scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Styles larger than their tiles, upright ones of odd sizes: their statistics are those of the whole picture."""
+    options = {"mode": "exact", "long_edge": 120, "levels": 1, "steps": (1,), "style_scale": style_scale}
+    whole = render_serially(tile=1024, **options)
+    monkeypatch.setattr("tiler.engine.job.STYLE_TILE", 32)
+    assert np.abs(whole - render_serially(tile=1024, **options)).max() < 1e-9
+
+
+def test_the_reported_loss_has_every_term(render_serially: Render, last_report) -> None:
+    weights = {"style_weight": 0.7, "content_weight": 0.3, "tv_weight": 0.2}
+    options = {"mode": "exact", "long_edge": 64, "levels": 1, "steps": (2,), "tile": 32}
+    render_serially(**options, **weights)
+    found = last_report()
+    assert min(found["style"], found["content"], found["tv"]) > 1e-4
+    assert found["loss"] == pytest.approx(0.7 * found["style"] + found["content"] + found["tv"], rel=1e-9)
+    assert found["style"] == pytest.approx(sum(found["layers"].values()) / len(found["layers"]))

@@ -18,6 +18,7 @@ from tiler.places import pictures_of
 # Portrait and odd, so that rows and columns cannot be taken for each other: 3 x 2 pixels.
 A = [[255, 255], [255, 0], [0, 0]]
 B = [[0, 102], [204, 0], [0, 0]]
+FAINT = [[51, 51], [51, 51], [51, 51]]
 C = [[255, 0], [255, 0], [0, 255]]
 BLUE, RED, GREY = (0, 0, 255), (255, 0, 0), (120, 120, 120)
 LABELS = [[BLUE, BLUE], [RED, BLUE], [BLUE, RED]]
@@ -28,7 +29,7 @@ Bands = Callable[..., dict[str, np.ndarray]]
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name, plane in (("a", A), ("b", B), ("c", C), ("labels", LABELS)):
+    for name, plane in (("a", A), ("b", B), ("c", C), ("faint", FAINT), ("labels", LABELS)):
         Image.fromarray(np.array(plane, np.uint8)).save(f"{name}.png")
     for name in ("content", "style"):
         Image.fromarray(np.full((3, 2, 3), 90, np.uint8)).save(f"{name}.png")
@@ -58,8 +59,8 @@ def bands(files: Path) -> Bands:
 
 
 def test_two_masks_of_a_region_are_their_larger(bands: Bands) -> None:
-    found = bands(region=["r=style.png"], mask=["r=a.png", "r=b.png"])
-    np.testing.assert_allclose(found["r"], [[1, 1], [1, 0], [0, 0]], atol=1e-6)
+    found = bands(region=["r=style.png"], mask=["r=faint.png", "r=b.png"])
+    np.testing.assert_allclose(found["r"], [[0.2, 0.4], [0.8, 0.2], [0.2, 0.2]], atol=1e-6)
     found = bands(region=["r=style.png"], mask=["r=b.png"])
     np.testing.assert_allclose(found["r"], [[0, 0.4], [0.8, 0], [0, 0]], atol=1e-6)
     np.testing.assert_allclose(found["rest"], [[1, 0.6], [0.2, 1], [1, 1]], atol=1e-6)
