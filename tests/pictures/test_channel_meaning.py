@@ -292,3 +292,15 @@ def test_a_mask_is_black_where_it_is_transparent(tmp_path):
     found = np.concatenate(list(mask_bands(mask, 20, 36, 20)), 1)[0]
     assert not found[:, :18].any()
     assert (found[:, 18:] == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("codec", ["LERC", "LERC_DEFLATE", "LERC_ZSTD", "LZMA"])
+def test_codecs_as_gdal_writes_them(tmp_path, codec):
+    rasterio = pytest.importorskip("rasterio")
+    profile = dict(driver="GTiff", height=200, width=300, count=3, dtype="uint8", photometric="RGB", compress=codec)
+    pixels = np.tile(RGB, (10, 9, 1))[:, :300]
+    with rasterio.open(tmp_path / "a.tif", "w", tiled=True, blockxsize=16, blockysize=16, **profile) as file:
+        file.write(pixels.transpose(2, 0, 1))
+    for _ in range(3):  # many tiles by many threads
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(pixels))

@@ -92,10 +92,6 @@ def _opened(name: str, device: int, inode: int) -> int:
     return os.open(name, os.O_RDONLY)
 
 
-def check_extras(path: Path, kind: str) -> None:
-    """PictureError for a file whose text or profile would take far more memory than its pixels."""
-
-
 def unreadable(path: Path, kind: str, error: Exception) -> PictureError:
     """The one-line error for a file whose pixels or header cannot be read."""
     return PictureError(f"{path}: damaged or unsupported {kind.upper()} ({first_line(error)})")

@@ -13,7 +13,7 @@ from tiler.pictures import colour
 from tiler.pictures.georef import read_georef
 from tiler.pictures.meaning import meaning_of
 from tiler.pictures.picture import COUNTS, Channels, Crop, Picture, orientation_of, stamp_of
-from tiler.pictures.probe import LONGEST_SIDE, check_extras, kind_of, unreadable
+from tiler.pictures.probe import LONGEST_SIDE, kind_of, unreadable
 from tiler.pictures.source import header
 from tiler.pictures.stream import heard, load_vips
 from tiler.pictures.tiffpage import Page, read_page
@@ -34,7 +34,6 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     """
     path = Path(path)
     kind, stamp = kind_of(path), stamp_of(path)
-    check_extras(path, kind)
     page = read_page(path) if kind == "tiff" else None
     vips = load_vips()
     try:

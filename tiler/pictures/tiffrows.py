@@ -68,6 +68,9 @@ class _Segments:
     def __init__(self, path: Path, page: Any, nodata: float | None, pool: ThreadPoolExecutor) -> None:
         self.path, self.page, self._pool = path, page, pool
         self._lock = threading.Lock()
+        # tifffile reads a tag's value from the file when it is first asked for: not while threads read there.
+        self._lerc = page.tags.valueof(_LERC_PARAMETERS, default=(4, 0))
+        self._tables, self._offsets, self._counts = page.jpegtables, page.dataoffsets, page.databytecounts
         self._fill = nodata or 0
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._samples = page.samplesperpixel // self._planes
@@ -110,7 +113,7 @@ class _Segments:
         """[rows, columns, samples], or None for a segment that was left out."""
         plane, y, x = place
         index = (plane * self._down + y) * self._across + x
-        offset, count = self.page.dataoffsets[index], self.page.databytecounts[index]
+        offset, count = self._offsets[index], self._counts[index]
         if not count:
             return None
         with self._lock:
@@ -123,7 +126,7 @@ class _Segments:
             return self._decode_image(data, y)
         if page.compression in _JPEG:
             _check_jpeg(data, self._tall, self._wide)
-        found, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        found, _, shape = page.decode(data, index, jpegtables=self._tables)
         return np.asarray(found).reshape(shape)[0]
 
     def _decode_image(self, data: bytes, y: int) -> np.ndarray:
@@ -135,16 +138,15 @@ class _Segments:
         rows = self._tall if page.is_tiled else min(self._tall, self._height - y * self._tall)
         out = np.zeros((rows, self._wide, *([self._samples] if self._samples > 1 else [])), page.dtype)
         if page.compression == _LERC:
-            data = _unpacked_lerc(page, data, out.nbytes)
+            data = _unpacked_lerc(self._lerc, data, out.nbytes)
         options = {"hasalpha": True} if page.compression in (50001, 34927) and self._samples == 4 else {}
         return np.asarray(codec(data, out=out, **options)).reshape(rows, self._wide, self._samples)
 
 
-def _unpacked_lerc(page: Any, data: bytes, pixels_bytes: int) -> bytes:
+def _unpacked_lerc(parameters: Any, data: bytes, pixels_bytes: int) -> bytes:
     """LERC may itself lie packed in another codec; its own bytes are little more than the pixels'."""
     import imagecodecs
 
-    parameters = page.tags.valueof(_LERC_PARAMETERS, default=(4, 0))
     packed, limit = parameters[1] if len(parameters) > 1 else 0, 2 * pixels_bytes + 2**16
     if packed == 1:
         return zlib.decompressobj().decompress(data, limit)
