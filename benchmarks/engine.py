@@ -131,7 +131,7 @@ def with_workers(config: RenderConfig, last: int) -> list[_report.Row]:
         {"what": "outside", **_report.timing([(rounds - sum(steps)) / len(steps)])},
         {"what": "rounds of the level", **_report.timing([rounds]), "share": sum(steps) / rounds},
         {"what": "level", **_report.timing([stop - start]), "share": sum(steps) / (stop - start)},
-        {"what": "start to first tile", **_report.timing([seen[0][0] - began])},
+        {"what": "start to plan", **_report.timing([seen[0][0] - began])},
         {"what": "last step to file", **_report.timing([ended - tiles[-1][0]])},
         {"what": "render", **_report.timing([ended - began])},
     ]
