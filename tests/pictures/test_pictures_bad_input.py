@@ -2,6 +2,7 @@
 
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from subprocess import run
@@ -260,3 +261,23 @@ def test_random_bytes_never_break_out(tmp_path, magic, rest):
     path = tmp_path / "random"
     path.write_bytes(magic + rest)
     read_or_refuse(path)
+
+
+def test_no_room_for_temporary_files_is_no_damage(tmp_path):
+    """libvips turns a picture by way of a file when it is large; here anything is."""
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (300, 200), (90, 120, 60)).save(tmp_path / "a.jpg", exif=exif)
+    code = (
+        "import sys\nfrom tiler.errors import PictureError\nfrom tiler.pictures import open_picture\n"
+        "try: open_picture(sys.argv[1]).check()\nexcept PictureError as error: print(error)"
+    )
+    none = str(tmp_path / "none")
+    environment = {**os.environ, "TMPDIR": none, "VIPS_DISC_THRESHOLD": "1000"}
+    command = [sys.executable, "-c", code, str(tmp_path / "a.jpg")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert said.returncode == 0, said.stderr
+    assert none in said.stdout
+    assert "TMPDIR" in said.stdout
+    assert "damaged" not in said.stdout
+    assert said.stdout.count("\n") == 1

@@ -450,3 +450,17 @@ def test_a_page_of_somebody_elses_stays_also_when_it_was_ours(tmp_path):
     page.unlink()
     write_new(tmp_path / "a.dzi")
     assert shade_of(tmp_path / "a.dzi") == 0.75
+
+
+def test_a_name_that_looks_like_a_tiles_and_one_that_looks_like_a_script(tmp_path):
+    for name in ("m{z}{x}", "a<!--<script>b"):
+        write_picture(
+            tmp_path / f"{name}.dzi", 30, 28, [np.full((3, 30, 28), 0.5, np.float32)], metadata={"<i>": "<b>"}
+        )
+        page = (tmp_path / f"{name}.html").read_text()
+        script = page.partition("<script>")[2].partition("</script>")[0]
+        assert "<" not in script.partition("const facts = ")[2].partition("\n")[0]
+        assert not {"<b>", "<i>", "<!--<script>"} & {word for word in ("<b>", "<i>", "<!--<script>") if word in page}
+        if name.startswith("m"):
+            assert '"folder": "m%7Bz%7D%7Bx%7D_files"' in script
+            assert "facts.folder" in script

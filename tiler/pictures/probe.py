@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ _MAGIC = (
     *((b"P%d%c" % (kind, space), "ppm") for kind in range(1, 7) for space in b" \t\r\n"),
 )
 _HEIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim", b"heis")
+_NO_ROOM = re.compile("unable to write to|No space left|[Ww]rite failed|temporary")
 
 
 def kind_of(path: Path) -> str:
@@ -94,6 +96,12 @@ def _opened(name: str, device: int, inode: int) -> int:
 
 def unreadable(path: Path, kind: str, error: Exception) -> PictureError:
     """The one-line error for a file whose pixels or header cannot be read."""
+    if _NO_ROOM.search(str(error)):  # nothing else is written while a picture is read
+        folder = os.environ.get("TMPDIR", "/tmp")
+        return PictureError(
+            f"{path}: reading it takes room for temporary files, and there is none in {folder} ({first_line(error)});"
+            " name another folder in TMPDIR"
+        )
     return PictureError(f"{path}: damaged or unsupported {kind.upper()} ({first_line(error)})")
 
 
