@@ -50,14 +50,14 @@ class Layer:
     tests: tuple[str, ...]
 
 
-_ENGINE = ("tests/engine", "tests/cli", "tests/bad_input")
 _REQUEST = ("config", "identity", "places", "regions", "resolve", "sizes", "names", "ground")
+_TILES = tuple(f"tests/engine/test_{one}.py" for one in ("optimize", "blend", "tiling", "regions", "dream", "protect"))
 LAYERS = (
-    Layer("geometry", ("tiler/geometry/*.py",), ("tests/geometry", "tests/style/test_halo.py", "tests/engine")),
+    Layer("geometry", ("tiler/geometry/*.py",), ("tests/geometry", "tests/style/test_halo.py", *_TILES)),
     Layer("triton", ("kernels/gram_triton.py", "kernels/gram_launch.py"), ("tests/kernels/test_triton.py",)),
-    Layer("kernels", ("kernels/*.py",), ("tests/kernels/test_gram.py", "tests/kernels")),
-    Layer("style", ("tiler/style/*.py",), ("tests/style", "tests/engine", "tests/bad_input")),
-    Layer("engine", ("tiler/engine/*.py", "tiler/render.py"), _ENGINE),
+    Layer("kernels", ("kernels/*.py",), ("tests/kernels", "tests/style/test_objective.py")),
+    Layer("style", ("tiler/style/*.py",), ("tests/style", *_TILES, "tests/bad_input")),
+    Layer("engine", ("tiler/engine/*.py", "tiler/render.py"), ("tests/engine", "tests/cli", "tests/machines")),
     Layer("request", tuple(f"tiler/{one}.py" for one in _REQUEST), ("tests/config", "tests/bad_input", "tests/cli")),
     Layer("plan", ("tiler/plan.py", "tiler/room.py"), ("tests/plan", "tests/cli", "tests/bad_input")),
     Layer(
@@ -265,9 +265,8 @@ def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
     counted = [one for one in outcomes if not one.equivalent]
     decided = [one for one in counted if one.noticed != "time"]
     total, noticed = Counter(one.layer for one in decided), Counter(one.layer for one in decided if one.noticed)
-    print(
-        f"\nseed {asked.seed}: {sum(noticed.values())} of {len(counted)} noticed; {len(outcomes) - len(counted)} equal"
-    )
+    print(f"\nseed {asked.seed}: {sum(noticed.values())} of {len(decided)} noticed")
+    print(f"{len(counted) - len(decided)} undecided, {len(outcomes) - len(counted)} equivalent")
     for name in total:
         print(f"  {name}: {noticed[name]} of {total[name]}")
     print("Survivors:")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from tiler.config import RenderConfig
 from tiler.errors import ConfigError
-from tiler.zoom import zoom_in
+from tiler.pictures import read_picture
+from tiler.zoom import _next, zoom_in
 
 SMALL = ("--layer", "relu2_2", "--octaves", "2", "--steps", "2", "--long-edge", "64")
 
@@ -71,3 +72,42 @@ def test_a_flight_that_was_stopped_begins_anew_when_forced(inputs: Path, cluster
     [frame] = zoom_in(config, 1, 1.05, force_new=True)
     assert Image.open(frame).size == (32, 24)
     assert named(frame.parent) == ["frame-0000.png", "zoom.json"]
+
+
+def test_a_later_frame_has_a_third_of_the_steps_and_its_own_content_as_style(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = np.zeros((60, 40, 3), np.uint8)
+    asked: list[RenderConfig] = []
+
+    def drawn(config: RenderConfig, *_: object) -> None:
+        asked.append(config)
+        Image.fromarray(where).save(config.output)
+        Path(str(config.store)).mkdir()
+
+    monkeypatch.setattr("tiler.zoom.render", drawn)
+    start = tmp_path / "start.png"
+    Image.fromarray(where).save(start)
+    config = RenderConfig(str(start), (str(start),), str(tmp_path / "frames"), steps=(10, 3), long_edge=99, scale=None)
+    frames = zoom_in(config, 2, 1.5)
+    assert [frame.name for frame in frames] == ["frame-0000.png", "frame-0001.png"]
+    first, second = asked
+    assert (first.content, first.steps, first.long_edge) == (str(start), (10, 3), 99)
+    assert (second.steps, second.size, second.long_edge, second.scale) == ((4, 1), "40x60", None, None)
+    assert second.styles == (second.content,) != first.styles
+
+
+@pytest.mark.parametrize(("size", "factor"), [((60, 101), 1.25), ((90, 40), 2.0)])
+def test_the_middle_is_what_is_enlarged(tmp_path: Path, size: tuple[int, int], factor: float) -> None:
+    """Pixels that say where they lie: red grows downwards, green to the right."""
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    frame = tmp_path / "frame.png"
+    Image.fromarray(np.stack([y * 2, x * 2, 0 * y], -1).astype(np.uint8)).save(frame)
+    following = _next(RenderConfig(str(frame), (str(frame),), "o.png"), frame, factor, tmp_path)
+    found = np.rint(read_picture(str(following.content), height, width) * 255)
+    for plane, side in ((found[0], height), (found[1].T, width)):
+        # The middle stays, and a step is `factor` times as long; one pixel of the source counts two.
+        assert plane[side // 2].mean() == pytest.approx(2 * (side // 2), abs=3)
+        step = np.polyfit(np.arange(side), plane.mean(1), 1)[0]
+        assert step == pytest.approx(2 / factor, rel=0.04)
