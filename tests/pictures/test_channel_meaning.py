@@ -304,3 +304,20 @@ def test_codecs_as_gdal_writes_them(tmp_path, codec):
         file.write(pixels.transpose(2, 0, 1))
     for _ in range(3):  # many tiles by many threads
         np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(pixels))
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("nodata", [False, True])
+def test_palettes_keep_their_colours(tmp_path, compression, nodata):
+    classes = np.full((20, 36), 10, np.uint8)
+    classes[:, 18:] = 80
+    table = np.zeros((3, 256), np.uint16)
+    table[:, 10], table[:, 80] = np.array((0, 100, 0)) * 257, np.array((0, 100, 200)) * 257
+    tags = [(42113, 2, 3, "80", True)] if nodata else []
+    written(tmp_path / "a.tif", classes, photometric="palette", colormap=table, compression=compression, extratags=tags)
+    found = read_picture(tmp_path / "a.tif", channels="rgba")[:, 3]
+    np.testing.assert_allclose(found[:3, 2] * 255, (0, 100, 0), atol=1e-4)
+    if nodata:
+        assert (found[3, 2], found[3, 30]) == (1, 0)
+    else:
+        np.testing.assert_allclose(found[:, 30] * 255, (0, 100, 200, 255), atol=1e-4)
