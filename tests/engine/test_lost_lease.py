@@ -31,8 +31,11 @@ class Pool(SerialPool):
     def __exit__(self, *exc_info: object) -> None:
         pass
 
-    def grow(self, workers: int) -> None:
-        pass
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Whatever else is told to a pool is about processes."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: None
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         return {"here": function(*arguments)}

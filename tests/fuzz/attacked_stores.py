@@ -56,8 +56,11 @@ class Here:
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
         pass
 
-    def grow(self, workers: int) -> None:
-        pass
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Whatever else is told to a pool is about processes."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: None
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         return {"here": function(*arguments)}
