@@ -79,9 +79,7 @@ def guide_bands(
         yield band
 
 
-def check_guides(
-    config: RenderConfig, content: pictures.Picture, opened: Opened, styles: Sequence[pictures.Picture]
-) -> None:
+def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened) -> None:
     """Raise ConfigError for a mask or label picture of another shape than what it belongs to, and for one that says
     that a region is nowhere. content: the part of the file that is rendered. opened: pictures by file name."""
     regions = config.regions
@@ -93,8 +91,10 @@ def check_guides(
         if source.mask is not None:
             _check_shape(f"style_mask {source.mask}", opened[source.mask], opened[source.picture], source.picture)
             _check_not_black(f"style_mask {source.mask}", opened[source.mask], "the style picture counts")
-    for source, style in zip(regions.sources, styles, strict=True):
-        if style.in_part and source.mask is not None:
+    for source in regions.sources:
+        style = opened[source.picture]
+        if source.mask is not None and style.has_alpha:
+            style = pictures.as_style(style)
             part = pictures.part_bands(style, opened[source.mask], *_small(style), _CHECK_ROWS)
             if not any(band.max() > 0 for band in part):
                 raise ConfigError(

@@ -65,7 +65,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     layout = opened.get(config.content or config.init)
     config = settle_size(config, layout or styles[0])
     layout = fitted(config, layout) if layout else styles[0]
-    guiding.check_guides(config, layout, opened, styles)
+    guiding.check_guides(config, layout, opened)
     trunk = trunk_of(config.weights)
     meant = check_config(config, layout, styles, trunk)
     size = meant.levels[-1]
