@@ -55,12 +55,13 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     stored = identity.load_config(store)
     plain = {item.name: item.default for item in fields(RenderConfig) if item.metadata["group"] == FILE}
     wanted = replace(stored, **{**plain, "output": output, **options})
+    overlay = opened_overlay(wanted)
     check_places(wanted, store.url, pictures_of(identity.load_config(store, "asked")))
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
         dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.levels[-1].width)
         try:
-            return write_view(view, replace(wanted, dpi=options.get("dpi", dpi)))
+            return write_view(view, replace(wanted, dpi=options.get("dpi", dpi)), overlay)
         except LevelMovedError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -78,7 +79,18 @@ def georef_of(config: RenderConfig, layout: pictures.Picture, height: int, width
     return lies and lies.scaled((layout.height, layout.width), (height, width))
 
 
-def check_files(config: RenderConfig, height: int, width: int, georef: pictures.Georef | None = None) -> None:
+def opened_overlay(config: RenderConfig) -> pictures.Picture | None:
+    """What is to lie on the poster. Raises PictureError."""
+    return None if config.overlay is None else pictures.open_picture(config.overlay)
+
+
+def check_files(
+    config: RenderConfig,
+    height: int,
+    width: int,
+    overlay: pictures.Picture | None,
+    georef: pictures.Georef | None = None,
+) -> None:
     """Raise OutputError if a poster of this size, lying there, could not be written where and as `config` says."""
     if config.output is not None:
         pictures.check_output(config.output, height, width, 3, config.bits, config.compression, config.cog)
@@ -87,26 +99,29 @@ def check_files(config: RenderConfig, height: int, width: int, georef: pictures.
         raise OutputError(f"{config.tiles}: bits, compression and cog are for the poster's file; tiles have 8 bits")
     if config.tiles is not None:
         pictures.check_xyz(config.tiles)
-    check_overlay(config, height, width)
+    check_overlay(config, height, width, overlay)
 
 
-def remarks(config: RenderConfig, height: int, width: int, has_alpha: bool) -> list[str]:
+def remarks(
+    config: RenderConfig, height: int, width: int, overlay: pictures.Picture | None, has_alpha: bool
+) -> list[str]:
     """What the user should know of the files of this size that `config` asks for."""
-    found = overlay_notes(config, height, width)
+    found = overlay_notes(overlay, height, width)
     if has_alpha and config.output is not None and not pictures.check_output(config.output).alpha:
         found.append(f"{config.output}: this format holds no transparency; the poster is shown on white")
     return found
 
 
-def write_view(view: View, config: RenderConfig) -> Exported:
-    """Write what a view shows, where and as `config` says."""
+def write_view(view: View, config: RenderConfig, overlay: pictures.Picture | None) -> Exported:
+    """Write what a view shows, where and as `config` says. overlay: the picture that it names, as it was when it was
+    checked; PictureChangedError is raised where the file is another by now."""
     size, georef, metadata = (view.height, view.width), _georef(view), _metadata(view)
-    check_files(config, *size, georef)
+    check_files(config, *size, overlay, georef)
     if config.output is not None:
         pictures.write_picture(
             config.output,
             *size,
-            _pixels(view, config, pictures.check_output(config.output).alpha),
+            _pixels(view, overlay, pictures.check_output(config.output).alpha),
             bits=config.bits,
             dpi=config.dpi,
             georef=georef,
@@ -117,10 +132,10 @@ def write_view(view: View, config: RenderConfig) -> Exported:
         )
     if config.tiles is not None:
         pictures.write_xyz(
-            config.tiles, *size, _pixels(view, config, True), georef=georef, metadata=metadata, quality=config.quality
+            config.tiles, *size, _pixels(view, overlay, True), georef=georef, metadata=metadata, quality=config.quality
         )
     outputs = tuple(path for path in (config.output, config.tiles) if path is not None)
-    return Exported(outputs, view.level, *size, view.steps, tuple(remarks(config, *size, has_alpha(view))))
+    return Exported(outputs, view.level, *size, view.steps, tuple(remarks(config, *size, overlay, has_alpha(view))))
 
 
 def staged(bands: Iterable[np.ndarray], stages: Sequence[Stage]) -> Iterator[np.ndarray]:
@@ -138,13 +153,13 @@ def has_alpha(view: View) -> bool:
     return view.store.has_picture(_alpha_path(view))
 
 
-def _pixels(view: View, config: RenderConfig, keeps_alpha: bool) -> Iterator[np.ndarray]:
+def _pixels(view: View, overlay: pictures.Picture | None, keeps_alpha: bool) -> Iterator[np.ndarray]:
     """A level's pixels on their way out: what is done to them, in this order."""
     stages: list[Stage] = []
     if has_alpha(view):
         stages.append(_alpha_stage(view, keeps_alpha))
-    if config.overlay is not None:
-        stages.append(overlay_stage(config.overlay, view.height, view.width, view.band_height))
+    if overlay is not None:
+        stages.append(overlay_stage(overlay, view.height, view.width, view.band_height))
     return staged(view.bands(), stages)
 
 

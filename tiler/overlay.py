@@ -12,14 +12,13 @@ from tiler.config import RenderConfig
 from tiler.errors import ConfigError, OutputError
 
 
-def check_overlay(config: RenderConfig, height: int, width: int) -> None:
-    """Raise ConfigError for an overlay of another shape than the poster's, OutputError where it would be written over,
-    PictureError where it is no picture."""
-    if config.overlay is None:
+def check_overlay(config: RenderConfig, height: int, width: int, found: pictures.Picture | None) -> None:
+    """Raise ConfigError for an overlay of another shape than the poster's, OutputError where it would be written over.
+    found: the overlay, opened."""
+    if config.overlay is None or found is None:
         return
     if config.output and os.path.realpath(config.output) == os.path.realpath(config.overlay):
         raise OutputError(f"{config.output}: is the overlay; choose another name for the poster")
-    found = pictures.open_picture(config.overlay)
     if not sizes.same_shape((found.height, found.width), (height, width)):
         raise ConfigError(
             f"overlay {config.overlay}: {found.width} x {found.height} pixels; allowed: the poster's shape "
@@ -27,25 +26,27 @@ def check_overlay(config: RenderConfig, height: int, width: int) -> None:
         )
 
 
-def overlay_notes(config: RenderConfig, height: int, width: int) -> list[str]:
+def overlay_notes(found: pictures.Picture | None, height: int, width: int) -> list[str]:
     """What the user should know of an overlay that is not of the poster's size."""
-    if config.overlay is None:
+    if found is None or (found.height, found.width) == (height, width):
         return []
-    found = pictures.open_picture(config.overlay)
-    if (found.height, found.width) == (height, width):
-        return []
-    return [f"overlay {config.overlay}: resized from {found.width} x {found.height} to {width} x {height} px"]
+    return [f"overlay {found.path}: resized from {found.width} x {found.height} to {width} x {height} px"]
 
 
-def overlay_stage(file: str, height: int, width: int, rows: int) -> Callable[[np.ndarray, int], np.ndarray]:
+def overlay_stage(
+    found: pictures.Picture, height: int, width: int, rows: int
+) -> Callable[[np.ndarray, int], np.ndarray]:
     """A stage that lays a picture over bands [3 or 4, rows, width] that come from top to bottom, `rows` at a time.
 
-    Porter & Duff 1984, "over": where it is opaque its own pixels remain, where it is transparent the poster's.
+    Porter & Duff 1984, "over": where it is opaque its own pixels remain, where it is transparent the poster's. Raises
+    PictureChangedError where the file is another than when it was opened.
     """
-    bands = pictures.open_picture(file).bands(height, width, rows, "rgba")
+    bands = found.bands(height, width, rows, "rgba")
 
     def stage(band: np.ndarray, y: int) -> np.ndarray:
         above = next(bands)
+        if y + band.shape[1] >= height:
+            next(bands, None)  # what is looked at once all has been read
         colours, cover, below = above[:3], above[3:], band[3:] if len(band) == 4 else np.ones_like(band[:1])
         shown = (1 - cover) * below
         whole = cover + shown

@@ -69,7 +69,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     trunk = trunk_of(config.weights)
     meant = check_config(config, layout, styles, trunk)
     size = meant.levels[-1]
-    export.check_files(config, size.height, size.width, export.georef_of(config, layout, size.height, size.width))
+    georef = export.georef_of(config, layout, size.height, size.width)
+    export.check_files(config, size.height, size.width, opened.get(config.overlay or ""), georef)
     url = store_url(config)
     check_places(config, url, opened)
     inputs, weights = identity.inputs(config), identity.located(config).weights
@@ -171,7 +172,7 @@ class _Render:
         opened: guiding.Opened,
     ) -> None:
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
-        self._opened = opened
+        self._opened, self._overlay = opened, opened.get(config.overlay or "")
         self._address = tasks.Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
         self._maps: list[np.ndarray | None] = []
@@ -220,7 +221,11 @@ class _Render:
         sizes = [(one.height, one.width) for one in self._job.levels]
         peak = 1 if self._job.state_dtype == "float64" else 65535
         self._store.publish(Path(self._config.target).stem, sizes, peak, self._job.images[-1])
-        export.write_view(View.of(self._store, self._job, last), self._config)
+        try:
+            export.write_view(View.of(self._store, self._job, last), self._config, self._overlay)
+        except PictureChangedError as change:
+            again = "the same command writes the poster with what is there then"
+            raise RenderError(f"{change}; no poster was written; {again}") from None
         written = {name: getattr(self._config, name) for name in ("output", "tiles")}
         self._store.update(wrote={name: path and pictures.fingerprint(path) for name, path in written.items()})
         return float((self._store.level_report(last) or {}).get("loss", math.nan))
@@ -249,7 +254,7 @@ class _Render:
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
         last = job.levels[-1]
-        remarks = export.remarks(self._config, last.height, last.width, self._transparent(layout))
+        remarks = export.remarks(self._config, last.height, last.width, self._overlay, self._transparent(layout))
         for text in (*notes(self._config, job, layout, styles), *remarks):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)

@@ -3,16 +3,19 @@ are the same below."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from tiler import export
 from tiler.cli.commands import cli
-from tiler.errors import ConfigError, OutputError, PictureError
+from tiler.errors import ConfigError, OutputError, PictureError, RenderError
+from tiler.pictures.picture import Picture
 
 HEIGHT, WIDTH = 144, 192
 OPAQUE, HALF, CLEAR = np.s_[20:60, 30:90], np.s_[70:100, 40:120], np.s_[105:]
@@ -109,3 +112,45 @@ def test_a_wrong_overlay_is_refused_before_anything_is_written(
     assert "\n" not in str(refused.value)
     assert {path: path.read_bytes() for path in inputs.iterdir() if path.is_file()} == before
     assert not (inputs / "job.zarr" / "zarr.json").exists()
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_an_overlay_that_is_edited_during_the_render_ends_it_and_the_old_poster_stays(
+    render, inputs: Path, monkeypatch, when: str
+) -> None:
+    Image.fromarray(overlay_pixels(255, np.uint8)).save(inputs / "labels.png")
+    render("p.png", "--overlay", "labels.png")
+    before = (inputs / "p.png").read_bytes()
+    edited = []
+
+    def edit() -> None:
+        if not edited:
+            edited.append(np.zeros((HEIGHT, WIDTH, 4), np.uint8))
+            Image.fromarray(edited[0]).save(inputs / "labels.png")
+
+    write_view, bands = export.write_view, Picture.bands
+
+    def first_edited(*arguments: Any) -> Any:
+        edit()
+        return write_view(*arguments)
+
+    def edited_within(picture: Picture, *arguments: Any) -> Iterator[np.ndarray]:
+        for band in bands(picture, *arguments):
+            yield band
+            edit()
+
+    if when == "before":
+        monkeypatch.setattr(export, "write_view", first_edited)
+    else:
+        monkeypatch.setattr(Picture, "bands", edited_within)
+    with pytest.raises(RenderError) as refused:
+        render("p.png", "--overlay", "labels.png")
+    assert str(refused.value) == (
+        "labels.png: has changed since it was opened; no poster was written; the same command writes the poster with "
+        "what is there then"
+    )
+    assert (inputs / "p.png").read_bytes() == before
+    monkeypatch.undo()
+    monkeypatch.chdir(inputs)
+    render("p.png", "--overlay", "labels.png")
+    assert (inputs / "p.png").read_bytes() != before

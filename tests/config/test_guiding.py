@@ -157,7 +157,7 @@ def test_guides_that_do_not_fit(
 
 def _over(folder: Path, above: list[object], below: np.ndarray) -> np.ndarray:
     file = _save(folder, "above.png", [above], "RGBA")
-    stage = overlay.overlay_stage(file, 1, len(above), 4)
+    stage = overlay.overlay_stage(open_picture(file), 1, len(above), 4)
     return stage(below, 0)
 
 
@@ -180,11 +180,12 @@ def test_on_a_transparent_poster_it_covers_as_far_as_it_is_opaque(tmp_path: Path
 
 def test_an_overlay_fits_the_poster_or_says_so(files: dict[str, str], tmp_path: Path) -> None:
     config = RenderConfig(files["content"], (files["style"],), str(tmp_path / "p.png"), overlay=files["left"])
-    assert overlay.overlay_notes(config, 3, 4) == []
-    assert overlay.overlay_notes(config, 6, 8) == [f"overlay {files['left']}: resized from 4 x 3 to 8 x 6 px"]
-    overlay.check_overlay(config, 6, 8)
+    left = open_picture(files["left"])
+    assert overlay.overlay_notes(left, 3, 4) == overlay.overlay_notes(None, 6, 8) == []
+    assert overlay.overlay_notes(left, 6, 8) == [f"overlay {files['left']}: resized from 4 x 3 to 8 x 6 px"]
+    overlay.check_overlay(config, 6, 8, left)
     with pytest.raises(ConfigError, match=r"4 x 3 pixels; allowed: the poster's shape \(6 x 8\)"):
-        overlay.check_overlay(config, 8, 6)
+        overlay.check_overlay(config, 8, 6, left)
     same = RenderConfig(files["content"], (files["style"],), files["left"], overlay=f"{tmp_path}/./left.png")
     with pytest.raises(OutputError, match="is the overlay"):
-        overlay.check_overlay(same, 6, 8)
+        overlay.check_overlay(same, 6, 8, left)
