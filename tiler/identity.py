@@ -16,19 +16,19 @@ from tiler.option import ASKED
 from tiler.places import absolute, from_store, to_store
 from tiler.version import __version__
 
-_INITS, _WEIGHTS = ("content", "noise"), ("bundled", "torchvision")
+_INITS = ("content", "noise")
 ADVICE = "choose another --store, or start over with tiler render --force-new"
 
 
 def inputs(config: RenderConfig) -> dict[str, str]:
-    """What the render reads, by role: a file's sha256, or the word that stands in its place."""
+    """What the render reads, by role: a file's sha256, or the word that stands in its place. Weights count by their
+    numbers, which the job knows (`check_job`)."""
     files = {"content file": config.content, **{f"style file {i}": path for i, path in enumerate(config.styles, 1)}}
     files = {**files, **_region_files(config)}
     found = {role: _digest(Path(path)) for role, path in files.items() if path}
     found["init"] = config.init if config.init in _INITS else _digest(Path(config.init))
     if config.protect:
         found["protect file"] = _digest(Path(config.protect))
-    found["weights"] = config.weights if config.weights in _WEIGHTS else _digest(Path(config.weights))
     return found
 
 
@@ -178,7 +178,10 @@ _OF_MACHINES = ("id", "tile", "device", "precision", "threads", "weights")
 
 
 def check_job(url: str, stored: Job, meant: Job) -> None:
-    """Raise StoreError where a stored job is not what its own configuration means: no render wrote it."""
+    """Raise StoreError where a job was begun with other weights, whatever their file is called, and where it is not
+    what its own configuration means: no render wrote it."""
+    if stored.weights_sha256 != meant.weights_sha256:
+        raise StoreError(f"store {url}: holds another job: the numbers in --weights {meant.weights} differ; {ADVICE}")
     before, now = stored.to_dict(), meant.to_dict()
     for name in now:
         if name not in _OF_MACHINES and before[name] != now[name]:

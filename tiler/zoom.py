@@ -17,6 +17,7 @@ from tiler.pictures.ours import FRAMES, check_ours, read_list, remove_ours, writ
 from tiler.pictures.replace import new_file, sweep
 from tiler.pictures.sidecars import sidecar_names
 from tiler.render import Progress, render
+from tiler.style.weights import trunk_of
 
 # What the folder holds beside the frames: what they are of, and the picture that the next frame is made from.
 _FACTS, _CONTENT = "zoom.json", "next.png"
@@ -63,7 +64,8 @@ class _Frames:
 
     def __init__(self, config: RenderConfig, factor: float, force_new: bool) -> None:
         self.path = Path(config.target)
-        facts = {"config": identity.words(config), "inputs": identity.inputs(config), "factor": factor}
+        inputs = {**identity.inputs(config), "weights": trunk_of(config.weights).sha256}
+        facts = {"config": identity.words(config), "inputs": inputs, "factor": factor}
         try:
             sweep(self.path)
             check_ours(self.path, FRAMES)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import torch
 from here import run_main
 from PIL import Image
+from safetensors.torch import load_file
 
 from tiler.errors import ConfigError
 from tiler.resume import stored_config
@@ -74,6 +76,20 @@ def test_the_command_line_decides_in_its_place(project: Path) -> None:
     said = dict(scheduler="tcp://here:1", workers=3)
     config = stored_config(str(project / "poster.zarr"), **said)
     assert (config.scheduler, config.workers) == ("tcp://here:1", 3)
+
+
+def test_weights_count_by_their_numbers_whatever_their_file_is_called(here, project: Path) -> None:
+    state = load_file(project / "net.safetensors")
+    torch.save(state, project / "other.pth")
+    files = ("project/content.png", "project/style.png", "-o", "project/poster.png", *TINY)
+    done = here("render", *files, "--weights", "project/other.pth")
+    assert done.returncode == 0, done.stderr
+    state["features.28.bias"] += 1e-3
+    torch.save(state, project / "other.pth")
+    done = here("render", *files, "--weights", "project/other.pth")
+    assert done.returncode == 2
+    assert "holds another job: the numbers in --weights project/other.pth differ; choose another --store" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["output", "tiles"])

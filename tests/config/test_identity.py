@@ -15,7 +15,7 @@ STORED = replace(
     CONFIG, steps=(9, 5), levels=2, style_blend_weights=(1, 1), precision="fp32", device="cpu", workers=1, threads=2,
     steps_per_round=5, tile=64, feather=16, halo=48,
 )  # fmt: skip
-FILES = {"content file": "1", "style file 1": "2", "style file 2": "3", "init": "content", "weights": "bundled"}
+FILES = {"content file": "1", "style file 1": "2", "style file 2": "3", "init": "content"}
 
 
 def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG, version=__version__):
@@ -30,7 +30,7 @@ CHANGES = dict(
     dream_weight=1, dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,
     steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
     content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
-    steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda",
+    steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda", stretch="2,98",
 )  # fmt: skip
 FREE = dict(long_edge=77, scale="2x", print="A0", dpi=300, bits=16, compression="zstd",
             quality=5, cog=True, tiles="x", overlay="x",
@@ -84,7 +84,6 @@ def test_leaving_out_what_was_asked_for_is_another_job():
     [
         ({**FILES, "style file 2": "0"}, "style file 2"),
         ({**FILES, "content file": "0"}, "content file"),
-        ({**FILES, "weights": "torchvision"}, "weights"),
         ({**FILES, "init": "noise"}, "init"),
         ({role: FILES[role] for role in FILES if role != "style file 2"}, "style file 2"),
     ],
@@ -96,16 +95,15 @@ def test_a_changed_input_is_named(found, role):
 
 def test_inputs_are_the_digests_of_all_files_that_are_read(tmp_path):
     paths = {}
-    for name in ("content", "one", "two", "start", "net", "coast"):
+    for name in ("content", "one", "two", "start", "coast"):
         paths[name] = tmp_path / name
         paths[name].write_bytes(name.encode())
     config = RenderConfig(paths["content"], [paths["one"], paths["two"]], "x.png")
     expected = {"content file": "content", "style file 1": "one", "style file 2": "two"}
     digests = {role: hashlib.sha256(name.encode()).hexdigest() for role, name in expected.items()}
-    assert identity.inputs(config) == {**digests, "init": "content", "weights": "bundled"}
-    config = replace(config, init=str(paths["start"]), weights=str(paths["net"]))
+    assert identity.inputs(config) == {**digests, "init": "content"}
+    config = replace(config, init=str(paths["start"]))
     assert identity.inputs(config)["init"] == hashlib.sha256(b"start").hexdigest()
-    assert identity.inputs(config)["weights"] == hashlib.sha256(b"net").hexdigest()
     protected = replace(config, content_weight=1, protect=str(paths["coast"]))
     assert identity.inputs(protected)["protect file"] == hashlib.sha256(b"coast").hexdigest()
 
@@ -129,7 +127,7 @@ def test_where_regions_are_and_in_what_styles_is_part_of_the_job(tmp_path):
     }
     digests = {role: hashlib.sha256(name.encode()).hexdigest() for role, name in expected.items()}
     found = identity.inputs(config)
-    assert found == {**digests, "init": "content", "weights": "bundled"}
+    assert found == {**digests, "init": "content"}
     swapped = replace(config, label=["#00ff00=sea", f"#0000ff={file['wood']}"])
     with pytest.raises(StoreError, match="the labels file, #0000ff being region"):
         check(swapped, stored=config, asked=config, inputs=found, found=identity.inputs(swapped))
