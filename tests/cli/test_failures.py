@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.exceptions import GenericError
@@ -94,21 +94,42 @@ def test_a_lost_gpu_ends_its_process_and_another_goes_on(inputs, options, expect
     assert (inputs / "poster.png").read_bytes() == expected
 
 
-def test_the_process_that_takes_a_workers_place_takes_its_gpu() -> None:
-    def look() -> dict[str, str]:
-        return {"pid": str(os.getpid()), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+def _first_task() -> Callable[[], dict[str, Any]]:
+    """What a worker's first task does about GPUs, where each worker sees two that are made up."""
+
+    def run() -> dict[str, Any]:
+        import torch
+
+        from tiler.engine.machine import settle_gpu
+
+        torch.cuda.device_count = lambda: len(os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(","))
+        settle_gpu()
+        time.sleep(0.2)  # so that no worker does all
+        return {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "all")}
+
+    return run
+
+
+def test_who_comes_late_and_who_takes_a_place_take_the_gpu_that_is_free() -> None:
+    def taken(pool: Pool, workers: int) -> dict[int, str]:
+        """GPUs by processes, once so many have run a task."""
+        found: dict[int, str] = {}
+        deadline = time.monotonic() + 100
+        while len(found) < workers and time.monotonic() < deadline:
+            found = {one["pid"]: one["gpu"] for one in pool.run(_first_task(), [()] * 4 * workers)}
+        return found
 
     with Pool(None, 1, 1) as pool:
-        [(address, first)] = pool.everywhere(look).items()
-        pool.give_at_birth({address: {"CUDA_VISIBLE_DEVICES": "3"}, "tls://127.0.0.1:1": {"CUDA_VISIBLE_DEVICES": "4"}})
-        os.kill(int(first["pid"]), signal.SIGKILL)
-        deadline, seen = time.monotonic() + 100, first
-        while seen["pid"] == first["pid"] and time.monotonic() < deadline:
-            time.sleep(0.1)
-            with contextlib.suppress(TilerError):
-                [seen] = pool.everywhere(look).values() or [first]
-    assert seen["pid"] != first["pid"]
-    assert seen["gpu"] == "3"
+        [(first, gpu)] = taken(pool, 1).items()
+        assert gpu == "0"
+        pool.grow(2)
+        both = taken(pool, 2)
+        assert sorted(both.values()) == ["0", "1"]
+        assert both[first] == "0"
+        os.kill(first, signal.SIGKILL)
+        after = taken(pool, 2)
+    assert sorted(after.values()) == ["0", "1"]
+    assert first not in after
 
 
 def test_a_worker_that_dies_in_birth_is_started_again(inputs, options, expected) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from tiler.engine.schedule import Pool, cores, memory_bytes
+from tiler.engine.schedule import Pool, beside, cores, memory_bytes
 from tiler.style.backbone import best_precision, kernels_on
 from tiler.version import __version__
 
@@ -110,7 +110,6 @@ ANY = Machine()
 def ask(pool: Pool) -> Machine:
     """Have each worker take a GPU of those that it sees, and tell what it is and has."""
     shares = share_gpus(pool.everywhere(look))
-    pool.give_at_birth({worker: {_VISIBLE: gpu} for worker, gpu in shares.items()})
     return merged(pool.everywhere(measure, shares).values())
 
 
@@ -142,6 +141,14 @@ def take_gpu(gpu: str) -> None:
     """On a worker: see this GPU only. Without effect once CUDA has begun there."""
     if not torch.cuda.is_initialized():
         os.environ[_VISIBLE] = gpu
+
+
+def settle_gpu() -> None:
+    """In a task, before CUDA begins: take a GPU as `ask` would have it, where several are seen still. So it is on a
+    worker that came after `ask`, and in a process that took the place of one that ended."""
+    if not torch.cuda.is_initialized() and len(look()["gpus"]) > 1:
+        with beside(look) as (address, workers):
+            take_gpu(share_gpus(workers)[address])
 
 
 def settle_torch() -> None:

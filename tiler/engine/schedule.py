@@ -8,13 +8,13 @@ import itertools
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dask
 import dask.system
 import psutil
-from distributed import Client, KilledWorker, as_completed, get_worker
+from distributed import Client, KilledWorker, Lock, as_completed, get_client, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.cluster import QUIET, own_cluster
@@ -41,6 +41,20 @@ def reporter() -> Callable[[dict[str, Any]], None]:
         return lambda event: None
     topic = _topic.get()
     return lambda event: worker.log_event(topic, event)
+
+
+@contextlib.contextmanager
+def beside(function: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+    """In a task: its worker's address, and what `function` gives on every worker of the cluster, by address. No two
+    workers are in such a block at the same time, so what one does in it the next one sees. Outside of a worker there
+    is nobody else."""
+    try:
+        address = get_worker().address
+    except ValueError:
+        yield "", {"": function()}
+        return
+    with Lock("tiler"):
+        yield address, get_client().run(function, on_error="ignore")
 
 
 def _version() -> str:
@@ -74,11 +88,6 @@ def _end_worker() -> None:
     if worker.nanny:
         os._exit(1)
     worker.loop.add_callback(worker.close, reason="its GPU is lost")
-
-
-def _remember(environments: Mapping[str, Mapping[str, str]], dask_worker: Any) -> None:
-    """Runs on a nanny."""
-    dask_worker.env.update(environments.get(dask_worker.worker_address, {}))
 
 
 class Pool:
@@ -129,14 +138,6 @@ class Pool:
             raise
         except Exception as error:
             raise RenderError(f"a worker cannot be used: {_line(error)}") from error
-
-    def give_at_birth(self, environments: Mapping[str, Mapping[str, str]]) -> None:
-        """What the process that takes the place of a worker, should it end, is to have in its environment, by the
-        workers' addresses. One without a nanny has no successor."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        watched = [address for address in environments if workers.get(address, {}).get("nanny")]
-        if watched:
-            self._client.run(_remember, environments, workers=watched, nanny=True)
 
     def __enter__(self) -> Pool:
         return self

@@ -18,7 +18,7 @@ import torch
 from tiler.engine import optimize
 from tiler.engine.blend import composite, repeated
 from tiler.engine.job import Job
-from tiler.engine.machine import settle_torch
+from tiler.engine.machine import settle_gpu, settle_torch
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError, StoreError, WeightsError
@@ -62,6 +62,8 @@ class Workplace:
             raise StoreError(f"store {address.url}: holds job {self.job.id}, expected {address.id}")
         self.store.hold_to(self.job)
         settle_torch()
+        if self.job.device == "cuda":
+            settle_gpu()
         if self.job.device == "cuda" and not torch.cuda.is_available():
             raise RenderError(f"worker {socket.gethostname()}: has no GPU, and the job was begun on one")
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
