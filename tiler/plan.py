@@ -121,7 +121,8 @@ def plan_job(
     before = [sum(one.kept_bytes for one in levels[:k]) for k in range(len(levels))]
     seconds = None
     if speed is not None:
-        seconds = speed.start + sum(one.seconds or 0 for one in levels) + speed.write * last.height * last.width
+        written = _write_seconds(config, speed) * last.height * last.width
+        seconds = speed.start + sum(one.seconds or 0 for one in levels) + written
     on_gpu = job.device == "cuda"
     busy = _tile_bytes(job)
     on_one = busy + WEIGHTS * ITEM_BYTES[job.precision] + CONTEXT_BYTES
@@ -250,6 +251,14 @@ def _client_bytes(config: RenderConfig, job: Job) -> float:
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
+
+
+def _write_seconds(config: RenderConfig, speed: Speed) -> float:
+    """Per pixel of the poster, for all files that are asked for."""
+    file = 0.0
+    if config.output is not None:
+        file = speed.write_png if config.output.lower().endswith(".png") else speed.write
+    return file + (0.0 if config.tiles is None else speed.write)
 
 
 def _seconds(job: Job, index: int, parallel: int, speed: Speed) -> float:

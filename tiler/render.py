@@ -28,7 +28,7 @@ from tiler.errors import DamageError, PictureChangedError, RenderError, StoreErr
 from tiler.places import check_places, pictures_of
 from tiler.plan import plan_job
 from tiler.resolve import check_config, fitted, notes, resolve_config, settle_size, store_url
-from tiler.room import check_room
+from tiler.room import check_disk, check_room
 from tiler.style.colour import ColourMoments, recolour, style_map
 from tiler.style.weights import trunk_of
 from tiler.version import __version__
@@ -88,6 +88,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
         else:
             remarks += guiding.check_pixels(config, opened)
         progress = progress or (lambda event: None)
+        # With the largest tiles, hence the least disk: what is short now is short on any machine.
+        check_disk(plan_job(config, begun or meant, bool(config.content) and layout.has_alpha), config, url)
         threads = begun.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
         pool = stack.enter_context(Pool(config.scheduler, config.workers or 1, threads))
         machine = ask(pool)

@@ -32,13 +32,18 @@ def check_room(
             f"render with --scheduler for workers that have one, {ADVICE}"
         )
     _check_memory(plan, config, job, begun, machine)
+    check_disk(plan, config, url)
+
+
+def check_disk(plan: Plan, config: RenderConfig, url: str) -> None:
+    """Raise ResourceError when what a plan writes does not fit where it goes. url: of the store."""
     left = plan.kept_bytes + plan.output_bytes
     for place, need, what in (
         (url, max(plan.store_bytes, left if _one_disk(url, config.target) else 0), "--store"),
         (config.target, plan.output_bytes, "-o" if config.output else "--tiles"),
     ):
         free = free_disk(place)
-        if free is not None and need > free + _held_bytes(place):
+        if free is not None and need > free and need > free + _held_bytes(place):
             raise ResourceError(
                 f"{what} {place}: needs about {_size(need)} of disk and {_size(free)} are free; "
                 f"free {_size(need - free)} more, or choose another place"

@@ -315,11 +315,15 @@ def test_wrong_use_of_plan(arguments, word, pictures, monkeypatch, capsys):
 
 @pytest.mark.parametrize("short_of", ["disk", "memory"])
 def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeypatch, capsys):
-    machine = ANY if short_of == "disk" else with_memory(10**7)
+    def no_machine(*arguments):
+        raise AssertionError("nothing of a machine is needed to know that")
+
     if short_of == "disk":
         disk_with(monkeypatch, 10_000)
-    monkeypatch.setattr(rendering, "Pool", lambda *arguments: contextlib.nullcontext())
-    monkeypatch.setattr(rendering, "ask", lambda pool: machine)
+        monkeypatch.setattr(rendering, "Pool", no_machine)
+    else:
+        monkeypatch.setattr(rendering, "Pool", lambda *arguments: contextlib.nullcontext())
+        monkeypatch.setattr(rendering, "ask", lambda pool: with_memory(10**7))
     code, _, text = run(["render", "content.png", "style.png", "-o", "p.png"], monkeypatch, capsys)
     assert code == 2
     assert "need" in text
@@ -334,8 +338,9 @@ def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeyp
 def test_seconds_are_steps_rounds_measurements_and_tasks(content, size):
     """One level of two tiles, counted by hand, in either shape."""
     speed = Speed(
-        start=3, task=0.01, one_step=(0.5, 0), one_measure=(0.2, 0), one_round=(0.1, 0), move=1e-6, write=1e-7
-    )
+        start=3, task=0.01, one_step=(0.5, 0), one_measure=(0.2, 0), one_round=(0.1, 0), move=1e-6,
+        write=5e-7, write_png=1e-7,
+    )  # fmt: skip
     values = dict(content=content, long_edge=256, levels=1, steps=6, tile=128, steps_per_round=2, feather=0, halo=16)
     _, job = job_of(**values)
     tiles, styles = len(job.grid(0)), len(job.style_grid(0, 0))
@@ -352,9 +357,23 @@ def test_seconds_are_steps_rounds_measurements_and_tasks(content, size):
     )
 
 
+def test_writing_takes_what_the_format_takes():
+    """PNGs are made by several threads; map tiles come on top of the poster's file, if there is one."""
+    speed = Speed(0, 0, (0, 0), (0, 0), move=0)
+    pixels, values = 96 * 128, dict(long_edge=128, levels=1, steps=0)
+    for files, per_pixel in (
+        (dict(output="p.png"), 0.056e-6),
+        (dict(output="P.PNG"), 0.056e-6),
+        (dict(output="p.tif"), 0.15e-6),
+        (dict(output=None, tiles="t"), 0.15e-6),
+        (dict(output="p.png", tiles="t"), 0.206e-6),
+    ):
+        assert planned(speed, **values, **files).seconds == pytest.approx(per_pixel * pixels, rel=1e-9), files
+
+
 def test_io_is_charged_to_rounds_and_not_to_steps():
     """On a GPU steps are a tenth of a round."""
-    speed = Speed(start=0, task=0, one_step=(0.02, 0), one_measure=(0, 0), one_round=(0.4, 0), move=0, write=0)
+    speed = Speed(start=0, task=0, one_step=(0.02, 0), one_measure=(0, 0), one_round=(0.4, 0), move=0, write_png=0)
     one, two = (
         planned(speed, long_edge=128, levels=1, tile=64, steps=12, steps_per_round=n, feather=0, halo=16)
         for n in (2, 4)
