@@ -40,7 +40,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> Path:
     folder = tmp_path_factory.mktemp("formats")
     profile = dict(driver="GTiff", height=90, width=120, count=4, dtype="uint16", crs=CRS, photometric="RGB")
     with rasterio.open(
-        folder / "content.tif", "w", transform=rasterio.Affine(*TRANSFORM), alpha="unspecified", **profile
+        folder / "content.tif", "w", transform=rasterio.Affine(*TRANSFORM), alpha="yes", **profile
     ) as f:
         f.write(content_pixels().transpose(2, 0, 1))
     grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
