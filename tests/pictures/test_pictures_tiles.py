@@ -149,10 +149,10 @@ def test_the_page_in_a_browser(tmp_path, kind):
         "--run-all-compositor-stages-before-draw",
     ]
     subprocess.run(
-        [*command, "--window-size=901,700", "--virtual-time-budget=5000", page.as_uri()],
+        [*command, "--window-size=901,700", "--virtual-time-budget=30000", page.as_uri()],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=200,
     )
     seen = opened(shot)[..., :3].copy()
     seen[:40, :80] = BACKGROUND  # the caption
