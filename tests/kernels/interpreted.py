@@ -115,7 +115,7 @@ def test_long_sums_are_as_good_as_short_ones() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_results_are_off_to_neither_side(dtype: torch.dtype) -> None:
-    """A scale of 0.6 in float32 alone is off by a third of a unit, always upwards; cutting digits off, by half a unit."""
+    """0.6 in float32 alone is off by a third of a unit, always upwards; cutting digits off, by half a unit."""
     features = (0.5 + torch.rand(1, 1, 500, generator=torch.Generator().manual_seed(1))).to(dtype)
     found = kernels.gram_backward_(None, features, torch.ones(1, 1), 0.3)
     bias = (found.double() / (0.6 * features.double()) - 1).mean()
