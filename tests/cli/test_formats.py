@@ -39,9 +39,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> Path:
     """A folder with content.tif (georeferenced, 16-bit, alpha), and poster.tif and poster.zarr rendered from it."""
     folder = tmp_path_factory.mktemp("formats")
     profile = dict(driver="GTiff", height=90, width=120, count=4, dtype="uint16", crs=CRS, photometric="RGB")
-    with rasterio.open(
-        folder / "content.tif", "w", transform=rasterio.Affine(*TRANSFORM), alpha="yes", **profile
-    ) as f:
+    with rasterio.open(folder / "content.tif", "w", transform=rasterio.Affine(*TRANSFORM), alpha="yes", **profile) as f:
         f.write(content_pixels().transpose(2, 0, 1))
     grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
     Image.fromarray(grain).resize((104, 80), Image.Resampling.BICUBIC).save(folder / "style.png")

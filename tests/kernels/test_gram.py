@@ -161,6 +161,16 @@ def test_without_relu_every_pixel_has_a_gradient() -> None:
     assert not kernels.gram_backward_(None, features, s, 0.5).any()
 
 
+def test_weights_are_1_and_all_pixels_count_unless_said_otherwise() -> None:
+    features, target = torch.full((1, 2, 3), 2.0), torch.ones(1, 1)
+    assert kernels.gram(features).item() == 4
+    assert kernels.gram(features, scale=0.5).item() == 12
+    assert kernels.style_loss(features, target).item() == 9
+    assert [one.item() for one in kernels.gram_style(features, target)] == [24, 9, 6]
+    assert [one.item() for one in kernels.gram_style(features, target, box=(0, 0, 1, 3))] == [12, 9, 6]
+    assert [one.item() for one in kernels.style_term(torch.full((1, 1), 4.0), target)] == [9, 6]
+
+
 def test_a_dead_target_gives_numbers() -> None:
     loss, s = kernels.style_term(torch.ones(2, 2), torch.zeros(2, 2), 3.0)
     assert loss.item() == 12

@@ -34,6 +34,7 @@ def test_weights_are_sums_over_a_box_of_cells():
     assert guides.at("relu2_1") is guides.planes["relu2_1"]
     assert EVERYWHERE.weights("relu3_1", Rect(1, 2, 4, 9)).tolist() == [21]
     assert EVERYWHERE.at("relu3_1") is None
+    assert EVERYWHERE.regions == (0,)
 
 
 @pytest.mark.parametrize("cuts", [(0, 3), (0, 2, 3)])
