@@ -16,7 +16,7 @@ SOURCES = sorted(path for top in ("tiler", "kernels") for path in (ROOT / top).r
 RANK = {
     "__main__": 9, "cli": 8, "": 7, "zoom": 7, "render": 6, "resolve": 6, "identity": 6, "verify": 6, "report": 6,
     "export": 6, "ground": 6, "guiding": 6, "overlay": 6, "places": 6, "plan": 6, "room": 6,
-    "resume": 6, "jobfile": 6, "config": 5, "option": 4, "engine": 4, "regions": 3, "style": 3,
+    "resume": 6, "jobfile": 6, "ingest": 6, "jobs": 6, "config": 5, "option": 4, "engine": 4, "regions": 3, "style": 3,
     "pictures": 2, "geometry": 1, "sizes": 1, "names": 1, "ome": 1, "errors": 0, "version": 0,
 }  # fmt: skip
 SIBLINGS = (
@@ -34,6 +34,8 @@ SIBLINGS = (
     "room",
     "resume",
     "jobfile",
+    "ingest",
+    "jobs",
 )
 ENGINE_SHUNS = ("config", "pictures")
 ONE_DOOR = {

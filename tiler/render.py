@@ -7,33 +7,30 @@ import itertools
 import math
 import time
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tiler import export, guiding, identity, pictures
+from tiler import export, guiding, pictures
 from tiler.config import RenderConfig
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
-from tiler.engine.machine import ask, difference, joined
+from tiler.engine.machine import Machine, ask
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.engine.view import View
 from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
-from tiler.places import check_places, pictures_of
+from tiler.ingest import Ingest
+from tiler.jobs import ComputedOn, Progress, Request, begin, disk_errors, find
 from tiler.plan import plan_job
-from tiler.resolve import check_config, fitted, notes, resolve_config, settle_size, store_url
+from tiler.resolve import notes, resolve_config
 from tiler.room import check_disk, check_room
-from tiler.style.colour import ColourMoments, recolour, style_map
-from tiler.style.weights import trunk_of
-from tiler.version import __version__
 
-Progress = Callable[[dict[str, Any]], None]
 _REPAIRS = 2
 # Pixels. What a smaller tile's core would save is little beside its halo and the worker itself: memory is short for
 # other reasons then, which pass, while a cut is for the rest of the job.
@@ -59,106 +56,50 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
     the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
     """
-    began = time.monotonic()
-    opened = guiding.opened_by(config, pictures_of(config))
-    styles = [pictures.as_style(opened[source.picture]) for source in config.regions.sources]
-    layout = opened.get(config.content or config.init)
-    config = settle_size(config, layout or styles[0])
-    layout = fitted(config, layout) if layout else styles[0]
-    guiding.check_guides(config, layout, opened)
-    trunk = trunk_of(config.weights)
-    meant = check_config(config, layout, styles, trunk)
-    size = meant.levels[-1]
-    georef = export.georef_of(config, layout, size.height, size.width)
-    export.check_files(config, size.height, size.width, opened.get(config.overlay or ""), georef)
-    url = store_url(config)
-    check_places(config, url, opened)
-    inputs, weights = identity.inputs(config), identity.located(config).weights
+    began, progress = time.monotonic(), progress or (lambda event: None)
+    request = Request.of(config)
+    url, size = request.url, request.meant.levels[-1]
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
-    with sole_writer(url) as hold, _disk_errors(url), contextlib.ExitStack() as stack:
-        store = RenderStore.open(url) if RenderStore.exists(url) and not force_new else None
-        run_id, begun = uuid.uuid4().hex, None
-        remarks = list(guiding.picture_notes(config, opened, styles))
-        if store is not None:
-            identity.check_same(url, store.attributes, config, inputs)
-            begun = replace(identity.load_job(store), weights=weights)
-            identity.check_job(url, begun, meant)
-            asked = identity.stored_places(store.attributes, config, url)
-            store.update(job=begun.to_dict(), asked=asked, run=run_id)  # files may have been moved since
-        else:
-            remarks += guiding.check_pixels(config, opened)
-        progress = progress or (lambda event: None)
+    with sole_writer(url) as hold, disk_errors(url):
+        found = find(request, force_new)
+        config, begun = request.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
-        check_disk(plan_job(config, begun or meant, bool(config.content) and layout.has_alpha), config, url)
+        check_disk(plan_job(config, begun or request.meant, request.has_alpha), config, url)
         threads = begun.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
-        pool = stack.enter_context(Pool(config.scheduler, config.workers or 1, threads))
-        machine = ask(pool)
-        resolved, job = resolve_config(config, layout, styles, machine, trunk)
-        job = begun or job
-        if (resolved.workers or 1) > machine.workers:
-            pool.grow(resolved.workers or 1)
-            machine = ask(pool)
-        planned = plan_job(resolved, job, bool(config.content) and layout.has_alpha, machine=machine)
-        check_room(planned, config, job, url, store is not None, machine)
-        if store is None:
-            facts = {
-                "place": export.place(layout) if config.content else {},
-                "config": identity.travels(resolved),
-                "asked": identity.kept(config, url),
-                "inputs": inputs,
-                "version": __version__,
-                "run": run_id,
-                "machine": machine.facts(job.device),
-            }
-            job = replace(job, weights=weights)
-            store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=force_new)
-            store.hold_to(job)
-        store.guard(hold.check)
-        computed_on = _ComputedOn(store, machine.facts(job.device), progress)
-        run = _Render(resolved, job, store, pool, computed_on.tell, opened)
-        progress({"event": "plan", **planned.to_dict()})
-        for text in filter(None, (*hold.notes, computed_on.difference, machine.trouble(job.device), *remarks)):
-            progress({"event": "note", "text": text})
-        try:
-            run.run(layout, styles)
-            loss = run.write_poster()
-        finally:
-            seconds = time.monotonic() - began
-            with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
-                store.update(seconds=store.seconds + seconds, machine=computed_on.all)
+        with Pool(config.scheduler, config.workers or 1, threads) as pool:
+            resolved, job, machine = _settled(request, pool)
+            job = begun or job
+            planned = plan_job(resolved, job, request.has_alpha, machine=machine)
+            check_room(planned, config, job, url, begun is not None, machine)
+            store = found.store
+            if store is None:
+                store, job = begin(request, found.run, resolved, job, machine, force_new)
+            store.guard(hold.check)
+            computed_on = ComputedOn(store, machine.facts(job.device), progress)
+            run = _Render(resolved, job, store, pool, computed_on.tell, request.opened)
+            progress({"event": "plan", **planned.to_dict()})
+            for text in (*hold.notes, computed_on.difference, machine.trouble(job.device), *found.remarks):
+                if text:
+                    progress({"event": "note", "text": text})
+            try:
+                run.run(request.layout, request.styles)
+                loss = run.write_poster()
+            finally:
+                seconds = time.monotonic() - began
+                with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
+                    store.update(seconds=store.seconds + seconds, machine=computed_on.all)
     return Result(config.target, url, size.height, size.width, loss, seconds)
 
 
-@contextlib.contextmanager
-def _disk_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, OSError) and not place.is_remote_error(error):
-            raise
-        where, why = getattr(error, "filename", None) or url, getattr(error, "strerror", None)
-        raise RenderError(f"{where}: {why or place.first_line(error)}; what is finished is kept in {url}") from error
-
-
-class _ComputedOn:
-    """Facts of the machines that computed a job's parts: those that its store knows, and this one, which may change."""
-
-    def __init__(self, store: RenderStore, facts: dict[str, str], progress: Progress) -> None:
-        self._before, self._now, self._progress = identity.table(store.attributes, "machine"), facts, progress
-
-    def tell(self, event: dict[str, Any]) -> None:
-        """Pass an event on, and remember what it says of the machine."""
-        if event["event"] == "kernels":
-            self._now = {**self._now, "kernels": event["kernels"]}
-        self._progress(event)
-
-    @property
-    def difference(self) -> str:
-        return difference(self._before, self._now)
-
-    @property
-    def all(self) -> dict[str, str]:
-        return joined(self._before, self._now)
+def _settled(request: Request, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
+    """The configuration with every None replaced, the job that it means on the workers' machine, and that machine once
+    there are as many workers as it is to have."""
+    machine = ask(pool)
+    resolved, job = resolve_config(request.config, request.layout, request.styles, machine, request.trunk)
+    if (resolved.workers or 1) > machine.workers:
+        pool.grow(resolved.workers or 1)
+        machine = ask(pool)
+    return resolved, job, machine
 
 
 class _Render:
@@ -177,16 +118,16 @@ class _Render:
         self._opened, self._overlay = opened, opened.get(config.overlay or "")
         self._address = tasks.Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
-        self._maps: list[np.ndarray | None] = []
 
     def run(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
         """Bring every level to its end. What turns out to be damaged in the store is computed again, each part a few
         times at most. layout: the content; without one, the picture that gives the poster its shape."""
-        self._announce(layout, styles)
+        ingest = Ingest(self._config, self._opened, layout, styles)
+        self._announce(layout, styles, ingest.transparent)
         damages: Counter[tuple[str, tuple[int, ...]]] = Counter()
         while True:
             try:
-                return self._all_levels(layout, styles)
+                return self._all_levels(ingest)
             except PictureChangedError as change:
                 again = "go on with the same command when it is again as it was, or start over with --force-new"
                 raise RenderError(f"{change}; {again}") from None
@@ -198,15 +139,16 @@ class _Render:
                 self._progress({"event": "damage", "message": str(damage)})
                 self._store.forget(*part)
 
-    def _all_levels(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def _all_levels(self, ingest: Ingest) -> None:
         for level, size in enumerate(self._job.levels):
-            if self._transparent(layout) and level not in self._checked:
-                self._ingest_alpha(level, layout)
+            if ingest.transparent and level not in self._checked:
+                ingest.alpha(self._store, self._job, level)
             if self._store.level_report(level) is None:
                 began = time.monotonic()
                 self._progress({"event": "level", "level": level})
                 if self._job.needs_pictures(level):
-                    self._ingest_pictures(level, layout, styles)
+                    for guides in ingest.level(self._store, self._job, level):
+                        self._add_up_guides(*guides)
                 if size.steps:
                     self._measure_styles(level)
                 self._finish(level, self._relax_level(level), time.monotonic() - began)
@@ -247,103 +189,16 @@ class _Render:
             for level in job.levels
         ]
 
-    def _transparent(self, layout: pictures.Picture) -> bool:
-        return self._config.content is not None and layout.has_alpha
-
-    def _announce(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def _announce(self, layout: pictures.Picture, styles: list[pictures.Picture], transparent: bool) -> None:
         job = self._job
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
         last = job.levels[-1]
-        remarks = export.remarks(self._config, last.height, last.width, self._overlay, self._transparent(layout))
+        remarks = export.remarks(self._config, last.height, last.width, self._overlay, transparent)
         for text in (*notes(self._config, job, layout, styles), *remarks):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)
-
-    def _ingest_pictures(self, level: int, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
-        """The pictures at this level's size."""
-        job, size = self._job, self._job.levels[level]
-        if self._config.content:
-            self._ingest(f"levels/{level}/content", layout, size.height, size.width)
-        if level == 0 and job.init == "picture":
-            init = self._opened[self._config.init].cropped_like(layout)
-            self._ingest("init", init, size.height, size.width)
-        if level > 0 and job.adds_detail:
-            before = job.levels[level - 1]
-            self._ingest(f"levels/{level}/coarse", layout, before.height, before.width)
-        self._ingest_guides(level, layout, styles)
-        self._ingest_protected(level, layout)
-        colours = self._style_maps(layout, styles)
-        for s, style in enumerate(styles):
-            self._ingest(f"styles/{level}/{s}/picture", style, *job.style_sizes[level][s], colours=colours[s])
-
-    def _ingest_alpha(self, level: int, layout: pictures.Picture) -> None:
-        """What is there from before is read, since no task will: only the poster's file shows it."""
-        size, path = self._job.levels[level], f"levels/{level}/alpha"
-        self._ingest(path, layout, size.height, size.width, "alpha")
-        deque(self._store.picture_bands(path), 0)
-
-    def _style_maps(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> list[np.ndarray | None]:
-        """[3, 4] colour map of each style, the same on every level: from the whole pictures at the poster's scale."""
-        job, last = self._job, self._job.levels[-1]
-        if job.color in ("style", "content"):
-            return [None] * len(styles)
-        if not self._maps:
-            sizes = [(last.height, last.width), *job.style_sizes[-1]]
-            content, *found = (
-                ColourMoments.of(picture.bands(*size, RenderStore.picture_rows), counts)
-                for picture, size, counts in zip([layout, *styles], sizes, self._parts(sizes[1:], styles), strict=True)
-            )
-            self._maps = [style_map(job.color, style, content) for style in found]
-        return self._maps
-
-    def _parts(
-        self, sizes: Sequence[tuple[int, int]], styles: list[pictures.Picture]
-    ) -> Iterator[Iterator[np.ndarray] | None]:
-        """For the content and each style: bands [rows, width] of how much each pixel counts, None where all do."""
-        yield None
-        for size, style, source in zip(sizes, styles, self._config.regions.sources, strict=True):
-            mask = self._opened.get(source.mask or "")
-            bands = pictures.part_bands(style, mask, *size, RenderStore.picture_rows)
-            yield (band[0] for band in bands) if style.in_part or mask else None
-
-    def _ingest(
-        self,
-        path: str,
-        picture: pictures.Picture,
-        height: int,
-        width: int,
-        channels: pictures.Channels = "rgb",
-        colours: np.ndarray | None = None,
-    ) -> None:
-        bands = picture.bands(height, width, RenderStore.picture_rows, channels)
-        seen = bands if colours is None else (recolour(band, [colours]) for band in bands)
-        self._store.write_picture(path, height, width, seen, 1 if channels == "alpha" else 3)
-
-    def _ingest_guides(self, level: int, content: pictures.Picture, styles: list[pictures.Picture]) -> None:
-        """Where the level's regions are, and what part of each style counts."""
-        job, size, rows = self._job, self._job.levels[level], RenderStore.picture_rows
-        path = job.guides_path(level)
-        if path:
-            bands = guiding.guide_bands(self._config, content, self._opened, size.height, size.width, rows)
-            self._store.write_picture(path, size.height, size.width, bands, len(job.regions))
-            self._add_up_guides(path, job.style_layers)
-        for s, source in enumerate(self._config.regions.sources):
-            path = job.style_guides_path(level, s)
-            if path:
-                height, width = job.style_sizes[level][s]
-                bands = pictures.part_bands(styles[s], self._opened.get(source.mask or ""), height, width, rows)
-                self._store.write_picture(path, height, width, bands, 1)
-                self._add_up_guides(path, job.layers)
-
-    def _ingest_protected(self, level: int, content: pictures.Picture) -> None:
-        """What of the level's content is to be kept."""
-        size, path = self._job.levels[level], self._job.protect_path(level)
-        if path:
-            picture = self._opened[str(self._config.protect)].cropped_like(content)
-            bands = pictures.mask_bands(picture, size.height, size.width, RenderStore.picture_rows)
-            self._store.write_picture(path, size.height, size.width, bands, 1)
 
     def _add_up_guides(self, path: str, layers: tuple[str, ...]) -> None:
         if self._store.read_areas(path) is None:
