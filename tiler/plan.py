@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tiler import pictures
+from tiler import guiding, pictures
 from tiler.config import RenderConfig
 from tiler.engine import layout
 from tiler.engine.job import Job
@@ -17,6 +17,7 @@ from tiler.engine.schedule import Pool, cores
 from tiler.engine.workplace import CONTENT_CACHE_BYTES
 from tiler.export import check_files, opened_overlay
 from tiler.pictures.outputs import typical_bytes
+from tiler.places import pictures_of
 from tiler.resolve import (
     BYTES_PER_PIXEL,
     check_config,
@@ -89,16 +90,20 @@ class Plan:
         return asdict(self)
 
 
-def plan(config: RenderConfig) -> Plan:
+def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
     """What `render(config)` would take on this machine, timed on a few tiles; nothing is left behind.
 
-    Raises TilerError as `render` does for what is wrong with the pictures or the options.
+    notes: gets a line for each thing that the user should know of how the pictures are read. Raises TilerError as
+    `render` does for what is wrong with the pictures or the options.
     """
-    styles = [pictures.as_style(pictures.open_picture(source.picture)) for source in config.regions.sources]
-    file = config.content or (None if config.init == "noise" else config.init)
-    frame = pictures.open_picture(file) if file else styles[0]
-    config = settle_size(config, frame)
-    frame = fitted(config, frame) if file else frame
+    opened = guiding.opened_by(config, pictures_of(config))
+    styles = [pictures.as_style(opened[source.picture]) for source in config.regions.sources]
+    layout = opened.get(config.content or config.init)
+    config = settle_size(config, layout or styles[0])
+    frame = fitted(config, layout) if layout else styles[0]
+    guiding.check_guides(config, frame, opened)
+    if notes is not None:
+        notes.extend(guiding.picture_notes(config, opened, styles))
     trunk = trunk_of(config.weights)
     last = check_config(config, frame, styles, trunk).levels[-1]
     check_files(config, last.height, last.width, opened_overlay(config))

@@ -102,7 +102,7 @@ class _Frames:
 
 
 def _next(config: RenderConfig, last: Path, factor: float, folder: Path) -> RenderConfig:
-    """The job of the frame after `last`."""
+    """The job of the frame after `last`, whose colours are what they are to be: only the first picture is stretched."""
     picture = open_picture(last)
     height, width = (max(1, round(side / factor)) for side in (picture.height, picture.width))
     y0, x0 = (picture.height - height) // 2, (picture.width - width) // 2
@@ -112,5 +112,6 @@ def _next(config: RenderConfig, last: Path, factor: float, folder: Path) -> Rend
     steps = tuple(math.ceil(n / 3) for n in config.steps) if config.steps else None
     size = f"{picture.width}x{picture.height}"
     return replace(
-        config, content=content, styles=(content,), steps=steps, size=size, long_edge=None, scale=None, print=None
-    )
+        config, content=content, styles=(content,), steps=steps, size=size, long_edge=None, scale=None, print=None,
+        stretch=None,
+    )  # fmt: skip

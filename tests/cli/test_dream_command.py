@@ -88,13 +88,15 @@ def test_a_later_frame_has_a_third_of_the_steps_and_its_own_content_as_style(
     monkeypatch.setattr("tiler.zoom.render", drawn)
     start = tmp_path / "start.png"
     Image.fromarray(where).save(start)
-    config = RenderConfig(str(start), (str(start),), str(tmp_path / "frames"), steps=(10, 3), long_edge=99, scale=None)
+    config = RenderConfig(str(start), (str(start),), str(tmp_path / "frames"), steps=(10, 3), long_edge=99, scale=None,
+                          stretch="2,98")  # fmt: skip
     frames = zoom_in(config, 2, 1.5)
     assert [frame.name for frame in frames] == ["frame-0000.png", "frame-0001.png"]
     first, second = asked
     assert (first.content, first.steps, first.long_edge) == (str(start), (10, 3), 99)
     assert (second.steps, second.size, second.long_edge, second.scale) == ((4, 1), "40x60", None, None)
     assert second.styles == (second.content,) != first.styles
+    assert (first.stretch, second.stretch) == ("2,98", None), "a frame is stretched already"
 
 
 @pytest.mark.parametrize(("size", "factor"), [((60, 101), 1.25), ((90, 40), 2.0)])

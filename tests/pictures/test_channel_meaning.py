@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -321,3 +323,86 @@ def test_palettes_keep_their_colours(tmp_path, compression, nodata):
         assert (found[3, 2], found[3, 30]) == (1, 0)
     else:
         np.testing.assert_allclose(found[:, 30] * 255, (0, 100, 200, 255), atol=1e-4)
+
+
+@pytest.mark.parametrize("nodata", ["0", "37", None])
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("codec", ["zstd", "lzma", "lerc"])
+def test_tiles_that_were_left_out_are_zero_or_no_data(tmp_path, codec, separate, nodata):
+    """GDAL's SPARSE_OK: a tile without bytes. The second of the lower row, portrait, with odd edges."""
+    height, width = 45, 23
+    array = RNG.integers(50, 256, (height, width, 3), dtype=np.uint8)
+    stored = array.transpose(2, 0, 1) if separate else array
+    tags = [] if nodata is None else [(42113, 2, 0, nodata, True)]
+    options = dict(planarconfig="separate" if separate else "contig", compression=codec, tile=(32, 16), extratags=tags)
+    written(tmp_path / "a.tif", stored, **options)
+    expected = array.copy()
+    expected[32:, 16:] = 0
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+        page = tif.pages.first
+        counts, offsets = (list(page.tags[name].value) for name in ("TileByteCounts", "TileOffsets"))
+        for plane in range(3 if separate else 1):
+            counts[4 * plane + 3] = offsets[4 * plane + 3] = 0
+        page.tags["TileByteCounts"].overwrite(counts)
+        page.tags["TileOffsets"].overwrite(offsets)
+    picture = open_picture(tmp_path / "a.tif")
+    found = np.concatenate(list(picture.bands(height, width, 11, "rgba")), 1)
+    np.testing.assert_array_equal(found[:3], planes(expected))
+    opaque = np.ones((height, width))
+    if nodata is not None:
+        opaque[32:, 16:] = 0
+    np.testing.assert_array_equal(found[3], opaque)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("text", ["-9999", "nan", "none", "1e400"])
+def test_no_data_of_another_type_stops_nothing(tmp_path, compression, text):
+    """GDAL writes it into tiles of bytes without a word, and tifffile warns of it whenever it opens the file."""
+    picture = written(tmp_path / "a.tif", RGB, compression=compression, extratags=[(42113, 2, 0, text, True)])
+    assert (picture.has_alpha, picture.notes, picture.check()) == (False, (), [])
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(RGB))
+
+
+def damaged_tag(path, code, place, **options):
+    """A TIFF with alpha, a profile and an artist, of whose tag one has no type ("type") or lies outside ("offset")."""
+    tags = [(315, 2, 0, b"somebody of this name", True)]
+    options = dict(extrasamples=["unassalpha"], iccprofile=b"p" * 200, extratags=tags, predictor=True) | options
+    written(path, RGBX, **options)
+    with tifffile.TiffFile(path) as tif:
+        at = tif.pages.first.tags[code].offset
+    data = bytearray(path.read_bytes())
+    data[at + 2 : at + 8] = struct.pack("<HI", *((99, 1) if place == "type" else (2, 9_999_999)))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+@pytest.mark.parametrize("place", ["type", "offset"])
+@pytest.mark.parametrize("code", [282, 305, 315])
+def test_a_header_damaged_where_it_does_not_matter_is_said(tmp_path, compression, place, code):
+    damaged_tag(tmp_path / "a.tif", code, place, compression=compression)
+    picture = open_picture(tmp_path / "a.tif")
+    assert len(picture.notes) == 1
+    assert f"a.tif: its header is damaged in places (tag {code}: invalid " in picture.notes[0]
+    found = read_picture(tmp_path / "a.tif", channels="rgba")
+    np.testing.assert_array_equal(found, planes(RGBX))
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+@pytest.mark.parametrize("place", ["type", "offset"])
+@pytest.mark.parametrize("code", [258, 259, 262, 277, 317, 338, 34675])
+def test_a_header_damaged_where_pixels_depend_on_it_is_refused(tmp_path, compression, place, code):
+    damaged_tag(tmp_path / "a.tif", code, place, compression=compression)
+    with pytest.raises(PictureError, match=rf"a.tif: damaged TIFF \(tag {code}: invalid "):
+        open_picture(tmp_path / "a.tif")
+
+
+def test_tags_in_another_order_are_read(tmp_path):
+    """What libtiff warns of, libvips takes for damage."""
+    written(tmp_path / "a.tif", RGB, extratags=[(315, 2, 0, b"somebody of this name", True)])
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        at, number = tif.pages.first.offset + 2, len(tif.pages.first.tags)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    entries = [bytes(data[at + 12 * i : at + 12 * i + 12]) for i in range(number)]
+    data[at : at + 12 * number] = b"".join(entries[::-1])
+    (tmp_path / "a.tif").write_bytes(data)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(RGB))

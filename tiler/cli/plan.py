@@ -34,12 +34,12 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
 
     when_stopped()
 
-    planned = plan(config)
+    planned = plan(config, notes)
+    for note in notes:
+        say(note, err=True)
     if as_json:
         say_json(planned.to_dict())
         return
-    for note in notes:
-        say(note, err=True)
     how = f"mode {planned.mode}, {planned.precision} on {planned.device}, {planned.workers} worker(s)"
     say(f"{planned.width} x {planned.height} px, {how}, tiles up to {planned.tile} px")
     for level in planned.levels:

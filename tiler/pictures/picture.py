@@ -15,7 +15,7 @@ from tiler.errors import PictureChangedError, PictureError
 from tiler.pictures import colour
 from tiler.pictures.georef import Georef
 from tiler.pictures.meaning import Meaning
-from tiler.pictures.probe import unreadable
+from tiler.pictures.probe import is_harmless, unreadable
 from tiler.pictures.resize import resize
 from tiler.pictures.source import Opener, opener
 from tiler.pictures.stream import VipsError, bands_of, heard, load_vips
@@ -26,9 +26,6 @@ Channels = Literal["rgb", "rgba", "grey", "alpha"]
 Crop = tuple[int, int, int, int]
 COUNTS: dict[str, int] = {"rgb": 3, "rgba": 4, "grey": 1, "alpha": 1}
 _CHECK_PIXELS = 2**20
-# What a reader may warn of and go on: nothing of it is about pixels.
-_HARMLESS = ("profile", "iCCP", "cHRM", "gAMA", "sRGB", "exif", "xmp", "unknown field", "Unknown field", "tEXt", "iTXt",
-             "zTXt", "pHYs", "tIME", "metadata")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class Picture:
 
     def _check_warnings(self, warnings: list[str]) -> None:
         for warning in warnings:
-            if not any(word in warning for word in _HARMLESS):
+            if not is_harmless(warning):
                 raise PictureError(f"{self.path}: damaged {self.kind.upper()} ({warning})")
 
     @contextmanager

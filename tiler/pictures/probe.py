@@ -29,6 +29,11 @@ _MAGIC = (
     *((b"P%d%c" % (kind, space), "ppm") for kind in range(1, 7) for space in b" \t\r\n"),
 )
 _HEIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim", b"heis")
+# What a reader may warn of and go on: nothing of it is about pixels.
+_HARMLESS = ("profile", "iCCP", "cHRM", "gAMA", "sRGB", "exif", "eXIf", "xmp", "unknown field", "Unknown field", "tEXt",
+             "iTXt", "zTXt", "text chunks", "pHYs", "tIME", "metadata")  # fmt: skip
+# libheif goes through whatever is not pixels byte by byte, and takes a second for a million of them.
+_HEIF_ABOUT_BYTES, _HEIF_BOXES = 2 * 2**20, 1000
 _NO_ROOM = re.compile("unable to write to|No space left|[Ww]rite failed|temporary")
 
 
@@ -63,6 +68,8 @@ def load(path: Path, kind: str, access: str = "sequential") -> Any:
     """The libvips image of the file, not decoded yet, not turned upright. PictureError when the header is bad."""
     if kind in ("bmp", "ppm"):
         return _load_with_pillow(path)
+    if kind == "heif":
+        _check_heif(path)
     vips = load_vips()
     # Named loaders: new_from_file would read "[...]" in a file name as options, and try loaders we do not want.
     loader = getattr(vips.Image, f"{kind}load")
@@ -74,6 +81,29 @@ def load(path: Path, kind: str, access: str = "sequential") -> Any:
     except ValueError as error:
         raise PictureError(f"{path}: the name cannot be used ({error})") from None
     return image
+
+
+def _check_heif(path: Path) -> None:
+    """PictureError where the boxes beside the pixels are more, or larger, than any camera's are."""
+    size, at, about, boxes = path.stat().st_size, 0, 0, 0
+    with open(path, "rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            length = {0: size - at, 1: int.from_bytes(head[8:], "big")}.get(length, length)
+            about, boxes = about + (0 if head[4:8] == b"mdat" else length), boxes + 1
+            if about > _HEIF_ABOUT_BYTES or boxes > _HEIF_BOXES:
+                raise PictureError(
+                    f"{path}: holds {about / 1e6:.1f} MB in {boxes} boxes beside its pixels; an AVIF or HEIF may hold "
+                    f"{_HEIF_ABOUT_BYTES / 1e6:.1f} MB in {_HEIF_BOXES}"
+                )
+            at += max(8, length)
+
+
+def is_harmless(warning: str) -> bool:
+    """Whether what libvips warned of leaves the pixels as they are."""
+    return any(word in warning for word in _HARMLESS)
 
 
 def _name(path: Path) -> str:

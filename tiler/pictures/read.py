@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ _BITS = {"uchar": 8, "ushort": 16, "uint": 32, "float": 32, "double": 64}
 _WHOLE_BYTES = 4 * 2**30
 # A block of 8 x 8 takes a bit at least. libjpeg would fill the rest of a forged picture with grey, for minutes.
 _JPEG_PIXELS_PER_BYTE = 1024
+# Tiles may be left out of a TIFF, and a flat one of any size takes no room: what would be read for hours holds more.
+_PIXELS_PER_BYTE, _MANY_PIXELS = 100_000, 2**32
 
 
 def open_picture(path: str | os.PathLike[str]) -> Picture:
@@ -94,7 +97,10 @@ def read_picture(
 def _check_size(path: Path, kind: str, image: Any, height: int, width: int) -> None:
     if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE):
         raise PictureError(f"{path}: its header says {height} x {width}; 1 to {LONGEST_SIDE} pixels a side are allowed")
-    if kind == "jpeg" and height * width > _JPEG_PIXELS_PER_BYTE * path.stat().st_size:
+    per_byte = (
+        _JPEG_PIXELS_PER_BYTE if kind == "jpeg" else _PIXELS_PER_BYTE if height * width > _MANY_PIXELS else math.inf
+    )
+    if height * width > per_byte * path.stat().st_size:
         raise PictureError(f"{path}: its header says {height} x {width}, more than its few bytes can hold")
     if _decoded_whole(image, kind) and image.height * image.width * image.bands * 2 > _WHOLE_BYTES:
         raise PictureError(

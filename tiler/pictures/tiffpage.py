@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from tiler.errors import PictureError
 from tiler.pictures.meaning import CMYK, COLOURS, GREY, LAB, RGB, Meaning, extra_samples
+from tiler.pictures.probe import is_harmless, load
 from tiler.pictures.stream import first_line, heard
 
 # What libvips' wheels decode (none, CCITT, LZW, JPEG, deflate, PackBits), and the number types that they read.
@@ -24,7 +26,11 @@ _SPACES = {0: GREY, 1: GREY, 2: RGB, 3: RGB, 4: GREY, 5: CMYK, 6: RGB, 8: LAB, 9
 PALETTE, YCBCR = 3, 6
 _RAW = {32803: "a camera's raw sensor data", 34892: "a camera's linear raw data"}
 _FORMATS = {1: "unsigned integer", 2: "signed integer", 3: "float", 5: "complex integer", 6: "complex"}
-_MOST_PAGES, _MOST_GREYS = 64, 4
+_MOST_PAGES, _MOST_GREYS, _MOST_NOTES = 64, 4, 3
+# Tags without which the pixels are others: sizes, types, codec, places, and what channels mean.
+_ESSENTIAL = frozenset({254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325,
+                        330, 332, 338, 339, 347, 34675, _NODATA})  # fmt: skip
+_OF_A_TAG = re.compile(r"TiffTag (\d+) @\d+> ([^'\"]*)")
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,33 @@ def read_page(path: Path) -> Page:
     import tifffile
 
     try:
-        with heard("tifffile"), tifffile.TiffFile(path) as tif:
-            return _page(path, tif)
+        with heard("tifffile") as warnings, tifffile.TiffFile(path) as tif:
+            return _page(path, tif, warnings)
     except PictureError:
         raise
     except Exception as error:
         # Damage shows in tifffile as errors of many types.
         raise PictureError(f"{path}: damaged TIFF ({first_line(error)})") from None
+
+
+def _notes(path: Path, page: Any, warnings: list[str]) -> tuple[str, ...]:
+    """What there is to say of a header that is damaged in places. PictureError where what a pixel means is among them:
+    tifffile goes on without such a tag, and would show another picture."""
+    found = []
+    for warning in warnings:
+        tag = _OF_A_TAG.search(warning)
+        if tag and int(tag[1]) in _ESSENTIAL and int(tag[1]) not in page.tags:
+            raise PictureError(f"{path}: damaged TIFF (tag {tag[1]}: {tag[2]})")
+        if "GDAL_NODATA" not in warning:  # which we read ourselves
+            found.append(f"its header is damaged in places ({f'tag {tag[1]}: {tag[2]}' if tag else warning})")
+    return tuple(dict.fromkeys(found))[:_MOST_NOTES]
+
+
+def _reads_without_complaint(path: Path) -> bool:
+    """Whether libvips does: later it could not tell a header's faults from those of pixels."""
+    with heard() as warnings:
+        load(path, "tiff")
+    return all(is_harmless(warning) for warning in warnings)
 
 
 def at(tif: Any, chain: tuple[int, ...]) -> Any:
@@ -71,9 +97,10 @@ def at(tif: Any, chain: tuple[int, ...]) -> Any:
     return page.pages[chain[1]] if len(chain) > 1 else page
 
 
-def _page(path: Path, tif: Any) -> Page:
+def _page(path: Path, tif: Any, warnings: list[str]) -> Page:
     pages = list(_pages(tif))
     chain, page, notes = _chosen(path, tif, pages)
+    notes += _notes(path, page, warnings)
     space, alpha, associated, more = _channels(path, page)
     bits = max(page.bitspersample) if isinstance(page.bitspersample, tuple) else int(page.bitspersample)
     sample_format = int(page.sampleformat)
@@ -92,6 +119,8 @@ def _page(path: Path, tif: Any) -> Page:
         and not (page.is_tiled and page.planarconfig == 2)
         and (page.photometric != PALETTE or page.samplesperpixel == 1)
         and all(page.databytecounts)
+        and len(pages) < _MOST_PAGES  # libvips counts them all, however many there are
+        and _reads_without_complaint(path)
     )
     if not plain and page.photometric == YCBCR and page.compression not in _JPEG:
         name = getattr(page.compression, "name", page.compression)

@@ -18,7 +18,7 @@ from tiler.pictures.stream import first_line, heard
 from tiler.pictures.tiffpage import PALETTE, Page, at
 
 # One segment must be decoded whole; a header of a few bytes can claim one of any size.
-_MOST_BYTES, _BATCH_BYTES = 2**29, 2**24
+_MOST_BYTES, _BATCH_BYTES, _BATCH_SEGMENTS = 2**29, 2**24, 2**10
 _ROWS_PIXELS = 2**20
 _JPEG, _LERC, _LERC_PACKED = (6, 7, 33007), 34887, {1: "deflate", 2: "zstd"}
 _LERC_PARAMETERS = 50674
@@ -46,6 +46,7 @@ def rows_of(path: Path, page: Page) -> Iterator[np.ndarray]:
             mask = None if page.mask is None else _Segments(path, tif.pages[page.mask], None, pool)
             covers = None if mask is None else _exactly(mask.bands())
             convert = _Converter(page, shown.page)
+            del warnings[:]  # of the header: `read_page` has told them
             for band in shown.bands():
                 rows = max(1, _ROWS_PIXELS // band.shape[2])
                 for top in range(0, band.shape[1], rows):
@@ -91,7 +92,8 @@ class _Segments:
         wanted = self._across * self._down * self._planes
         if len(page.dataoffsets) < wanted or len(page.databytecounts) < wanted:
             raise PictureError(f"{path}: damaged TIFF ({len(page.dataoffsets)} of {wanted} tiles or strips)")
-        self._batch = max(1, _BATCH_BYTES // row)
+        each_row = self._across * self._planes
+        self._batch = max(1, min(_BATCH_BYTES // row, _BATCH_SEGMENTS // each_row))
 
     def bands(self) -> Iterator[np.ndarray]:
         """[samples, rows, width] in the file's own type."""
@@ -99,23 +101,23 @@ class _Segments:
             down = range(top, min(top + self._batch, self._down))
             rows = min(down.stop * self._tall, self._height) - top * self._tall
             band = np.full((self._planes * self._samples, rows, self._width), self._fill, self.page.dtype)
-            places = [(p, y, x) for p in range(self._planes) for y in down for x in range(self._across)]
+            all_places = ((p, y, x) for p in range(self._planes) for y in down for x in range(self._across))
+            places = [place for place in all_places if self._counts[self._index(place)]]  # others were left out
             for (plane, y, x), segment in zip(places, self._pool.map(self._decode, places), strict=True):
-                if segment is None:
-                    continue
                 y0, x0 = (y - top) * self._tall, x * self._wide
                 part = segment[: rows - y0, : self._width - x0].transpose(2, 0, 1)
                 into = band[plane * self._samples : (plane + 1) * self._samples]
                 into[:, y0 : y0 + part.shape[1], x0 : x0 + part.shape[2]] = part
             yield band
 
-    def _decode(self, place: tuple[int, int, int]) -> np.ndarray | None:
-        """[rows, columns, samples], or None for a segment that was left out."""
+    def _index(self, place: tuple[int, int, int]) -> int:
         plane, y, x = place
-        index = (plane * self._down + y) * self._across + x
+        return (plane * self._down + y) * self._across + x
+
+    def _decode(self, place: tuple[int, int, int]) -> np.ndarray:
+        """[rows, columns, samples]."""
+        index = self._index(place)
         offset, count = self._offsets[index], self._counts[index]
-        if not count:
-            return None
         with self._lock:
             self.page.parent.filehandle.seek(offset)
             data = self.page.parent.filehandle.read(count)
@@ -123,7 +125,7 @@ class _Segments:
             raise ValueError("the file ends early")
         page = self.page
         if page.compression in _CODECS_OF_WHOLE_IMAGES:
-            return self._decode_image(data, y)
+            return self._decode_image(data, place[1])
         if page.compression in _JPEG:
             _check_jpeg(data, self._tall, self._wide)
         found, _, shape = page.decode(data, index, jpegtables=self._tables)
