@@ -127,7 +127,7 @@ def test_a_plan_refuses_what_a_render_does(here, inputs: Path, still) -> None:
     answers = [here(command, *options, *still) for command in ("plan", "render")]
     assert [answer.returncode for answer in answers] == [2, 2]
     assert answers[0].stderr == answers[1].stderr
-    assert "black.png" in answers[0].stderr
+    assert "'sea' covers no pixel" in answers[0].stderr
 
 
 def test_a_transparent_style_leaves_no_white(here, inputs: Path) -> None:

@@ -327,3 +327,43 @@ def test_large_pictures_stream_in_little_memory(tmp_path):
 def test_bytesio_is_not_a_path():
     with pytest.raises(TypeError):
         open_picture(io.BytesIO(b""))
+
+
+def _jpeg(tmp_path, **options):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(RGB8).save(path, quality=90, **options)
+    return path, path.read_bytes(), read_picture(path)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc4", b"\xff\xda"])
+def test_stray_bytes_between_a_jpegs_segments_are_said(tmp_path, progressive, marker):
+    """No pixel is made of them. libjpeg counts them as corrupt data."""
+    path, data, expected = _jpeg(tmp_path, progressive=progressive)
+    at = data.index(marker)
+    path.write_bytes(data[:at] + b"\0ab\xff\0" + data[at:])
+    assert "a.jpg: skipped 5 stray bytes in its header" in open_picture(path).notes[0]
+    np.testing.assert_array_equal(read_picture(path), expected)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_bytes_behind_a_jpeg_and_padding_in_it_are_nothing(tmp_path, progressive):
+    path, data, expected = _jpeg(tmp_path, progressive=progressive)
+    at = data.index(b"\xff\xdb")
+    path.write_bytes(data[:at] + b"\xff" * 9 + data[at:] + b"a film\xff\xd8\xff" * 300)
+    assert open_picture(path).notes == ()
+    np.testing.assert_array_equal(read_picture(path), expected)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("strays", [b"", b"\0ab"])
+def test_a_jpeg_whose_pixels_are_damaged_is_refused(tmp_path, progressive, strays):
+    """Also where its header was mended."""
+    path, data, _ = _jpeg(tmp_path, progressive=progressive, restart_marker_rows=1)
+    at, scan = data.index(b"\xff\xdb"), data.index(b"\xff\xda")
+    data = data[:at] + strays + data[at:]
+    middle = (scan + len(data)) // 2
+    for broken in (data[:middle], data[:middle] + b"\xff\xd9", data[:middle] + b"\xff\xd3" + data[middle + 60 :]):
+        path.write_bytes(broken)
+        with pytest.raises(PictureError, match="damaged"):
+            open_picture(path).check()

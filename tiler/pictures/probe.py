@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import PictureError
+from tiler.pictures import jpeg
 from tiler.pictures.stream import VipsError, first_line, load_vips
 
 KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP or PPM"
@@ -34,6 +35,8 @@ _HARMLESS = ("profile", "iCCP", "cHRM", "gAMA", "sRGB", "exif", "eXIf", "xmp", "
              "iTXt", "zTXt", "text chunks", "pHYs", "tIME", "metadata")  # fmt: skip
 # libheif goes through whatever is not pixels byte by byte, and takes a second for a million of them.
 _HEIF_ABOUT_BYTES, _HEIF_BOXES = 2 * 2**20, 1000
+_PPM_HEAD_BYTES, _PPM_SPACE = 2**14, rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PPM_HEAD = re.compile(rb"P[1-6]" + _PPM_SPACE + rb"(\d{1,10})" + _PPM_SPACE + rb"(\d{1,10})\s")
 _NO_ROOM = re.compile("unable to write to|No space left|[Ww]rite failed|temporary")
 
 
@@ -67,15 +70,18 @@ def kind_of(path: Path) -> str:
 def load(path: Path, kind: str, access: str = "sequential") -> Any:
     """The libvips image of the file, not decoded yet, not turned upright. PictureError when the header is bad."""
     if kind in ("bmp", "ppm"):
+        _check_ppm(path)
         return _load_with_pillow(path)
     if kind == "heif":
         _check_heif(path)
     vips = load_vips()
     # Named loaders: new_from_file would read "[...]" in a file name as options, and try loaders we do not want.
     loader = getattr(vips.Image, f"{kind}load")
+    mended = jpeg.without_strays(path) if kind == "jpeg" else None
+    # Below "warning" libvips goes on with black or grey where pixels are missing.
+    options = dict(access=access, fail_on="warning")
     try:
-        # Below "warning" libvips goes on with black or grey where pixels are missing.
-        image = loader(_name(path), access=access, fail_on="warning")
+        image = loader(_name(path), **options) if mended is None else vips.Image.jpegload_buffer(mended, **options)
     except vips.Error as error:
         raise unreadable(path, kind, VipsError(first_line(error))) from None
     except ValueError as error:
@@ -99,6 +105,19 @@ def _check_heif(path: Path) -> None:
                     f"{_HEIF_ABOUT_BYTES / 1e6:.1f} MB in {_HEIF_BOXES}"
                 )
             at += max(8, length)
+
+
+def _check_ppm(path: Path) -> None:
+    """PictureError for what Pillow would go through byte by byte for ever: comments, and numbers as text."""
+    with open(path, "rb") as file:
+        head = file.read(_PPM_HEAD_BYTES)
+    found = _PPM_HEAD.match(head)
+    if head[:1] == b"P" and not found:
+        raise PictureError(f"{path}: damaged PPM (no size within its first {_PPM_HEAD_BYTES} bytes)")
+    if found and head[1:2] in b"123" and path.stat().st_size > len(head) + 64 * int(found[1]) * int(found[2]):
+        raise PictureError(
+            f"{path}: damaged PPM (more text than its {found[1].decode()} x {found[2].decode()} pixels need)"
+        )
 
 
 def is_harmless(warning: str) -> bool:
@@ -149,8 +168,8 @@ def _load_with_pillow(path: Path) -> Any:
             with Image.open(path, formats=["BMP", "PPM"]) as picture:
                 if picture.mode.startswith("I"):
                     pixels = np.asarray(picture).clip(0, 65535).astype(np.uint16)
-                elif picture.mode in ("L", "RGB", "RGBA"):
-                    pixels = np.asarray(picture)
+                elif picture.mode in ("1", "L", "RGB", "RGBA"):
+                    pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
                 else:
                     pixels = np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tiler.errors import PictureError
-from tiler.pictures import colour
+from tiler.pictures import colour, jpeg
 from tiler.pictures.georef import read_georef
 from tiler.pictures.meaning import meaning_of
 from tiler.pictures.picture import COUNTS, Channels, Crop, Picture, orientation_of, stamp_of
@@ -24,6 +24,8 @@ _BITS = {"uchar": 8, "ushort": 16, "uint": 32, "float": 32, "double": 64}
 _WHOLE_BYTES = 4 * 2**30
 # A block of 8 x 8 takes a bit at least. libjpeg would fill the rest of a forged picture with grey, for minutes.
 _JPEG_PIXELS_PER_BYTE = 1024
+# A progressive JPEG is read to its end, and cameras hang films on it.
+_SCANS_BYTES = 2**28
 # Tiles may be left out of a TIFF, and a flat one of any size takes no room: what would be read for hours holds more.
 _PIXELS_PER_BYTE, _MANY_PIXELS = 100_000, 2**32
 
@@ -56,7 +58,13 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     except colour.PixelsError as error:
         raise PictureError(f"{path}: {error}") from None
     georef, about_place = read_georef(path, kind, page.chain if page else (0,))
-    notes = [f"{path}: {note}" for note in (*meaning.notes, *dict.fromkeys(warnings))] + list(about_place)
+    strays = jpeg.stray_bytes(path) if kind == "jpeg" else 0
+    found = (
+        *meaning.notes,
+        *dict.fromkeys(warnings),
+        *([f"skipped {strays} stray bytes in its header"] * bool(strays)),
+    )
+    notes = [f"{path}: {note}" for note in found] + list(about_place)
     size = (height, width)
     return Picture(
         path, *size, meaning.colours, _bits(image, page), meaning.alpha is not None, _dpi(image),
@@ -102,6 +110,9 @@ def _check_size(path: Path, kind: str, image: Any, height: int, width: int) -> N
     )
     if height * width > per_byte * path.stat().st_size:
         raise PictureError(f"{path}: its header says {height} x {width}, more than its few bytes can hold")
+    scans = kind == "jpeg" and _decoded_whole(image, kind)
+    if scans and path.stat().st_size > _SCANS_BYTES + 16 * height * width:
+        raise PictureError(f"{path}: damaged JPEG (far more bytes than {height} x {width} pixels need)")
     if _decoded_whole(image, kind) and image.height * image.width * image.bands * 2 > _WHOLE_BYTES:
         raise PictureError(
             f"{path}: {height} x {width} is too large for a {kind.upper()} that cannot be read row by row;"
