@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_tiffs import GOOD_TIFFS
 
-from tiler.config import RenderConfig, read_job_file
-from tiler.errors import ConfigError
+from tiler.config import RenderConfig
+from tiler.errors import ConfigError, PictureError
+from tiler.jobfile import read_job_file
+from tiler.pictures import open_picture, read_picture
 
 GOOD = b'content = "a"\nstyles = ["b", "c"]\noutput = "d.png"\nsteps = [10, 5]\nseed = 3\n[x]\ny = {z = 1.5}\n'
 VALUES = st.recursive(
@@ -49,8 +52,31 @@ def test_options_of_any_values(values) -> None:
     answer(values)
 
 
+@pytest.mark.parametrize("number", range(len(GOOD_TIFFS)))
+def test_small_tiffs_are_read(tmp_path: Path, number: int) -> None:
+    (tmp_path / "a.tif").write_bytes(GOOD_TIFFS[number])
+    assert not open_picture(tmp_path / "a.tif").page.plain
+    assert read_picture(tmp_path / "a.tif", channels="rgba").shape == (4, 21, 34)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    number=st.integers(0, len(GOOD_TIFFS) - 1),
+    changes=st.lists(st.tuples(st.integers(0, 2**12), st.integers(0, 255)), min_size=1, max_size=4),
+    cut=st.one_of(st.none(), st.integers(8, 2**12)),
+)
+def test_tiffs_of_any_bytes(tmp_path: Path, number: int, changes, cut) -> None:
+    data = bytearray(GOOD_TIFFS[number])
+    for at, value in changes:
+        data[at % len(data)] = value
+    (tmp_path / "a.tif").write_bytes(data[:cut])
+    with contextlib.suppress(PictureError):
+        found = read_picture(tmp_path / "a.tif", 16, 16, "rgba")
+        assert ((found >= 0) & (found <= 1)).all()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["job", "picture"])
+@pytest.mark.parametrize("target", ["job", "picture", "tiff"])
 def test_guided_by_coverage(tmp_path: Path, target: str) -> None:
     pytest.importorskip("atheris")
     script = Path(__file__).with_name("fuzz.py")
