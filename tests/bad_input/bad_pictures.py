@@ -209,6 +209,12 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "tiff of complex numbers": lambda: tiff(np.zeros((20, 20), np.complex64)),
     "tiff of 7 channels": lambda: tiff(np.zeros((20, 20, 7), np.uint8), planarconfig="contig"),
     "tiff of 64-bit integers": lambda: tiff(np.zeros((20, 20), np.uint64)),
+    "jpeg of nothing but stray bytes": lambda: b"\xff\xd8\xff\xdb\0\4\0\0" + bytes(70_000),
+    "jpeg of 6000 remarks": lambda: sample("jpeg")[:2] + b"\xff\xfe\0\2" * 6000 + sample("jpeg")[2:],
+    "ppm of a remark": lambda: b"P6\n#" + b"a" * 20_000 + b"\n5 5\n255\n" + bytes(75),
+    "ppm of more text than pixels": lambda: b"P3\n2 2\n255\n" + b"1 " * 20_000,
+    "avif of 2000 boxes": lambda: sample("avif") + struct.pack(">I4s", 8, b"free") * 2000,
+    "tiff with a drawing in it": lambda: b"II*\0<svg xmlns='http://www.w3.org/2000/svg'/>",
     "animated gif": lambda: animation("GIF"),
     "animated webp": lambda: animation("WEBP"),
 }
