@@ -286,7 +286,7 @@ def _check_tiles(job: Job, channels: Mapping[str, int]) -> None:
     """Convolutions and kernels tell the numbers of a layer apart by 32 bits."""
     used = [layer for layer in channels if LAYERS.index(layer) <= LAYERS.index(deepest(job.layers))]
     most = math.ceil(INDEXABLE / max(channels[layer] / stride_of(layer) ** 2 for layer in used)) - 1
-    reads = [tile.read.area for level in job.levels if level.steps for tile in job.grid(level.index)]
+    reads = [math.prod(job.grid(level.index).read_shape) for level in job.levels if level.steps]
     if max(reads, default=0) > most:
         side = math.isqrt(most)
         core = max(job.align, (side - 2 * (job.halo + job.feather)) // job.align * job.align)

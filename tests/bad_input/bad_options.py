@@ -100,7 +100,6 @@ TOGETHER = {
     "shares of nothing": (("--style-blend-weights=0",), ("style_blend_weights", "not all 0")),
     "steps for other levels": (("--long-edge=512", "--steps=1,2"), ("steps has 2", "levels of")),
     "content without layers": (("--content-layers=",), ("content_layers",)),
-    "cuda without a gpu": (("--device=cuda",), ("cuda",)),
     "unknown option": (("--long-egde=5",), ("--long-egde", "--long-edge")),
     "option without its value": (("--long-edge",), ("--long-edge",)),
     "a flag with a value": (("--quiet=1",), ("--quiet",)),

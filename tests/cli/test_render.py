@@ -91,3 +91,12 @@ def test_a_poster_that_wraps_meets_itself_without_a_seam(here, inputs: Path) -> 
         steeper[wrap] = (energy > energy[-1]).mean()
     assert steeper["x"] > 0.1, steeper
     assert steeper["none"] < 0.05, steeper
+
+
+def test_a_gpu_that_no_worker_has(tiler, inputs: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    before = sorted(path.name for path in inputs.iterdir())
+    refused = tiler("render", "content.png", "style.png", "-o", "poster.png", *SMALL, "--device", "cuda")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == ["tiler: device = cuda, but torch finds no CUDA GPU; allowed: auto, cpu"]
+    assert sorted(path.name for path in inputs.iterdir()) == before

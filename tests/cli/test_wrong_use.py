@@ -57,7 +57,7 @@ CASES = {
     "compression of the format": ([*RENDER, "--compression", "zstd"], ["zstd", "none to choose"]),
     "compression of none": ([*RENDER, "--compression", "rar"], ["compression = 'rar'", "deflate"]),
     "a png as geotiff": ([*RENDER, "--cog"], ["poster.png", ".tif"]),
-    "tiles over a folder of mine": ([*RENDER, "--tiles", "folder"], ["folder", "other files"]),
+    "tiles over a folder of mine": ([*RENDER, "--tiles", "folder"], ["folder", "something else"]),
     "16 bits for tiles": ([*RENDER[:3], "--tiles", "t", "--bits", "16"], ["t: bits", "8 bits"]),
     "export to nowhere": (["export", "x.zarr"], ["-o FILE", "--tiles"]),
     "two sizes": ([*RENDER, "--long-edge", "9", "--scale", "2x"], ["long_edge and scale", "one of"]),

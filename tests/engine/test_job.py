@@ -21,7 +21,9 @@ TRUNK = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
 def job_of() -> Callable[..., Job]:
     def make(content: tuple[int, int] = (600, 400), style: tuple[int, int] = (700, 1100), **values: object) -> Job:
         config = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", **values)  # type: ignore[arg-type]
-        pictures = [SimpleNamespace(path="p", height=h, width=w, file_size=(h, w)) for h, w in (content, style)]
+        pictures = [
+            SimpleNamespace(path="p", height=h, width=w, file_size=(h, w), in_part=False) for h, w in (content, style)
+        ]
         return resolve_config(config, pictures[0], pictures[1:], trunk=TRUNK)[1]  # type: ignore[arg-type]
 
     return make

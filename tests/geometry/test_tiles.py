@@ -83,6 +83,12 @@ def test_patches_fit_the_shape_that_the_store_gives_them(grid):
 
 
 @given(ANY_GRID)
+def test_the_largest_read_area_is_one_that_a_tile_has(grid):
+    height, width = grid.read_shape
+    assert height * width == max(tile.read.area for tile in grid)
+
+
+@given(ANY_GRID)
 def test_tile_order_is_row_by_row(grid):
     for index, tile in enumerate(grid):
         assert tile == grid.tile(index)

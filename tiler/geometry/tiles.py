@@ -164,9 +164,20 @@ class TileGrid:
 
     @property
     def patch_shape(self) -> tuple[int, int]:
-        """(height, width) that holds any tile's blend area."""
-        rows, columns = (self.tile(row * self.cols) for row in range(self.rows)), map(self.tile, range(self.cols))
+        """(height, width) of the largest blend area."""
+        rows, columns = self._first_of_each
         return max(tile.blend.height for tile in rows), max(tile.blend.width for tile in columns)
+
+    @property
+    def read_shape(self) -> tuple[int, int]:
+        """(height, width) of the largest read area."""
+        rows, columns = self._first_of_each
+        return max(tile.read.height for tile in rows), max(tile.read.width for tile in columns)
+
+    @property
+    def _first_of_each(self) -> tuple[Iterator[Tile], Iterator[Tile]]:
+        """A tile of each row and one of each column, which have all heights and widths that there are."""
+        return (self.tile(row * self.cols) for row in range(self.rows)), map(self.tile, range(self.cols))
 
     def _clipped(self, rect: Rect) -> Rect:
         """`rect` without what lies beyond the edges that do not wrap."""
