@@ -19,10 +19,17 @@ with Stoppable():
 LINE = "\ntiler: stopped; go on\n"
 
 
-def _run(body: str, begun: bool = True, **options) -> subprocess.CompletedProcess[str]:
+def _of_a_terminal() -> None:
+    """Whoever runs the tests may have done so by nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _run(body: str, begun: bool = True, preexec_fn=_of_a_terminal) -> subprocess.CompletedProcess[str]:
     lines = ["when_stopped('go on')"] * begun + textwrap.dedent(body).strip().splitlines()
     program = BEGIN + textwrap.indent("\n".join(lines), "    ")
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, preexec_fn=preexec_fn
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])

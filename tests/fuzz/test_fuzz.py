@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small_tiffs import GOOD_TIFFS
 
@@ -60,6 +60,7 @@ def test_small_tiffs_are_read(tmp_path: Path, number: int) -> None:
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(number=0, changes=[(21, 128)], cut=None)  # 2147483682 pixels wide
 @given(
     number=st.integers(0, len(GOOD_TIFFS) - 1),
     changes=st.lists(st.tuples(st.integers(0, 2**12), st.integers(0, 255)), min_size=1, max_size=4),

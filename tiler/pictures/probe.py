@@ -179,3 +179,9 @@ def _load_with_pillow(path: Path) -> Any:
     wide = pixels.dtype == np.uint16
     colour = ("grey16" if wide else "b-w") if pixels.ndim == 2 else ("rgb16" if wide else "srgb")
     return vips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(interpretation=colour)
+
+
+def check_sides(path: Path, height: int, width: int) -> None:
+    """Raise PictureError for sides that no picture has."""
+    if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE):
+        raise PictureError(f"{path}: its header says {height} x {width}; 1 to {LONGEST_SIDE} pixels a side are allowed")

@@ -14,7 +14,7 @@ from tiler.pictures import colour, jpeg
 from tiler.pictures.georef import read_georef
 from tiler.pictures.meaning import meaning_of
 from tiler.pictures.picture import COUNTS, Channels, Crop, Picture, orientation_of, stamp_of
-from tiler.pictures.probe import LONGEST_SIDE, kind_of, unreadable
+from tiler.pictures.probe import check_sides, kind_of, unreadable
 from tiler.pictures.source import header
 from tiler.pictures.stream import heard, load_vips
 from tiler.pictures.tiffpage import Page, read_page
@@ -103,8 +103,7 @@ def read_picture(
 
 
 def _check_size(path: Path, kind: str, image: Any, height: int, width: int) -> None:
-    if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE):
-        raise PictureError(f"{path}: its header says {height} x {width}; 1 to {LONGEST_SIDE} pixels a side are allowed")
+    check_sides(path, height, width)
     per_byte = (
         _JPEG_PIXELS_PER_BYTE if kind == "jpeg" else _PIXELS_PER_BYTE if height * width > _MANY_PIXELS else math.inf
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from tiler.pictures.feed import streaming
 from tiler.pictures.meaning import CMYK, LAB
-from tiler.pictures.probe import load
+from tiler.pictures.probe import check_sides, load
 from tiler.pictures.stream import load_vips
 from tiler.pictures.tiffpage import Page, at
 from tiler.pictures.tiffrows import dtype_of, rows_of
@@ -35,6 +35,7 @@ def header(path: Path, kind: str, page: Page | None) -> Any:
     """A libvips image with all that the picture's has but its pixels. Raises PictureError, or what libvips raises."""
     if page is None or page.plain:
         return load(path, kind)
+    check_sides(path, page.height, page.width)  # libvips counts them by 32 bits
     black = load_vips().Image.black(page.width, page.height, bands=_channels(page))
     return _dressed(black.cast({1: "uchar", 2: "ushort", 4: "float"}[dtype_of(page).itemsize]), path, page)
 
