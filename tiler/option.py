@@ -17,7 +17,8 @@ What was decided for each value that leads somewhere:
 * `output` and `tiles` ASKED: without its poster's name a job is not whole. What a store or a job file names is replaced
   only where it lies beside it, or is what the very same store wrote there.
 * What is read (pictures, masks, `init`, `weights`) ASKED: regular files, looked at before they are opened and compared
-  by SHA-256 when a job goes on; nothing in them runs. They show in the poster only, which stays here.
+  by SHA-256 when a job goes on, but for the overlay, which no state depends on, and the weights, whose numbers count;
+  nothing in them runs. They show in the poster only, which stays here.
 * A name is a file of this machine: no address is fetched (`weights` torchvision is one fixed place, with a checksum),
   and nothing in it is expanded but a leading `~`; `$VAR` and `%VAR%` are letters.
 """
