@@ -15,7 +15,7 @@ from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
 from tiler.engine.probe import Speed, probe
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.workplace import CONTENT_CACHE_BYTES
-from tiler.export import check_files, opened_overlay
+from tiler.export import check_files
 from tiler.pictures.outputs import typical_bytes
 from tiler.places import pictures_of
 from tiler.resolve import (
@@ -106,7 +106,7 @@ def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
         notes.extend(guiding.picture_notes(config, opened, styles))
     trunk = trunk_of(config.weights)
     last = check_config(config, frame, styles, trunk).levels[-1]
-    check_files(config, last.height, last.width, opened_overlay(config))
+    check_files(config, last.height, last.width, opened.get(config.overlay or ""))
     began = time.perf_counter()
     with Pool(config.scheduler, 1, config.threads or cores()) as pool:
         start = time.perf_counter() - began
