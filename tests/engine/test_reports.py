@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 from serial_pool import SerialPool
 
 from tiler.engine import optimize
+from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 
 
@@ -32,3 +34,13 @@ def test_seconds_of_the_steps_alone(render_serially: Callable[..., np.ndarray], 
     assert one["stepping"] >= 0.2
     assert one["computing"] >= one["stepping"] + 0.1
     assert one["seconds"] >= one["computing"] + 0.3
+
+
+def test_who_came_and_who_went_is_said_once_also_when_all_went(monkeypatch) -> None:
+    seen = iter([{"a"}, {"a"}, set(), set(), {"b"}, {"b", "c"}])
+    pool = object.__new__(Pool)
+    pool._known, pool._client = None, SimpleNamespace(scheduler_info=lambda n_workers: {"workers": next(seen)})
+    said: list[tuple[str, str, int]] = []
+    pool._handler = lambda event: said.append((event["event"], event["worker"], event["workers"]))
+    assert [pool.workers for _ in range(6)] == [1, 1, 1, 1, 1, 2]
+    assert said == [("worker lost", "a", 0), ("worker joined", "b", 1), ("worker joined", "c", 2)]

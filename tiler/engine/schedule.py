@@ -99,7 +99,7 @@ class Pool:
     def __init__(self, scheduler: str | None, workers: int, threads: int) -> None:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
-        self._known: set[str] = set()
+        self._known: set[str] | None = None
         try:
             own = None if scheduler else own_cluster(workers, threads)
             self._client = self._stack.enter_context(own) if own else self._connect(str(scheduler))
@@ -149,10 +149,10 @@ class Pool:
     def workers(self) -> int:
         """How many there are now. They may come and go; who did is reported."""
         now = set(self._client.scheduler_info(n_workers=-1)["workers"])
-        for kind, which in (("worker lost", self._known - now), ("worker joined", now - self._known)):
-            for address in sorted(which) if self._known else ():
+        before, self._known = now if self._known is None else self._known, now
+        for kind, which in (("worker lost", before - now), ("worker joined", now - before)):
+            for address in sorted(which):
                 self._handler({"event": kind, "worker": address, "workers": len(now)})
-        self._known = now or self._known
         return max(1, len(now))
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
