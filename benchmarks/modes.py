@@ -18,14 +18,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import tiler.report
 from tiler.cli import demo
+from tiler.output import info
 
 
 def _render(folder: Path, name: str, edge: int, options: list[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "tiler", "render", "content.png", "style.png", "-o", f"{name}.png", "--quiet"]
     subprocess.run([*command, f"--long-edge={edge}", *options], cwd=folder, check=True)
-    return tiler.report.describe(str(folder / f"{name}.zarr"))["levels"][-1]
+    return info.describe(str(folder / f"{name}.zarr"))["levels"][-1]
 
 
 def _seam(judge: str, poster: Path, pitch: int) -> float:

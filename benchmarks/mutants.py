@@ -50,7 +50,6 @@ class Layer:
     tests: tuple[str, ...]
 
 
-_REQUEST = ("config", "identity", "places", "regions", "resolve", "sizes", "names", "ground")
 _TILES = tuple(f"tests/engine/test_{one}.py" for one in ("optimize", "blend", "tiling", "regions", "dream", "protect"))
 LAYERS = (
     Layer("geometry", ("tiler/geometry/*.py",), ("tests/geometry", "tests/style/test_halo.py", *_TILES)),
@@ -58,13 +57,14 @@ LAYERS = (
     Layer("kernels", ("kernels/*.py",), ("tests/kernels", "tests/style/test_objective.py")),
     Layer("style", ("tiler/style/*.py",), ("tests/style", *_TILES, "tests/bad_input")),
     Layer("engine", ("tiler/engine/*.py", "tiler/render.py"), ("tests/engine", "tests/cli", "tests/machines")),
-    Layer("request", tuple(f"tiler/{one}.py" for one in _REQUEST), ("tests/config", "tests/bad_input", "tests/cli")),
-    Layer("plan", ("tiler/plan.py", "tiler/room.py"), ("tests/plan", "tests/cli", "tests/bad_input")),
+    Layer("request", ("tiler/request/*.py",), ("tests/request", "tests/bad_input", "tests/cli")),
+    Layer("planning", ("tiler/planning/*.py",), ("tests/planning", "tests/engine", "tests/cli", "tests/bad_input")),
     Layer(
         "pictures",
-        ("tiler/pictures/*.py", "tiler/guiding.py", "tiler/overlay.py", "tiler/ome.py"),
-        ("tests/pictures", "tests/config", "tests/bad_input", "tests/engine/test_regions.py", "tests/cli"),
+        ("tiler/pictures/*.py",),
+        ("tests/pictures", "tests/request", "tests/bad_input", "tests/engine/test_regions.py", "tests/cli"),
     ),
+    Layer("output", ("tiler/output/*.py",), ("tests/engine", "tests/cli", "tests/bad_input")),
     Layer("cli", ("tiler/cli/*.py", "tiler/*.py"), ("tests/cli", "tests/bad_input")),
 )
 

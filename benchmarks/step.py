@@ -47,9 +47,9 @@ import _report
 
 import kernels
 from tiler.cli import demo
-from tiler.config import RenderConfig
 from tiler.engine import optimize
 from tiler.geometry import Rect
+from tiler.request.config import RenderConfig
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import Areas

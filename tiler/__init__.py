@@ -15,9 +15,9 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[:1] != [os.pa
 from tiler.version import __version__
 
 if TYPE_CHECKING:
-    from tiler.config import RenderConfig
     from tiler.errors import TilerError
     from tiler.render import Result, render
+    from tiler.request.config import RenderConfig
 
 __all__ = ["RenderConfig", "Result", "TilerError", "__version__", "render"]
 
@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     if name == "RenderConfig":
-        globals()[name] = importlib.import_module("tiler.config").RenderConfig
+        globals()[name] = importlib.import_module("tiler.request.config").RenderConfig
     elif name == "TilerError":
         globals()[name] = importlib.import_module("tiler.errors").TilerError
     elif name in ("render", "Result"):

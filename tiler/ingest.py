@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tiler import guiding, pictures
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
+from tiler.request import guiding
+from tiler.request.config import RenderConfig
 from tiler.style.colour import ColourMoments, recolour, style_map
 
 Layers = tuple[str, ...]

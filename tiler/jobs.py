@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tiler import export, guiding, identity, pictures
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.engine import place
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine, difference, joined
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError
-from tiler.places import check_places, pictures_of
-from tiler.resolve import check_config, fitted, settle_size, store_url
+from tiler.output import export
+from tiler.request import guiding, identity
+from tiler.request.config import RenderConfig
+from tiler.request.places import check_places, pictures_of
+from tiler.request.resolve import check_config, fitted, settle_size, store_url
 from tiler.style.weights import Trunk, trunk_of
 from tiler.version import __version__
 

@@ -15,21 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from tiler import export, guiding, pictures
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
 from tiler.engine.machine import Machine, ask
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
-from tiler.engine.view import View
 from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.ingest import Ingest
 from tiler.jobs import ComputedOn, Progress, Request, begin, disk_errors, find
-from tiler.plan import plan_job
-from tiler.resolve import notes, resolve_config
-from tiler.room import check_disk, check_room
+from tiler.output import export
+from tiler.output.view import View
+from tiler.planning.plan import plan_job
+from tiler.planning.room import check_disk, check_room
+from tiler.request import guiding
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import notes, resolve_config
 
 _REPAIRS = 2
 # Pixels. What a smaller tile's core would save is little beside its halo and the worker itself: memory is short for

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tiler import identity
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.pictures import open_picture, write_picture
 from tiler.pictures.ours import FRAMES, check_ours, read_list, remove_ours, write_list
 from tiler.pictures.replace import new_file, sweep
 from tiler.pictures.sidecars import sidecar_names
 from tiler.render import Progress, render
+from tiler.request import identity
+from tiler.request.config import RenderConfig
 from tiler.style.weights import trunk_of
 
 # What the folder holds beside the frames: what they are of, and the picture that the next frame is made from.

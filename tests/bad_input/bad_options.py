@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from bad_case import GOOD, Case, render
 
-from tiler.config import RenderConfig
+from tiler.request.config import RenderConfig
 
 OPTIONS = [item for item in fields(RenderConfig) if item.default is not MISSING]
 HINTS = get_type_hints(RenderConfig)

@@ -13,11 +13,12 @@ from typing import Any, get_type_hints
 import numpy as np
 from bad_case import Case, render
 
-from tiler import identity, pictures
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
-from tiler.resolve import resolve_config, settle_size
+from tiler.request import identity
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import resolve_config, settle_size
 from tiler.version import __version__
 
 STORE = "poster.zarr"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.pictures import read_picture
+from tiler.request.config import RenderConfig
 from tiler.zoom import _next, zoom_in
 
 SMALL = ("--layer", "relu2_2", "--octaves", "2", "--steps", "2", "--long-edge", "64")

@@ -17,11 +17,11 @@ from obstore.store import MemoryStore
 from processes import RENDER, Running
 from zarr.storage import ObjectStore
 
-from tiler.config import RenderConfig
 from tiler.engine import place
 from tiler.engine.schedule import Pool
 from tiler.errors import TilerError
 from tiler.render import render
+from tiler.request.config import RenderConfig
 
 FAULTS = str(Path(__file__).parent / "faults")
 SMALL = ("--long-edge=96", "--steps=4,6", "--tile=32", "--min-edge=48", "--threads=1")

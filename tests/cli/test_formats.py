@@ -15,9 +15,9 @@ from ome_zarr_models.v05 import Image as OmeImage
 from PIL import Image, ImageCms
 
 from tiler.cli.commands import cli
-from tiler.config import RenderConfig
 from tiler.errors import OutputError
-from tiler.resolve import store_url
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import store_url
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 rasterio = pytest.importorskip("rasterio")

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tiler.errors import ConfigError
-from tiler.resume import stored_config
+from tiler.request.resume import stored_config
 
 TINY = ("--long-edge=32", "--levels=1", "--steps=0", "--threads=1")
 

@@ -7,11 +7,11 @@ from dataclasses import fields
 import click
 import pytest
 
-from tiler import names
 from tiler.cli.commands import cli
 from tiler.cli.render import render
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
+from tiler.request import names
+from tiler.request.config import RenderConfig
 
 # All that neural_style.lua has.
 LISTED = """style_image content_image image_size style_blend_weights gpu multigpu_strategy content_weight style_weight

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tiler import export
 from tiler.cli.commands import cli
 from tiler.errors import ConfigError, OutputError, PictureError, RenderError
+from tiler.output import export
 from tiler.pictures.picture import Picture
 
 HEIGHT, WIDTH = 144, 192

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from processes import RENDER, Running
 
-from tiler.verify import verify
+from tiler.output.verify import verify
 
 SMALL = ("--long-edge=48", "--steps=4,3", "--tile=32", "--min-edge=24", "--threads=1", "--log-json")
 COMMANDS = {

@@ -10,12 +10,12 @@ from PIL import Image
 from serial_pool import SerialPool
 
 from tiler import pictures
-from tiler.config import RenderConfig
 from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
-from tiler.places import pictures_of
 from tiler.render import _Render
-from tiler.resolve import resolve_config
+from tiler.request.config import RenderConfig
+from tiler.request.places import pictures_of
+from tiler.request.resolve import resolve_config
 
 
 @pytest.fixture(scope="session")

@@ -14,15 +14,15 @@ from PIL import Image
 from serial_pool import SerialPool
 
 from tiler import pictures
-from tiler.config import RenderConfig
 from tiler.engine import workplace
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect
-from tiler.places import pictures_of
+from tiler.output.verify import verify
 from tiler.render import _Render
-from tiler.resolve import resolve_config
-from tiler.verify import verify
+from tiler.request.config import RenderConfig
+from tiler.request.places import pictures_of
+from tiler.request.resolve import resolve_config
 
 SMALL = dict(long_edge=96, levels=2, steps=(2, 6), tile=48, feather=8, halo=16, precision="fp32", threads=1)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
+from tiler.request.config import RenderConfig
 
 Render = Callable[..., np.ndarray]
 DREAM = {

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tiler.config import RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.optimize import step_rate
-from tiler.resolve import resolve_config
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import resolve_config
 from tiler.style.weights import NAMES, Trunk
 
 TRUNK = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)

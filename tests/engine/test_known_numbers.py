@@ -12,18 +12,19 @@ import pytest
 import torch
 from PIL import Image
 
-from tiler import identity, pictures
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.engine import layout, optimize, place, tasks
 from tiler.engine.blend import composite, noise, upscale
 from tiler.engine.job import Job
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.engine.view import View
 from tiler.errors import StoreError
 from tiler.geometry import Rect, TileGrid
-from tiler.report import describe
-from tiler.resolve import resolve_config
+from tiler.output.info import describe
+from tiler.output.view import View
+from tiler.request import identity
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import resolve_config
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import EVERYWHERE, Areas

@@ -10,8 +10,8 @@ import zarr
 from tiler.engine import layout
 from tiler.engine.store import RenderStore
 from tiler.geometry import TileGrid
-from tiler.plan import plan_job
-from tiler.resolve import resolve_config
+from tiler.planning.plan import plan_job
+from tiler.request.resolve import resolve_config
 
 BLOCK = 4096
 

@@ -13,10 +13,10 @@ import pytest
 from obstore.store import MemoryStore
 from serial_pool import SerialPool
 
-from tiler.config import RenderConfig
 from tiler.engine import lease, place, workplace
 from tiler.engine.place import LOCK_FILE
 from tiler.errors import StoreError
+from tiler.request.config import RenderConfig
 
 OTHER = json.dumps({"pid": 7, "host": "elsewhere", "since": "now", "id": "x"}).encode()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tiler import pictures
-from tiler.config import RenderConfig
-from tiler.engine.probe import time_tile
 from tiler.engine.store import RenderStore
-from tiler.resolve import resolve_config
+from tiler.planning.probe import time_tile
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import resolve_config
 
 # The first style does not count at every layer.
 ONE_EACH = dict(style_layer_weights=((1, 1, 0, 0, 0), (0, 0, 1, 1, 1)))

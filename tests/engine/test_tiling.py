@@ -60,9 +60,9 @@ def test_fast_mode_on_one_tile_is_the_untiled_optimiser(render_serially: Render)
 def test_tiny_and_extreme_sizes_render(
     render_serially: Render, size: tuple[int, int], tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tiler.resolve
+    import tiler.request.resolve
 
-    monkeypatch.setattr(tiler.resolve, "poster_size", lambda config, content: size)
+    monkeypatch.setattr(tiler.request.resolve, "poster_size", lambda config, content: size)
     image = render_serially(long_edge=max(size), steps=(2,), tile=32)
     assert image.shape == (3, *size)
     assert np.isfinite(image).all()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiler import identity
 from tiler.engine import tasks
 from tiler.engine.store import RenderStore
-from tiler.engine.view import View, latest_state
 from tiler.errors import LevelMovedError, StoreError, TilerError
-from tiler.export import export
 from tiler.geometry import Rect
+from tiler.output.export import export
+from tiler.output.view import View, latest_state
+from tiler.request import identity
 
 
 class StopError(Exception):

@@ -20,9 +20,9 @@ import numpy as np
 from here import run_main
 from PIL import Image
 
-from tiler.config import RenderConfig
 from tiler.engine import workplace
 from tiler.render import render
+from tiler.request.config import RenderConfig
 
 # Of the processor: machines that run tests are busy. What waits, and computes nothing, is stopped later.
 SECONDS, BYTES = 10, 2**30

@@ -15,10 +15,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["tiler", "tomllib", "PIL"]):
-    from tiler.config import RenderConfig
     from tiler.errors import TilerError
-    from tiler.jobfile import read_job_file
     from tiler.pictures import read_picture
+    from tiler.request.config import RenderConfig
+    from tiler.request.jobfile import read_job_file
 
 from small_tiffs import GOOD_TIFFS
 

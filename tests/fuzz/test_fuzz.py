@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small_tiffs import GOOD_TIFFS
 
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError, PictureError
-from tiler.jobfile import read_job_file
 from tiler.pictures import open_picture, read_picture
+from tiler.request.config import RenderConfig
+from tiler.request.jobfile import read_job_file
 
 GOOD = b'content = "a"\nstyles = ["b", "c"]\noutput = "d.png"\nsteps = [10, 5]\nseed = 3\n[x]\ny = {z = 1.5}\n'
 VALUES = st.recursive(

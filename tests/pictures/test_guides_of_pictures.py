@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from tiler import pictures
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
-from tiler.guiding import check_guides, guide_bands
-from tiler.places import pictures_of
+from tiler.request.config import RenderConfig
+from tiler.request.guiding import check_guides, guide_bands
+from tiler.request.places import pictures_of
 
 # Portrait and odd, so that rows and columns cannot be taken for each other: 3 x 2 pixels.
 A = [[255, 255], [255, 0], [0, 0]]

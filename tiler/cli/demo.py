@@ -12,9 +12,9 @@ from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.render import run
 from tiler.cli.stop import when_stopped
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
-from tiler.sizes import poster_size
+from tiler.request.config import RenderConfig
+from tiler.request.sizes import poster_size
 
 # Windows of the earth: (west, north) in degrees; both pictures are plate carrée maps of the whole globe.
 CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South America

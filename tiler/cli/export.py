@@ -10,8 +10,8 @@ import click
 from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, config_options
 from tiler.cli.stop import when_stopped
-from tiler.config import FILE
 from tiler.errors import ConfigError
+from tiler.request.config import FILE
 
 
 @click.command(cls=GroupedCommand)
@@ -30,7 +30,7 @@ def export(store: str, output: str | None, level: int | None, quiet: bool, **giv
     options = {name: value for name, value in given.items() if value is not None}
     if output is None and "tiles" not in options:
         raise ConfigError("-o FILE (or --tiles DIR) is missing: tiler export STORE -o FILE")
-    from tiler.export import export as write
+    from tiler.output.export import export as write
 
     when_stopped()
 

@@ -14,7 +14,7 @@ from tiler.cli.progress import duration
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(store: str, as_json: bool) -> None:
     """What the job in STORE is, how far it came and what it cost."""
-    from tiler.report import describe
+    from tiler.output.info import describe
 
     facts = describe(store)
     if as_json:

@@ -9,11 +9,11 @@ from typing import Any, get_type_hints
 
 import click
 
-from tiler import names
-from tiler.config import SIZES, RenderConfig, needs_content
 from tiler.errors import ConfigError
-from tiler.jobfile import read_job_file
-from tiler.option import ASKED, expanded
+from tiler.request import names
+from tiler.request.config import SIZES, RenderConfig, needs_content
+from tiler.request.jobfile import read_job_file
+from tiler.request.option import ASKED, expanded
 
 
 class _Place(click.ParamType):
@@ -124,7 +124,7 @@ def config_options(
     return command
 
 
-# What a machine decides for this run, and not a store that it goes on with (see tiler.option).
+# What a machine decides for this run, and not a store that it goes on with (see tiler.request.option).
 RUN_OPTIONS = [item.name for item in fields(RenderConfig) if item.metadata["decided"] != ASKED and item.name != "store"]
 
 

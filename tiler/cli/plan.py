@@ -28,9 +28,9 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
         given["output"] = "poster.png"
     notes: list[str] = []
     config = build_config({**given, "styles": given["styles"] or given["content"]}, job_file, notes=notes)
-    from tiler.plan import plan
-    from tiler.resolve import store_url
-    from tiler.room import free_disk
+    from tiler.planning.plan import plan
+    from tiler.planning.room import free_disk
+    from tiler.request.resolve import store_url
 
     when_stopped()
 

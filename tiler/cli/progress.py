@@ -1,6 +1,6 @@
 """Events of a render, for people (a live line, or plain lines where there is no terminal) and for machines (JSON).
 
-Kinds: `plan` (what it will take, see tiler.plan.Plan), `start` (levels, workers, how), `level`, `step` (one optimiser
+Kinds: `plan` (planning.plan.Plan: what it will take), `start` (levels, workers, how), `level`, `step` (one optimiser
 step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`; and what went wrong and
 is mended: `shrink` (tiles too large), `damage` (of the store), `not finite`, `retry` (of a task), `worker lost`,
 `worker joined`, `kernels` (plain torch for Triton).

@@ -13,7 +13,7 @@ from tiler.cli.echo import clean
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options, typed_words
 from tiler.cli.progress import make_progress
 from tiler.cli.stop import when_stopped
-from tiler.config import RenderConfig
+from tiler.request.config import RenderConfig
 
 
 @click.command(cls=GroupedCommand)
@@ -38,7 +38,7 @@ def render(
     notes: list[str] = []
     config = build_config(given, job_file, pictures, notes)
     if job_file is not None:
-        from tiler.resume import check_replaced
+        from tiler.request.resume import check_replaced
 
         named = [name for name in ("output", "tiles") if given[name] is None]
         check_replaced(config, named, Path(job_file).absolute().parent, job_file)

@@ -31,7 +31,7 @@ def resume(store: str, output: str | None, inputs: tuple[str, ...], quiet: bool,
     comes from the store is written to where nothing is, beside the store, or over what the same store wrote; else name
     it with -o.
     """
-    from tiler.resume import stored_config
+    from tiler.request.resume import stored_config
 
     notes: list[str] = []
     config = stored_config(store, inputs, notes, output=output, **given)

@@ -14,7 +14,7 @@ from tiler.cli.options import PLACE
 @click.argument("store", type=PLACE)
 def verify(store: str) -> None:
     """Read all that STORE should hold. Exit code 0: all is there and right; 1: what is damaged is listed."""
-    from tiler.verify import verify as find_faults
+    from tiler.output.verify import verify as find_faults
 
     faults = find_faults(store)
     for fault in faults:

@@ -46,7 +46,7 @@ from tiler.engine.records import finite, report_of
 from tiler.engine.stored_pictures import StoredPictures
 from tiler.engine.stored_state import MEASURED, PATCHED, StoredState
 from tiler.errors import StoreError
-from tiler.ome import image_attributes
+from tiler.geometry.ome import image_attributes
 
 __all__ = ["IMAGE", "MEASURED", "PATCHED", "POSTER", "RenderStore"]
 _MEMBERS = ("levels", "styles", "init")

@@ -12,7 +12,7 @@ from tiler.engine import layout
 from tiler.engine.arrays import Arrays
 from tiler.engine.contents import IMAGE
 from tiler.geometry import Rect, TileGrid
-from tiler.ome import AXES
+from tiler.geometry.ome import AXES
 
 _UINT16 = np.float32(65535)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tiler.ome import AXES, image_attributes
+from tiler.geometry.ome import AXES, image_attributes
 from tiler.pictures.ours import OMEZARR
 from tiler.pictures.replace import new_folder
 from tiler.pictures.viewer import shown

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiler.errors import ConfigError
-from tiler.sizes import (
+from tiler.request.sizes import (
     content_crop,
     parse_gsd,
     parse_print,

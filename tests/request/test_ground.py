@@ -8,10 +8,10 @@ import tifffile
 from PIL import Image
 from test_resolve import picture, resolved, tiny_weights  # noqa: F401 (a fixture)
 
-from tiler import ground, resolve
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
 from tiler.pictures import Georef, open_picture
+from tiler.request import ground, resolve
+from tiler.request.config import RenderConfig
 
 CONTENT = (500, 1000)
 

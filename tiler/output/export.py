@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from tiler import identity, pictures
-from tiler.config import FILE, RenderConfig
+from tiler import pictures
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.engine.view import View
 from tiler.errors import LevelMovedError, OutputError, StoreError
 from tiler.geometry import Rect
-from tiler.overlay import check_overlay, overlay_notes, overlay_stage
-from tiler.places import check_places, pictures_of
+from tiler.output.overlay import check_overlay, overlay_notes, overlay_stage
+from tiler.output.view import View
+from tiler.request import identity
+from tiler.request.config import FILE, RenderConfig
+from tiler.request.places import check_places, pictures_of
 from tiler.version import __version__
 
 # stage(band [C, rows, width] in 0..1, its first row) -> band of the same rows and width; C may change.

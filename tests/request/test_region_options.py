@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError
-from tiler.regions import Source
+from tiler.request.config import RenderConfig
+from tiler.request.regions import Source
 
 NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
 LABELLED = dict(NEEDED, styles=(), labels="l.png", label=["#2244aa=sea.jpg", "2e8B3d=wood.jpg,moss.jpg"])

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tiler.config import RenderConfig
 from tiler.engine.place import is_remote
 from tiler.errors import OutputError
 from tiler.pictures import fingerprint, replaced_by
+from tiler.request.config import RenderConfig
 
 
 def pictures_of(config: RenderConfig) -> list[str]:

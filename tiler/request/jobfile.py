@@ -1,4 +1,4 @@
-"""Job files: a render's options in TOML, which may come from somebody else (see `tiler.option`)."""
+"""Job files: a render's options in TOML, which may come from somebody else (see `tiler.request.option`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tiler.config import RenderConfig, check_keys, with_places
 from tiler.errors import ConfigError
-from tiler.option import TYPED, Places, checked, expanded
+from tiler.request.config import RenderConfig, check_keys, with_places
+from tiler.request.option import TYPED, Places, checked, expanded
 
 _MOST_BYTES = 2**18
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tiler import ground, sizes
-from tiler.config import RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Machine
 from tiler.engine.place import absolute
 from tiler.errors import ConfigError
 from tiler.geometry import Level, level_sizes
 from tiler.pictures import Picture
+from tiler.request import ground, sizes
+from tiler.request.config import RenderConfig
 from tiler.style.backbone import LAYERS, check_layers, deepest, gradient_halo, stride_of
 from tiler.style.weights import Trunk, trunk_of
 

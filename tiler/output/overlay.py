@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tiler import pictures, sizes
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.errors import ConfigError, OutputError
+from tiler.request import sizes
+from tiler.request.config import RenderConfig
 
 
 def check_overlay(config: RenderConfig, height: int, width: int, found: pictures.Picture | None) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tiler import pictures, sizes
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.errors import ConfigError
-from tiler.regions import REST
+from tiler.request import sizes
+from tiler.request.config import RenderConfig
+from tiler.request.regions import REST
 
 Opened = Mapping[str, pictures.Picture]
 _CHECK_EDGE, _CHECK_ROWS = 256, 256

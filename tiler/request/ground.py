@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tiler import sizes
-from tiler.config import RenderConfig
 from tiler.engine.job import Job
 from tiler.errors import ConfigError, PictureError
 from tiler.pictures import Picture, metres_per_pixel
+from tiler.request import sizes
+from tiler.request.config import RenderConfig
 
 # A smaller style has next to nothing to measure in the deeper layers: four cells of relu5_1 along its longer side.
 LEAST_STYLE = 64

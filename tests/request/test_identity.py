@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tiler import identity
-from tiler.config import RUN, RenderConfig
 from tiler.errors import PictureError, StoreError
+from tiler.request import identity
+from tiler.request.config import RUN, RenderConfig
 from tiler.version import __version__
 
 CONFIG = RenderConfig(content="a.png", styles=("b.png", "c.png"), output="d.png", content_weight=0)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiler import guiding, overlay
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError, OutputError
+from tiler.output import overlay
 from tiler.pictures import open_picture
-from tiler.places import pictures_of
+from tiler.request import guiding
+from tiler.request.config import RenderConfig
+from tiler.request.places import pictures_of
 
 HEIGHT, WIDTH = 3, 4
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiler import identity, places
 from tiler.cli.options import RUN_OPTIONS, build_config, typed_words
-from tiler.config import RenderConfig
 from tiler.errors import ConfigError, OutputError, StoreError
-from tiler.jobfile import read_job_file
-from tiler.option import expanded
 from tiler.pictures import fingerprint
-from tiler.regions import listed, spelled
+from tiler.request import identity, places
+from tiler.request.config import RenderConfig
+from tiler.request.jobfile import read_job_file
+from tiler.request.option import expanded
+from tiler.request.regions import listed, spelled
 from tiler.version import __version__
 
 NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
@@ -32,7 +32,7 @@ FILLED = RenderConfig(
 
 
 def test_every_value_that_names_files_says_so():
-    """A new option must be decided about: see tiler/option.py."""
+    """A new option must be decided about: see tiler/request/option.py."""
     meta = {item.name: item.metadata for item in fields(RenderConfig)}
     assert {name for name, one in meta.items() if one["decided"] != "asked"} == {"store", "workers", "scheduler"}
     assert meta["scheduler"]["decided"] == "typed"

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiler
-from tiler.config import SIZES, RenderConfig
 from tiler.errors import ConfigError
-from tiler.jobfile import read_job_file
+from tiler.request.config import SIZES, RenderConfig
+from tiler.request.jobfile import read_job_file
 
 NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
 

@@ -3,11 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tiler import identity, resolve
-from tiler.config import RenderConfig
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import ConfigError
-from tiler.resolve import resolve_config
+from tiler.request import identity, resolve
+from tiler.request.config import RenderConfig
+from tiler.request.resolve import resolve_config
 from tiler.style.weights import NAMES, Trunk
 from tiler.version import __version__
 

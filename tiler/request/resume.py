@@ -1,5 +1,5 @@
 """Going on with a job from its store alone, which may have been moved, or come from somebody else (see
-`tiler.option`)."""
+`tiler.request.option`)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tiler import identity
-from tiler.config import RenderConfig
 from tiler.engine import place
 from tiler.engine.store import RenderStore
 from tiler.errors import PictureError
-from tiler.places import check_own
-from tiler.resolve import store_url
+from tiler.request import identity
+from tiler.request.config import RenderConfig
+from tiler.request.places import check_own
+from tiler.request.resolve import store_url
 
 
 def stored_config(url: str, inputs: Sequence[str] = (), notes: list[str] | None = None, **said: Any) -> RenderConfig:

@@ -7,14 +7,14 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tiler.config import RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Machine
-from tiler.engine.probe import folder_above
 from tiler.engine.schedule import memory_bytes
 from tiler.errors import ResourceError
-from tiler.identity import ADVICE
-from tiler.plan import CLIENT_BYTES, Plan, plan_job
+from tiler.planning.plan import CLIENT_BYTES, Plan, plan_job
+from tiler.planning.probe import folder_above
+from tiler.request.config import RenderConfig
+from tiler.request.identity import ADVICE
 
 _SMALLEST_TILE = 64
 

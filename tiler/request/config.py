@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
-from tiler import names, sizes
 from tiler.errors import ConfigError
-from tiler.option import HERE, TYPED, Places, checked, expanded, option
-from tiler.regions import REST, Regions, parse_regions, region_names, with_files
+from tiler.request import names, sizes
+from tiler.request.option import HERE, TYPED, Places, checked, expanded, option
+from tiler.request.regions import REST, Regions, parse_regions, region_names, with_files
 
 SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "Size (one of)",

@@ -6,8 +6,8 @@ from typing import Any
 
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
-from tiler.engine.view import latest_state
-from tiler.identity import load_config, load_job, table
+from tiler.output.view import latest_state
+from tiler.request.identity import load_config, load_job, table
 
 
 def describe(url: str) -> dict[str, Any]:

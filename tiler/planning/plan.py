@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tiler import guiding, pictures
-from tiler.config import RenderConfig
+from tiler import pictures
 from tiler.engine import layout
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
-from tiler.engine.probe import Speed, probe
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.workplace import CONTENT_CACHE_BYTES
-from tiler.export import check_files
+from tiler.output.export import check_files
 from tiler.pictures.outputs import typical_bytes
-from tiler.places import pictures_of
-from tiler.resolve import (
+from tiler.planning.probe import Speed, probe
+from tiler.request import guiding
+from tiler.request.config import RenderConfig
+from tiler.request.places import pictures_of
+from tiler.request.resolve import (
     BYTES_PER_PIXEL,
     check_config,
     fitted,

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import ConfigError
-from tiler.regions import spelled
+from tiler.request.regions import spelled
 
 ASKED, HERE, TYPED = "asked", "here", "typed"
 

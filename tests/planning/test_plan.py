@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiler import plan as planning
-from tiler import resolve, room
 from tiler.cli import main
-from tiler.config import RenderConfig
 from tiler.engine.machine import ANY, Gpus, Host, Machine
-from tiler.engine.probe import Speed, _line
 from tiler.errors import ResourceError
-from tiler.plan import Plan, plan_job
-from tiler.room import check_room
+from tiler.planning import plan as planning
+from tiler.planning import room
+from tiler.planning.plan import Plan, plan_job
+from tiler.planning.probe import Speed, _line
+from tiler.planning.room import check_room
+from tiler.request import resolve
+from tiler.request.config import RenderConfig
 from tiler.style.weights import NAMES, Trunk
 
 rendering = importlib.import_module("tiler.render")

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tiler import identity
 from tiler.engine.job import Job
 from tiler.engine.store import MEASURED, PATCHED, RenderStore
 from tiler.errors import DamageError
+from tiler.request import identity
 
 # Lines for each array.
 _SHOWN = 20

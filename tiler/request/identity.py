@@ -8,12 +8,12 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tiler.config import FILE, RUN, SIZES, RenderConfig
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, PictureError, StoreError
-from tiler.option import ASKED
-from tiler.places import absolute, from_store, to_store
+from tiler.request.config import FILE, RUN, SIZES, RenderConfig
+from tiler.request.option import ASKED
+from tiler.request.places import absolute, from_store, to_store
 from tiler.version import __version__
 
 _INITS = ("content", "noise")
