@@ -1,18 +1,54 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from whole_windows import defined_window, enlarging_matrix
 
-from tiler.engine.blend import composite, noise, repeated, upscale
+from tiler.engine import blend
 from tiler.geometry import Rect, TileGrid
 
 RNG = np.random.default_rng(2)
+
+
+def composite(grid, rect, read, dtype=None):
+    return blend.composite(grid, rect, lambda tile, part: torch.from_numpy(read(tile, part)), dtype).numpy()
+
+
+def repeated(rect, size, read):
+    return blend.repeated(rect, size, lambda part: torch.from_numpy(read(part))).numpy()
+
+
+def upscale(rect, size, source_size, read, wrap=(False, False)):
+    return blend.upscale(rect, size, source_size, lambda part: torch.from_numpy(read(part)), wrap).numpy()
+
+
+def noise(rect, width, seed):
+    return blend.noise(rect, width, seed).numpy()
+
+
+def summed(grid, rect, read):
+    """What composite means: every tile's patch times its window, added in tile order."""
+    total = 0
+    for tile, part in grid.overlapping(rect):
+        patch = read(tile, part)
+        weighed = np.zeros((len(patch), rect.height, rect.width), patch.dtype)
+        weighed[:, *part.relative_to(rect).slices] = patch * defined_window(grid, tile, part).astype(patch.dtype)
+        total = total + weighed
+    return total
+
+
 GRIDS = [
     TileGrid(64, 48, 32, 16, feather=8),
     TileGrid(65, 33, 32, 16, feather=7),
     TileGrid(50, 50, 16, 16, feather=0),
     TileGrid(1, 100, 16, 16, feather=8),
     TileGrid(40, 30, 64, 64, feather=16),
+]
+TORI = [
+    TileGrid(64, 48, 32, 16, feather=8, wrap_y=True, wrap_x=True),
+    TileGrid(50, 80, 16, 32, feather=7, wrap_x=True),
+    TileGrid(32, 45, 64, 64, feather=16, wrap_y=True),
 ]
 
 
@@ -53,6 +89,39 @@ def test_bytes_do_not_depend_on_the_rect_asked_for(grid, data):
 
     rect = data.draw(rects(grid.height, grid.width))
     np.testing.assert_array_equal(composite(grid, rect, read), composite(grid, whole(grid), read)[:, *rect.slices])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(st.data())
+def test_a_composite_is_the_sum_of_patches_times_windows(dtype, data):
+    grid = data.draw(st.sampled_from([*GRIDS, *TORI]))
+    patches = [RNG.random((2, tile.blend.height, tile.blend.width)).astype(dtype) for tile in grid]
+
+    def read(tile, part):
+        return patches[tile.index][:, *part.relative_to(tile.blend).slices]
+
+    rect = data.draw(rects(grid.height, grid.width))
+    np.testing.assert_array_equal(composite(grid, rect, read), summed(grid, rect, read), strict=True)
+
+
+@pytest.mark.parametrize("rect", [Rect(0, 0, 24, 24), Rect(0, 0, 64, 64)])
+def test_short_patches_are_widened_exactly(rect):
+    grid = TileGrid(64, 64, 32, 32, feather=8)
+    patches = [torch.rand(6, tile.blend.height, tile.blend.width).bfloat16() for tile in grid]
+
+    def read(tile, part):
+        return patches[tile.index][:, *part.relative_to(tile.blend).slices]
+
+    found = blend.composite(grid, rect, read, torch.float32)
+    expected = blend.composite(grid, rect, lambda tile, part: read(tile, part).float())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_pixels_of_one_tile_alone_keep_their_very_bits():
+    grid = TileGrid(64, 64, 32, 32, feather=8)
+    found = composite(grid, whole(grid), lambda tile, part: np.full((1, part.height, part.width), -0.0))
+    assert np.signbit(found[0, :24, :24]).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
@@ -104,14 +173,25 @@ def enlarged(source, size, rect=None):
     return found
 
 
-@pytest.mark.parametrize(("source_size", "size"), [((20, 30), (40, 60)), ((13, 7), (27, 13)), ((1, 9), (1, 17))])
+SIZES = [((20, 30), (40, 60)), ((13, 7), (27, 13)), ((1, 9), (1, 17)), ((90, 61), (250, 122))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("source_size", "size"), SIZES)
 @given(st.data())
-def test_upscale_does_not_depend_on_the_cut(source_size, size, data):
-    source = RNG.random((3, *source_size))
+def test_upscale_does_not_depend_on_the_cut(source_size, size, dtype, data):
+    source = RNG.random((data.draw(st.integers(1, 3)), *source_size)).astype(dtype)
     rect = data.draw(rects(*size))
-    found = enlarged(source, size, rect)
-    assert found.shape == (3, rect.height, rect.width)
-    np.testing.assert_allclose(found, enlarged(source, size)[:, *rect.slices], rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(enlarged(source, size, rect), enlarged(source, size)[:, *rect.slices], strict=True)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 4e-7), (np.float64, 2e-15)])
+@pytest.mark.parametrize(("source_size", "size"), SIZES)
+def test_upscale_weighs_four_by_four_pixels(source_size, size, dtype, bound):
+    source = RNG.random((3, *source_size)).astype(dtype)
+    rows, cols = (enlarging_matrix(*axis) for axis in zip(size, source_size, strict=True))
+    expected = np.clip(rows @ source.astype(np.float64) @ cols.T, 0, 1)
+    np.testing.assert_allclose(enlarged(source, size), expected, rtol=0, atol=bound)
 
 
 def test_upscale_reads_no_more_than_it_needs():
@@ -170,11 +250,6 @@ def test_noise_is_uniform_grey_and_without_stripes():
         assert abs(pairs[0, 1]) < 5 / field.size**0.5
 
 
-TORI = [
-    TileGrid(64, 48, 32, 16, feather=8, wrap_y=True, wrap_x=True),
-    TileGrid(50, 80, 16, 32, feather=7, wrap_x=True),
-    TileGrid(32, 45, 64, 64, feather=16, wrap_y=True),
-]
 FAR = st.builds(lambda y, x, h, w: Rect(y, x, y + h, x + w), *[st.integers(-99, 99)] * 2, *[st.integers(1, 150)] * 2)
 
 
@@ -219,4 +294,4 @@ def test_upscale_over_the_edge_is_upscale_of_the_rolled_image(wrap, data):
     expected = enlarge(source, everything)
     rolled = enlarge(np.roll(source, (down, right), (1, 2)), everything)
     np.testing.assert_allclose(rolled, np.roll(expected, (2 * down, 2 * right), (1, 2)), rtol=0, atol=1e-14)
-    np.testing.assert_allclose(enlarge(source, rect), expected[:, *rect.slices], rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(enlarge(source, rect), expected[:, *rect.slices], strict=True)

@@ -283,9 +283,11 @@ def test_two_patches_cross_over_by_numbers_written_out() -> None:
     """A feather of 4: over eight columns the weights of the left go down, those of the right go up, and sum to 1."""
     grid = TileGrid(16, 32, 16, 16, feather=4)
     found = composite(
-        grid, Rect(0, 0, 16, 32), lambda tile, part: np.full((1, part.height, part.width), float(tile.index))
+        grid,
+        Rect(0, 0, 16, 32),
+        lambda tile, part: torch.full((1, part.height, part.width), float(tile.index)).double(),
     )
-    row = found[0, 3]
+    row = found[0, 3].numpy()
     assert row[:12].tolist() == [0] * 12
     assert row[20:].tolist() == [1] * 12
     ramp = row[12:20]
@@ -296,17 +298,17 @@ def test_two_patches_cross_over_by_numbers_written_out() -> None:
 
 def test_enlarging_by_two_by_numbers_written_out() -> None:
     """A line stays the line that it is, away from the edges; a step overshoots on both sides, within the range."""
-    line = np.tile(np.linspace(0.1, 0.8, 8), (1, 8, 1))
+    line = torch.from_numpy(np.tile(np.linspace(0.1, 0.8, 8), (1, 8, 1)))
     twice = upscale(Rect(0, 0, 16, 16), (16, 16), (8, 8), lambda rect: line[:, *rect.slices])
     np.testing.assert_allclose(twice[0, 8, 4:12], 0.1 + 0.1 * (np.arange(4, 12) - 0.5) / 2, atol=1e-12)
-    step = np.tile(np.where(np.arange(8) < 4, 0.3, 0.7), (1, 8, 1))
-    sharp = upscale(Rect(0, 0, 16, 16), (16, 16), (8, 8), lambda rect: step[:, *rect.slices])[0, 8]
+    step = torch.from_numpy(np.tile(np.where(np.arange(8) < 4, 0.3, 0.7), (1, 8, 1)))
+    sharp = upscale(Rect(0, 0, 16, 16), (16, 16), (8, 8), lambda rect: step[:, *rect.slices])[0, 8].numpy()
     assert sharp.min() < 0.3 < 0.7 < sharp.max()
     np.testing.assert_allclose(sharp + sharp[::-1], 1, atol=1e-12)
 
 
 def test_noise_is_the_generator_s_own_numbers() -> None:
-    field = noise(Rect(2, 1, 4, 5), 6, 9)
+    field = noise(Rect(2, 1, 4, 5), 6, 9).numpy()
     rows = [np.random.Generator(np.random.Philox(key=[9, y])).random((6, 3), np.float32) for y in (2, 3)]
     assert field.shape == (3, 2, 4)
     for i, row in enumerate(rows):

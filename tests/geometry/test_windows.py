@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tiles import ANY_GRID
+from whole_windows import defined_window, enlarging_matrix, feather_window
 
-from tiler.geometry import Rect, TileGrid, feather_window, resample_weights
+from tiler.geometry import Rect, TileGrid
 
 
 def window_sum(grid):
@@ -40,6 +41,12 @@ def test_window_of_a_part_is_a_part_of_the_window(grid, data):
     np.testing.assert_array_equal(feather_window(grid, tile, part), whole[part.relative_to(blend).slices])
 
 
+@given(ANY_GRID, st.data())
+def test_stretches_put_together_are_the_window_by_its_definition(grid, data):
+    tile = grid.tile(data.draw(st.integers(0, len(grid) - 1)))
+    np.testing.assert_array_equal(feather_window(grid, tile), defined_window(grid, tile))
+
+
 def test_ramps_are_linear_and_reach_over_the_whole_overlap():
     grid = TileGrid(1, 64, 32, 32, feather=4)
     left, right = (feather_window(grid, tile)[0] for tile in grid)
@@ -50,22 +57,13 @@ def test_ramps_are_linear_and_reach_over_the_whole_overlap():
     assert (right[8:] == 1).all()
 
 
-def matrix(size, source_size, start=0, stop=None):
-    """The rows start..stop-1 of the whole axis' matrix."""
-    stop = size if stop is None else stop
-    first, weights = resample_weights(start, stop, size, source_size)
-    rows = np.zeros((stop - start, source_size))
-    rows[:, first : first + weights.shape[1]] = weights
-    return rows
-
-
 AXES = st.tuples(st.integers(1, 200), st.integers(1, 200))
 UP = st.tuples(st.integers(1, 60), st.integers(0, 140)).map(lambda pair: (pair[0] + pair[1], pair[0]))
 
 
 @given(AXES)
 def test_rows_sum_to_one(axes):
-    assert np.abs(matrix(*axes).sum(axis=1) - 1).max() < 1e-12
+    assert np.abs(enlarging_matrix(*axes).sum(axis=1) - 1).max() < 1e-12
 
 
 @given(AXES, st.data())
@@ -73,7 +71,7 @@ def test_any_cut_gives_the_same_rows(axes, data):
     size = axes[0]
     start = data.draw(st.integers(0, size - 1))
     stop = data.draw(st.integers(start + 1, size))
-    np.testing.assert_array_equal(matrix(*axes, start, stop), matrix(*axes)[start:stop])
+    np.testing.assert_array_equal(enlarging_matrix(*axes, start, stop), enlarging_matrix(*axes)[start:stop])
 
 
 @given(UP, st.lists(st.floats(-2, 2), min_size=3, max_size=3))
@@ -86,7 +84,7 @@ def test_polynomials_up_to_quadratic_come_back_in_the_interior(axes, terms):
     source = polynomial((np.arange(source_size) + 0.5) / source_size)
     left = np.floor(centres * source_size - 0.5)
     interior = (left >= 1) & (left + 2 <= source_size - 1)
-    error = np.abs(matrix(*axes) @ source - polynomial(centres))
+    error = np.abs(enlarging_matrix(*axes) @ source - polynomial(centres))
     assert error[interior].max(initial=0) < 1e-12 * (1 + np.abs(source).max())
 
 
@@ -94,7 +92,7 @@ def test_polynomials_up_to_quadratic_come_back_in_the_interior(axes, terms):
 def test_a_ramp_never_leaves_its_range_by_more_than_the_kernels_negative_lobe(axes):
     source_size, lobe = axes[1], 2 / 27
     source = np.linspace(0, 1, source_size)
-    values = matrix(*axes) @ source
+    values = enlarging_matrix(*axes) @ source
     step = 1 / max(1, source_size - 1)
     assert values.min() >= -lobe * step - 1e-12
     assert values.max() <= source[-1] + lobe * step + 1e-12
@@ -102,12 +100,12 @@ def test_a_ramp_never_leaves_its_range_by_more_than_the_kernels_negative_lobe(ax
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17, 100])
 def test_equal_sizes_give_the_identity(size):
-    np.testing.assert_array_equal(matrix(size, size), np.eye(size))
+    np.testing.assert_array_equal(enlarging_matrix(size, size), np.eye(size))
 
 
 @pytest.mark.parametrize(("size", "source_size"), [(9, 1), (16, 8), (31, 7)])
 def test_orientation_is_kept(size, source_size):
-    rows = matrix(size, source_size)
+    rows = enlarging_matrix(size, source_size)
     np.testing.assert_allclose(rows, rows[::-1, ::-1], atol=1e-12)
     centre_of_mass = rows @ np.arange(source_size)
     assert (np.diff(centre_of_mass) >= -1e-12).all()

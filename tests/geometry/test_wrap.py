@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_tiles import holds
+from whole_windows import defined_window, enlarging_matrix, feather_window
 
-from tiler.geometry import Rect, TileGrid, feather_window, resample_weights
+from tiler.geometry import Rect, TileGrid
 
 
 @st.composite
@@ -35,7 +36,9 @@ def test_cores_cover_every_pixel_once_and_windows_sum_to_one(grid):
     seen, total = np.zeros((2, grid.height, grid.width))
     for tile in grid:
         seen[tile.core.slices] += 1
-        np.add.at(total, indices(tile.blend, grid), feather_window(grid, tile))
+        window = feather_window(grid, tile)
+        np.testing.assert_array_equal(window, defined_window(grid, tile))
+        np.add.at(total, indices(tile.blend, grid), window)
     assert (seen == 1).all()
     assert np.abs(total - 1).max() < 1e-12
 
@@ -108,12 +111,7 @@ def test_pieces_put_together_are_the_box_of_the_repeated_plane(height, width, re
 
 
 def periodic(size, source_size, start=0, stop=None):
-    """The rows start..stop-1 of the whole axis' matrix, taps beyond it brought back."""
-    stop = size if stop is None else stop
-    first, weights = resample_weights(start, stop, size, source_size, wrap=True)
-    rows = np.zeros((stop - start, source_size))
-    np.add.at(rows, (slice(None), np.arange(first, first + weights.shape[1]) % source_size), weights)
-    return rows
+    return enlarging_matrix(size, source_size, start, stop, wrap=True)
 
 
 @given(st.integers(1, 12), st.integers(1, 20), st.integers(1, 19))

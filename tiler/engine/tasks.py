@@ -32,9 +32,9 @@ def seed(address: Address, level: int, index: int) -> dict[str, Any]:
     """State 0 of a tile."""
     here = workplace(address)
     tile, size = here.job.grid(level).tile(index), here.job.levels[level]
-    pixels = repeated(tile.blend, (size.height, size.width), lambda part: _start(here, level, part))
+    pixels = repeated(tile.blend, (size.height, size.width), lambda part: torch.from_numpy(_start(here, level, part)))
     here.check_run()
-    here.store.write_patch(level, 0, tile, pixels)
+    here.store.write_patch(level, 0, tile, pixels.numpy())
     here.store.mark(here.store.state_path(level), PATCHED, 0, index)
     return {"tile": index}
 
@@ -53,7 +53,11 @@ def _start(here: Workplace, level: int, part: Rect) -> np.ndarray:
     if job.init == "picture":
         return here.optimised(store.read_picture("init", part))
     noisy = job.init == "noise"
-    start = noise(part, size.width, job.seed) if noisy else here.optimised(store.read_picture("levels/0/content", part))
+    start = (
+        noise(part, size.width, job.seed).numpy()
+        if noisy
+        else here.optimised(store.read_picture("levels/0/content", part))
+    )
     # In the style's colours. The content's regions keep the order of their colours, sea bluest and desert palest, and
     # the optimiser need not guess which is which; noise that varies as the style does ends with half the style loss.
     regions, guides = here.level_guides(0, part)
@@ -68,9 +72,9 @@ def _enlarged(here: Workplace, level: int, part: Rect, read: Callable[[Rect], np
         part,
         (size.height, size.width),
         small,
-        lambda rect: repeated(rect, small, read),
+        lambda rect: repeated(rect, small, lambda inside: torch.from_numpy(read(inside))),
         (grid.wrap_y, grid.wrap_x),
-    )
+    ).numpy()
 
 
 def measure_style(address: Address, level: int, style: int, index: int) -> dict[str, Any]:

@@ -237,7 +237,10 @@ class Workplace:
     def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] of a picture of a level's size; `rect` may reach beyond an edge that wraps."""
         size = self.job.levels[level]
-        return repeated(rect, (size.height, size.width), lambda part: self.store.read_picture(path, part))
+        found = repeated(
+            rect, (size.height, size.width), lambda part: torch.from_numpy(self.store.read_picture(path, part))
+        )
+        return found.numpy()
 
     def content_features(
         self, level: int, tile: Tile, content: np.ndarray | None, precision: str
@@ -263,11 +266,12 @@ class Workplace:
 
     def state(self, level: int, state: int, rect: Rect, kind: str) -> np.ndarray:
         """[3, h, w] "pixels" or [6, h, w] "moments" of a level's state, blended over `rect`."""
-        return composite(
+        found = composite(
             self.job.grid(level),
             rect,
-            lambda tile, part: self.store.read_patch(level, state % 2, tile, part, kind),
+            lambda tile, part: torch.from_numpy(self.store.read_patch(level, state % 2, tile, part, kind)),
         )
+        return found.numpy()
 
 
 def _no_trim(pad: int) -> int:

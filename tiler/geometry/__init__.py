@@ -2,6 +2,6 @@
 
 from tiler.geometry.pyramid import Level, level_sizes
 from tiler.geometry.tiles import Rect, Tile, TileGrid
-from tiler.geometry.windows import feather_window, resample_weights
+from tiler.geometry.windows import feather_stretches, ramps, resample_taps
 
-__all__ = ["Level", "Rect", "Tile", "TileGrid", "feather_window", "level_sizes", "resample_weights"]
+__all__ = ["Level", "Rect", "Tile", "TileGrid", "feather_stretches", "level_sizes", "ramps", "resample_taps"]

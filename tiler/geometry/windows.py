@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tiler.geometry.tiles import Rect, Tile, TileGrid
 
-
-def _ramp(start: int, stop: int, line: int, feather: int) -> np.ndarray:
-    """Weight of the tile that begins at core line `line`: 0 before the overlap, 1 behind it, linear between."""
-    centres = np.arange(start, stop, dtype=np.float64) + 0.5
-    return np.clip((centres - (line - feather)) / (2 * feather), 0.0, 1.0)
+RISING, FALLING = 0, 1
 
 
-def _axis_window(start: int, stop: int, core: tuple[int, int], size: int, feather: int, wrap: bool) -> np.ndarray:
-    window = np.ones(stop - start)
-    if feather and (wrap or core[0] > 0):
-        window *= _ramp(start, stop, core[0], feather)
-    if feather and (wrap or core[1] < size):
-        window *= 1.0 - _ramp(start, stop, core[1], feather)
-    return window
+@dataclass(frozen=True)
+class Stretch:
+    """Pixels start..stop-1 of one axis of a tile's blend area. side: None where no neighbour along this axis covers
+    them; else which row of `ramps` weighs them, from its column `offset` on."""
+
+    start: int
+    stop: int
+    side: int | None = None
+    offset: int = 0
 
 
-def feather_window(grid: TileGrid, tile: Tile, part: Rect | None = None) -> np.ndarray:
-    """Weights [h, w] in 0..1 of a tile's patch over `part` of its blend area (default: all of it).
+def ramps(feather: int) -> np.ndarray:
+    """[2, 2 * feather] weights over the overlap around a core line: of the tile that begins there, RISING, and of the
+    one that ends there, FALLING. They are linear, and complements of each other."""
+    rising = (np.arange(2 * feather, dtype=np.float64) + 0.5) / (2 * feather)
+    return np.stack([rising, 1.0 - rising])
 
-    The windows of all tiles sum to 1 at every pixel: neighbours' linear ramps over the 2 * feather pixels around a
-    shared core line are complements of each other, and at a border that does not wrap there is nobody to share with.
+
+def _axis_stretches(part: tuple[int, int], core: tuple[int, int], size: int, feather: int, wrap: bool) -> list[Stretch]:
+    first, last = core[0] - feather, core[1] - feather
+    alone_from = core[0] + feather if feather and (wrap or core[0] > 0) else part[0]
+    alone_to = last if feather and (wrap or core[1] < size) else part[1]
+    found = []
+    for start, stop, side, ramp in (
+        (first, alone_from, RISING, first),
+        (alone_from, alone_to, None, 0),
+        (alone_to, core[1] + feather, FALLING, last),
+    ):
+        start, stop = max(start, part[0]), min(stop, part[1])
+        if start < stop:
+            found.append(Stretch(start, stop, side, 0 if side is None else start - ramp))
+    return found
+
+
+def feather_stretches(grid: TileGrid, tile: Tile, part: Rect) -> tuple[list[Stretch], list[Stretch]]:
+    """Cut a part of a tile's blend area into rows and columns that one ramp weighs, or none: at most three of each.
+
+    A pixel's weight is the product of its row's and its column's. Those of all tiles sum to 1 at every pixel: two
+    neighbours share the 2 * feather pixels around the core line between them, and at a border that does not wrap there
+    is nobody to share with.
     """
-    part = part or tile.blend
-    rows = _axis_window(part.y0, part.y1, (tile.core.y0, tile.core.y1), grid.height, grid.feather, grid.wrap_y)
-    cols = _axis_window(part.x0, part.x1, (tile.core.x0, tile.core.x1), grid.width, grid.feather, grid.wrap_x)
-    return rows[:, None] * cols[None, :]
+    return (
+        _axis_stretches((part.y0, part.y1), (tile.core.y0, tile.core.y1), grid.height, grid.feather, grid.wrap_y),
+        _axis_stretches((part.x0, part.x1), (tile.core.x0, tile.core.x1), grid.width, grid.feather, grid.wrap_x),
+    )
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -42,20 +66,17 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def resample_weights(start: int, stop: int, size: int, source_size: int, wrap: bool = False) -> tuple[int, np.ndarray]:
+def resample_taps(
+    start: int, stop: int, size: int, source_size: int, wrap: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Cubic upsampling of one axis, for the outputs start..stop-1 of an axis of `size` pixels.
 
-    Returns (first, weights): output = weights @ source[first : first + weights.shape[1]]. Any cut of the axis gives
-    the same rows of one and the same matrix, so tiles upscaled on their own meet without a seam. Borders replicate;
-    where the axis wraps, the source's indices may instead reach beyond it, and stand for those of the opposite end.
+    Returns (taps, weights), both [stop - start, 4]: output i is the sum over k of weights[i, k] * source[taps[i, k]].
+    An output has the same taps and weights however the axis is cut, so tiles upscaled on their own meet without a seam.
+    Borders replicate; where the axis wraps, taps may instead lie beyond it, and stand for pixels of the opposite end.
     """
     centres = (np.arange(start, stop) + 0.5) * source_size / size - 0.5
-    base = np.floor(centres).astype(int)
-    taps = base[:, None] + np.arange(-1, 3)[None, :]
-    values = _cubic(centres[:, None] - taps)
-    values /= values.sum(axis=1, keepdims=True)
-    reached = taps if wrap else np.clip(taps, 0, source_size - 1)
-    first, last = int(reached.min()), int(reached.max())
-    weights = np.zeros((stop - start, last - first + 1))
-    np.add.at(weights, (np.arange(stop - start)[:, None], reached - first), values)
-    return first, weights
+    taps = np.floor(centres).astype(np.int64)[:, None] + np.arange(-1, 3)[None, :]
+    weights = _cubic(centres[:, None] - taps)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return taps if wrap else np.clip(taps, 0, source_size - 1), weights

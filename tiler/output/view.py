@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from tiler.engine.blend import composite
 from tiler.engine.job import Job
@@ -76,8 +77,8 @@ class View:
         pixels = composite(
             self.job.grid(self.level),
             rect,
-            lambda tile, part: self.store.read_patch(self.level, slot, tile, part, "pixels"),
-        )
+            lambda tile, part: torch.from_numpy(self.store.read_patch(self.level, slot, tile, part, "pixels")),
+        ).numpy()
         if not self.job.keeps_chroma:
             return pixels
         return keep_chroma(pixels, self.store.read_picture(f"levels/{self.level}/content", rect))
