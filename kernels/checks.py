@@ -1,11 +1,11 @@
-"""What the Gram operations accept. Each check raises a one-line ValueError that quotes the value and what is allowed.
+"""What the operations accept. Each check raises a one-line ValueError that quotes the value and what is allowed.
 
 Only shapes, types and devices are looked at, never values: that would wait for a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -67,10 +67,8 @@ def sums(name: str, tensor: Tensor, of: Tensor, masks: Tensor | None) -> None:
 
 def gradient(tensor: Tensor, of: Tensor) -> None:
     """Shape, type and device of the features, and memory of its own for every element."""
-    _like("grad", tensor, of.shape, of.dtype)
-    _same_device("grad", tensor, of)
-    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
-        raise ValueError(f"grad has strides {tuple(tensor.stride())}: an expanded tensor can't be written in place")
+    planes("grad", tensor, of.shape, of)
+    written("grad", tensor)
 
 
 def grams(gram: Tensor, target: Tensor) -> None:
@@ -99,3 +97,65 @@ def pixels(tensor: Tensor, inner: Sequence[int] | None) -> int:
     if inner is None:
         return tensor.shape[1] * tensor.shape[2]
     return (inner[2] - inner[0]) * (inner[3] - inner[1])
+
+
+def planes(name: str, tensor: Tensor, shape: Sequence[int], of: Tensor) -> None:
+    """This shape, and the type and device of the features."""
+    _like(name, tensor, shape, of.dtype)
+    _same_device(name, tensor, of)
+
+
+def written(name: str, tensor: Tensor) -> None:
+    """Memory of its own for every element, and no gradient asked of what is overwritten."""
+    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        raise ValueError(f"{name} has strides {tuple(tensor.stride())}: an expanded tensor can't be written in place")
+    if tensor.requires_grad:
+        raise ValueError(f"{name} requires a gradient: there is none of what is written in place, detach it")
+
+
+def convolution(results: Tensor, inputs: Tensor, weight: Tensor) -> None:
+    """Features of a 3 x 3 convolution that keeps height and width, of the inputs' type."""
+    features(results)
+    c, h, w = results.shape
+    if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[1:] != results.shape[1:]:
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}: must be [C, {h}, {w}]")
+    planes("inputs", inputs, inputs.shape, results)
+    planes("weight", weight, (c, inputs.shape[0], 3, 3), results)
+
+
+def axes(value: Sequence[bool]) -> list[bool]:
+    """(y, x), whether the border repeats along each."""
+    if len(value) != 2:
+        raise ValueError(f"axes {tuple(value)}: must be two, whether the border repeats along y and along x")
+    return [bool(one) for one in value]
+
+
+def kind(value: str) -> bool:
+    """Whether pooling takes the largest."""
+    if value not in ("avg", "max"):
+        raise ValueError(f"kind {value!r}: must be avg or max")
+    return value == "max"
+
+
+def state(pixels: Tensor, moments: Mapping[str, Tensor], gradient: Tensor, box: Sequence[int] | None) -> None:
+    """Pixels [C, H, W] in float32 or float64, moments of the same type over the box, and a gradient there."""
+    if pixels.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"pixels are {pixels.dtype}: must be torch.float32 or torch.float64")
+    y0, x0, y1, x1 = box or (0, 0, *pixels.shape[1:])
+    shape = (pixels.shape[0], y1 - y0, x1 - x0)
+    for name, moment in moments.items():
+        planes(name, moment, shape, pixels)
+        written(name, moment)
+    if not gradient.is_floating_point():
+        raise ValueError(f"gradient is {gradient.dtype}: must be floating")
+    _like("gradient", gradient, shape, gradient.dtype)
+    _same_device("gradient", gradient, pixels)
+    written("pixels", pixels)
+
+
+def within(name: str, inner: Sequence[int] | None, outer: Sequence[int] | None) -> None:
+    """One box inside another; None is all there is."""
+    if inner is None or outer is None:
+        return
+    if not (outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]):
+        raise ValueError(f"{name} {tuple(inner)}: must lie inside the box {tuple(outer)}")

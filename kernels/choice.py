@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
-from kernels import gram_torch, reference
+from kernels import gram_torch, reference, step_torch, trunk_torch
 
 VARIABLE = "TILER_KERNELS"
 NAMES = ("reference", "torch", "triton")
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+# Families of operations: a stem is the name of an operation and of its function in each implementation.
+PLAIN = {"gram": gram_torch, "trunk": trunk_torch, "step": step_torch}
 
 _failed_devices: dict[torch.device, str] = {}  # and why
 
@@ -28,9 +31,9 @@ def _forced() -> str | None:
 
 
 @cache
-def _triton() -> ModuleType:
+def _triton(family: str = "gram") -> ModuleType:
     """Imported late: it takes a second, and Triton may be missing where no GPU is."""
-    return importlib.import_module("kernels.gram_launch")
+    return importlib.import_module(f"kernels.{family}_launch")
 
 
 def _forced_triton(device: torch.device, dtype: torch.dtype) -> ModuleType:
@@ -80,8 +83,8 @@ def why_not_triton(device: torch.device) -> str:
     return _failure(device)
 
 
-def run(stem: str, device: torch.device, dtype: torch.dtype, *arguments: Any) -> Any:
-    """Call the operation `stem` of the implementation chosen for `device` and `dtype`.
+def run(family: str, stem: str, device: torch.device, dtype: torch.dtype, *arguments: Any) -> Any:
+    """Call the operation `stem` of a family, in the implementation chosen for `device` and `dtype`.
 
     A failure of Triton that TILER_KERNELS didn't ask for warns once a device and is repeated in torch: Triton fails
     before it launches anything, so that arguments changed in place are still whole. Running out of memory is the
@@ -90,14 +93,13 @@ def run(stem: str, device: torch.device, dtype: torch.dtype, *arguments: Any) ->
     name = implementation(device, dtype)
     if name == "triton":
         if _forced() is not None:
-            return getattr(_triton(), stem)(*arguments)
+            return getattr(_triton(family), stem)(*arguments)
         try:
-            module = _triton()
-            module.require(device)
-            return getattr(module, stem)(*arguments)
+            _triton().require(device)
+            return getattr(_triton(family), stem)(*arguments)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # drivers, compilers and launchers each raise their own kind
             _give_up(device, error)
-    module = reference if name == "reference" else gram_torch
+    module = reference if name == "reference" else PLAIN[family]
     return getattr(module, stem)(*arguments)

@@ -6,7 +6,7 @@ sum_p f(p) f(p)^T, a Gram G that sum times a scale (1 / N), A the target, S = dl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,25 +14,13 @@ from torch import Tensor
 
 from kernels import checks
 from kernels.choice import run
+from kernels.operators import operator
 from kernels.reference import accumulation_dtype
 
 
-def _operator(name: str, mutates: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Any]:
-    """What torch.library.custom_op does, without its wrapper, which imports torch._dynamo at the first call: a second
-    in each process that torch.compile isn't used in."""
-
-    def register(function: Callable[..., Any]) -> Any:
-        qualified = f"tiler_kernels::{name}"
-        torch.library.define(qualified, torch.library.infer_schema(function, mutates_args=mutates))
-        torch.library.impl(qualified, "CompositeExplicitAutograd")(function)
-        return getattr(torch.ops.tiler_kernels, name)
-
-    return register
-
-
-@_operator("gram_sums")
+@operator("gram_sums")
 def _gram_sums(features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Tensor:
-    return run("gram_sums", features.device, features.dtype, features, box, guides)
+    return run("gram", "gram_sums", features.device, features.dtype, features, box, guides)
 
 
 @torch.library.register_fake("tiler_kernels::gram_sums")
@@ -42,9 +30,9 @@ def _(features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Ten
     return features.new_empty(shape, dtype=accumulation_dtype(features.dtype))
 
 
-@_operator("style_term")
+@operator("style_term")
 def _style_term(gram: Tensor, target: Tensor, weight: Sequence[float]) -> tuple[Tensor, Tensor]:
-    return run("style_term", gram.device, gram.dtype, gram, target, weight)
+    return run("gram", "style_term", gram.device, gram.dtype, gram, target, weight)
 
 
 @torch.library.register_fake("tiler_kernels::style_term")
@@ -52,13 +40,13 @@ def _(gram: Tensor, target: Tensor, weight: Sequence[float]) -> tuple[Tensor, Te
     return gram.new_empty(gram.shape[:-2]), gram.new_empty(gram.shape)
 
 
-@_operator("gram_style")
+@operator("gram_style")
 def _gram_style(
     features: Tensor, target: Tensor, weight: Sequence[float], scale: float,
     box: Sequence[int] | None, guides: Tensor | None, offset: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     arguments = (features, target, weight, scale, box, guides, offset)
-    return run("gram_style", features.device, features.dtype, *arguments)
+    return run("gram", "gram_style", features.device, features.dtype, *arguments)
 
 
 @torch.library.register_fake("tiler_kernels::gram_style")
@@ -69,11 +57,11 @@ def _(
     return target.new_empty(target.shape), target.new_empty(target.shape[:-2]), target.new_empty(target.shape)
 
 
-@_operator("gram_backward_", mutates=("grad",))
+@operator("gram_backward_", mutates=("grad",))
 def _gram_backward_(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
 ) -> None:  # fmt: skip
-    run("gram_backward_", features.device, features.dtype, grad, features, s, scale, guides, relu)
+    run("gram", "gram_backward_", features.device, features.dtype, grad, features, s, scale, guides, relu)
 
 
 @torch.library.register_fake("tiler_kernels::gram_backward_")
@@ -81,9 +69,9 @@ def _(grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | 
     return None
 
 
-@_operator("gram_backward")
+@operator("gram_backward")
 def _gram_backward(features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool) -> Tensor:
-    return run("gram_backward", features.device, features.dtype, features, s, scale, guides, relu)
+    return run("gram", "gram_backward", features.device, features.dtype, features, s, scale, guides, relu)
 
 
 @torch.library.register_fake("tiler_kernels::gram_backward")

@@ -79,7 +79,7 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
-def _on(device: torch.device) -> AbstractContextManager[object]:
+def on(device: torch.device) -> AbstractContextManager[object]:
     """Triton launches on the current device, whatever device its tensors are on."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
@@ -121,7 +121,7 @@ def _partials(features: Tensor, box: Box | None, guides: Tensor | None) -> Tenso
     blocks = h * row_blocks
     each = blocks_each(blocks, side * (side + 1) // 2 * regions, _processors(f.device))
     part = torch.empty(regions, ceil_div(blocks, each), c, c, dtype=torch.float32, device=f.device)
-    with _on(f.device):
+    with on(f.device):
         partial_sums[(side * side, part.shape[1], regions)](
             f, f if g is None else g, part, c, w, row_blocks, blocks, each,
             *f.stride(), *((0, 0, 0) if g is None else g.stride()),
@@ -144,7 +144,7 @@ def _reduce(
         s = torch.empty(regions, c, c, dtype=part.dtype, device=part.device)
         losses = torch.empty(regions, c * columns, dtype=torch.float64, device=part.device)
         factor = _factors(target.reshape(regions, c, c), weight)
-    with _on(part.device):
+    with on(part.device):
         reduce_sums[(c, columns, regions)](
             part, part if sums is None else sums, part if offset is None else offset.contiguous(),
             part if target is None else target.contiguous(), factor, s, losses, c, splits, *_split(scale),
@@ -207,7 +207,7 @@ def _backward_into(
     h, w = _extent(f, _flat(f, g, out))
     side, deep, row_blocks = ceil_div(c, cut.channels), ceil_div(c, cut.depth), ceil_div(w, cut.pixels)
     operand, gain = _operand(s, f.dtype)
-    with _on(f.device):
+    with on(f.device):
         backward[(side * h * row_blocks,)](
             out, f, operand, f if g is None else g, gain, c, w, row_blocks, deep * regions, *_split(2 * scale),
             *out.stride(), *f.stride(), *((0, 0, 0) if g is None else g.stride()),

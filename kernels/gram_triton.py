@@ -1,4 +1,4 @@
-"""The Gram kernels in Triton, for NVIDIA sm_80 and later; the only file that imports Triton.
+"""The Gram kernels in Triton, for NVIDIA sm_80 and later. Only files named so import Triton.
 
 Three kernels. Partial sums: the pixels are split over the GPU, each program leaves a float32 block of the upper
 triangle in a workspace. Reduction: adds the partials in a fixed order, mirrors i <= j to the rest and, in the same

@@ -1,4 +1,4 @@
-"""Definitions of the Gram operations in plain torch: the meaning of each, and the oracle of its tests.
+"""Definitions of all operations in plain torch: the meaning of each, and the oracle of its tests.
 
 Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, with the relative
 error in place of the plain squared one. Everything here is differentiable by autograd and accumulates in float32
@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Box = Sequence[int]
+Axes = Sequence[bool]  # (y, x): along which the border repeats outwards; along the others zeros lie outside
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -83,3 +85,107 @@ def gram_backward_(
 def gram_backward(features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool) -> Tensor:
     """`gram_backward_` without an upstream gradient, into a new tensor laid out as the features."""
     return _backward(None, features, s, scale, guides, relu)
+
+
+def _surrounded(planes: Tensor, axes: Axes) -> Tensor:
+    """[C, H, W] with what lies one cell outside, [C, H + 2, W + 2]."""
+    rows, columns = ((1, 1) if repeats else (0, 0) for repeats in axes)
+    repeated = F.pad(planes[None], (*columns, *rows), mode="replicate")[0]
+    return F.pad(repeated, (1 - columns[0], 1 - columns[1], 1 - rows[0], 1 - rows[1]))
+
+
+def _on_ring(planes: Tensor, axes: Axes) -> Tensor:
+    """[H, W] bool: the outermost cells along `axes`."""
+    ring = torch.zeros(planes.shape[1:], dtype=torch.bool, device=planes.device)
+    for axis in (axis for axis, repeats in enumerate(axes) if repeats):
+        ring.select(axis, 0).fill_(True)
+        ring.select(axis, -1).fill_(True)
+    return ring
+
+
+def ring_(features: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor, axes: Axes) -> None:
+    """features[ring] <- relu(bias + 3 x 3 convolution of the inputs, whose border repeats outwards along `axes`)."""
+    wide = accumulation_dtype(features.dtype)
+    around = _surrounded(inputs.to(wide), axes)
+    found = F.conv2d(around[None], weight.to(wide), bias.to(wide))[0].relu()
+    features.copy_(torch.where(_on_ring(features, axes), found.to(features.dtype), features))
+
+
+def ring_backward_(grad: Tensor, upstream: Tensor, turned: Tensor, axes: Axes) -> None:
+    """grad <- grad + what comes back to the inputs from the cells outside that repeat them. turned: the weights whose
+    convolution of `upstream`, the gradient of the results, is that of the inputs."""
+    wide = accumulation_dtype(grad.dtype)
+    outside = F.conv2d(upstream.to(wide)[None], turned.to(wide), padding=2)[0]
+    outside[:, 1:-1, 1:-1] = 0
+    for axis in (1, 2):
+        if axes[axis - 1]:
+            outside.select(axis, 1).add_(outside.select(axis, 0))
+            outside.select(axis, -2).add_(outside.select(axis, -1))
+        outside = outside.narrow(axis, 1, outside.shape[axis] - 2)
+    grad.copy_(grad.to(wide) + outside)
+
+
+def halved(features: Tensor) -> Tensor:
+    """Room for [C, H, W] pooled, channels-last where they are."""
+    c, h, w = features.shape
+    size = (h + 1) // 2, (w + 1) // 2
+    return features.new_empty(*size, c).permute(2, 0, 1) if features.stride(0) == 1 else features.new_empty(c, *size)
+
+
+def pool(features: Tensor, largest: bool) -> Tensor:
+    """Mean, or largest, of every 2 x 2 cells: [C, ceil(H / 2), ceil(W / 2)]. The last row and column of an odd size
+    count as they are."""
+    planes = features.to(accumulation_dtype(features.dtype))[None]
+    if largest:
+        found = F.max_pool2d(planes, 2, ceil_mode=True)
+    else:
+        found = F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+    return halved(features).copy_(found[0])
+
+
+def pool_backward(grad: Tensor, features: Tensor, largest: bool, relu: bool) -> Tensor:
+    """Gradient of what was pooled, zero where relu and F <= 0. Of several that are largest the first, row by row, gets
+    the gradient."""
+    wide = accumulation_dtype(features.dtype)
+    with torch.enable_grad():
+        free = features.detach().to(wide).requires_grad_()
+        (found,) = torch.autograd.grad(pool(free, largest), free, grad.to(wide))
+    if relu:
+        found = found.masked_fill(features <= 0, 0.0)
+    return torch.empty_like(features).copy_(found)
+
+
+def content_term_(
+    grad: Tensor, features: Tensor, wanted: Tensor, scale: float, box: Box | None, weights: Tensor | None, relu: bool
+) -> Tensor:
+    """grad <- grad + 2 * scale * w * (F - C), zero where relu and F <= 0; the loss scale * sum over the box of
+    w * (F - C)^2, []. w: [1, H, W], or 1."""
+    wide = accumulation_dtype(features.dtype)
+    difference = features.to(wide) - wanted.to(wide)
+    weighted = difference if weights is None else weights.to(wide) * difference
+    result = grad.to(wide) + 2 * scale * weighted
+    grad.copy_(result.masked_fill(features <= 0, 0.0) if relu else result)
+    return scale * (crop(difference, box) * crop(weighted, box)).sum()
+
+
+def adam_step_(
+    pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
+    epsilon: float, smooth: float, box: Box | None, core: Box | None,
+) -> Tensor:  # fmt: skip
+    """One update of the pixels in the box, then kept in 0..1; the total variation that they had in the core, [].
+
+    g = gradient + smooth * dTV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
+    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). TV: sum of squared forward differences.
+    """
+    slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
+    for axis in (1, 2):
+        steps = pixels.diff(dim=axis)
+        slope.narrow(axis, 1, steps.shape[axis]).add_(2 * steps)
+        slope.narrow(axis, 0, steps.shape[axis]).sub_(2 * steps)
+        variation = variation + crop(steps, core or box).square().sum()
+    total = gradient.to(pixels.dtype) + smooth * crop(slope, box)
+    first.add_((1 - betas[0]) * (total - first))
+    second.mul_(betas[1]).add_((1 - betas[1]) * total.square())
+    inner = crop(pixels, box)
+    inner.copy_((inner - pace[0] * first / ((second / pace[1]).sqrt() + epsilon)).clamp(0, 1))
+    return variation

@@ -31,7 +31,7 @@ ONE_DOOR = {
     "dask": ("tiler.engine.schedule", "tiler.engine.cluster"),
     "distributed": ("tiler.engine.schedule", "tiler.engine.cluster"),
     "cryptography": ("tiler.engine.certificate",),
-    "triton": ("kernels.gram_triton",),
+    "triton": ("kernels.gram_triton", "kernels.trunk_triton", "kernels.step_triton"),
     "torchvision": ("tiler.style.weights",),
 }
 

@@ -21,20 +21,36 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels import gram_launch, gram_triton
+from kernels import gram_launch, gram_triton, step_launch, step_triton, trunk_launch, trunk_triton
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+RINGS = [(512, 512, torch.bfloat16), (64, 64, torch.float32)]
 CASES = [(64, torch.bfloat16), (512, torch.bfloat16), (64, torch.float32)]
 
-WIDE = {"factor_ptr", "loss_ptr"}
+# Of each kernel: the planes in the features' type, and the strides that are 1 where channels are last.
+PLANES = {
+    gram_triton.partial_sums: ({"f_ptr"}, {"f_c"}),
+    gram_triton.reduce_sums: (set(), set()),
+    gram_triton.backward: ({"f_ptr", "out_ptr", "s_ptr"}, {"f_c", "o_c"}),
+    trunk_triton.ring_line: ({"f_ptr", "x_ptr", "w_ptr", "b_ptr"}, {"f_c", "x_c", "w_k"}),
+    trunk_triton.ring_line_backward: ({"grad_ptr", "u_ptr", "w_ptr"}, {"g_c", "u_c", "w_k"}),
+    trunk_triton.pool: ({"f_ptr", "out_ptr"}, {"f_c", "o_c"}),
+    trunk_triton.pool_backward: ({"f_ptr", "g_ptr", "out_ptr"}, {"f_c", "g_c", "o_c"}),
+    step_triton.content_term: ({"grad_ptr", "f_ptr", "t_ptr"}, {"g_c", "f_c", "t_c"}),
+    step_triton.adam_step: ({"g_ptr"}, {"g_c"}),
+}
+WIDE = {"factor_ptr", "loss_ptr"}  # of the reduction
+FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon"}
 SOME = [("planes", False), ("pixels", True)]
 ALL = [*SOME, ("planes", True), ("pixels", False)]
 
 
 def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, Any]) -> ASTSource:
     """What the launcher would pass: aligned pointers, sizes divisible by 16, a stride of one as a constant."""
-    narrow = {"f_ptr", "out_ptr"} | ({"s_ptr"} if kernel is gram_triton.backward else set())
-    unit = {"f_x", "o_x"} if layout == "planes" else {"f_c", "o_c"}
+    narrow, unit = PLANES[kernel]
+    if layout == "planes":
+        unit = {name.replace("_c", "_x") for name in unit}
+    wide = WIDE if kernel is gram_triton.reduce_sums else set()
     types: dict[str, str] = {}
     values = dict(constants)
     for name in kernel.arg_names:
@@ -42,11 +58,11 @@ def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, An
             types[name] = "constexpr"
             values.setdefault(name, 1)
         elif name.endswith("_ptr"):
-            types[name] = "*" + (TYPES[dtype] if name in narrow else "fp64" if name in WIDE else "fp32")
+            types[name] = "*" + (TYPES[dtype] if name in narrow else "fp64" if name in wide else "fp32")
         else:
-            types[name] = "fp32" if name in ("high", "low") else "i32"
+            types[name] = "fp32" if name in FLOATS else "i32"
     divisible = [
-        name.endswith("_ptr") or (types[name] == "i32" and re.fullmatch(r"c|width|[fgo]_[cryx]", name))
+        name.endswith("_ptr") or (types[name] == "i32" and re.fullmatch(r"c|channels|depth|width|[a-z]_[a-z]", name))
         for name in kernel.arg_names
     ]
     aligned = {(i,): [["tt.divisibility", 16]] for i, yes in enumerate(divisible) if yes}
@@ -76,7 +92,30 @@ def jobs(capability: tuple[int, int], pairs: Sequence[tuple[str, bool]] = SOME) 
         constants = {"SUMS": mirror, "STYLE": True, "OFFSET": mirror, "MIRROR": mirror, "BS": 16, "BJ": 128}
         reduce = source(gram_triton.reduce_sums, torch.float32, "planes", constants)
         found.append((f"reduce_sums mirror={mirror}", reduce, {"num_warps": 4}))
-    return found
+    return found + step_jobs()
+
+
+def step_jobs() -> list[Any]:
+    """The kernels of the trunk and the step, which are cut alike on every generation."""
+    found = []
+    for c, depth, dtype in RINGS:
+        cut = trunk_launch.ring_config(c, depth, dtype)
+        constants = {"UPCAST": False, "BP": cut.pixels, "BC": cut.channels, "BK": cut.depth}
+        options = {"num_warps": cut.warps, "num_stages": cut.stages}
+        for kernel, more in ((trunk_triton.ring_line, {"REPEAT": True}), (trunk_triton.ring_line_backward, {})):
+            name = f"{kernel.__name__} {depth} to {c} {TYPES[dtype]}"
+            found.append((name, source(kernel, dtype, "pixels", constants | more), options))
+    for kernel, constants in (
+        (trunk_triton.pool, {"LARGEST": True}),
+        (trunk_triton.pool_backward, {"LARGEST": True, "RELU": True}),
+        (trunk_triton.pool_backward, {"LARGEST": False, "RELU": True}),
+        (step_triton.content_term, {"WEIGHTED": True, "RELU": True}),
+    ):
+        cut = trunk_launch.blocks(100, 64)[1]
+        made = source(kernel, torch.bfloat16, "pixels", constants | cut | {"UPCAST": False})
+        found.append((f"{kernel.__name__} {constants}", made, {}))
+    adam = source(step_triton.adam_step, torch.bfloat16, "pixels", {"BP": step_launch.PIXELS})
+    return [*found, ("adam_step", adam, {})]
 
 
 def resources(cubin: bytes) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The Gram operations on a CUDA device, where one is at hand."""
+"""The operations on a CUDA device, where one is at hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import itertools
 
 import gram_cases as cases
 import pytest
+import step_cases
 import torch
+import trunk_cases
 
 import kernels
 
@@ -33,6 +35,35 @@ def test_all(size: tuple[int, int, int], force: str) -> None:
 
 def test_style_term(force: str) -> None:
     cases.check_term((2, 65, 65), kernels.style_term, "cuda", rounded_once=force == "triton")
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (8, 64), (65, 3), (512, 512)], ids=str)
+def test_ring(channels: tuple[int, int]) -> None:
+    for size, dtype in itertools.product(((1, 1), (1, 9), (9, 1), (2, 2), (65, 130)), DTYPES):
+        if max(size) * max(channels) < 64 * 512:
+            for axes in (trunk_cases.BOTH, trunk_cases.ROWS, trunk_cases.COLUMNS):
+                case = trunk_cases.Case(*channels, *size, dtype, axes=axes)
+                trunk_cases.check_ring(case, kernels.ring_, "cuda")
+                trunk_cases.check_ring_backward(case, kernels.ring_backward_, "cuda")
+
+
+def test_pool() -> None:
+    for c, size, dtype in itertools.product((1, 3, 64, 513), ((1, 1), (1, 9), (9, 1), (129, 66)), DTYPES):
+        case = trunk_cases.Case(c, 1, *size, dtype, "planes" if c == 3 else "pixels")
+        trunk_cases.check_pool(case, kernels.pool, "cuda")
+        trunk_cases.check_pool_backward(case, kernels.pool_backward, "cuda")
+
+
+def test_content() -> None:
+    for size, dtype, layout in itertools.product(SIZES, DTYPES, LAYOUTS):
+        step_cases.check_content(cases.Case(*size, dtype, *layout), kernels.content_term_, "cuda")
+
+
+def test_adam() -> None:
+    for size in ((1, 1), (1, 9), (9, 1), (140, 131)):
+        step_cases.check_adam(size, None, None, kernels.adam_step_, "cuda")
+    boxes = (3, 2, 137, 131), (5, 7, 136, 130)
+    step_cases.check_adam((140, 131), *boxes, kernels.adam_step_, "cuda", torch.bfloat16)
 
 
 def test_graph_capture() -> None:

@@ -39,10 +39,10 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def test_interpreted() -> None:
-    file = str(HERE / "interpreted.py")
+@pytest.mark.parametrize("name", ["interpreted.py", "interpreted_trunk.py"])
+def test_interpreted(name: str) -> None:
     options = ("-q", "-o", "addopts=", "-p", "no:cacheprovider")
-    out = finish(start("-m", "pytest", *options, file, TRITON_INTERPRET="1", OMP_NUM_THREADS="1"))
+    out = finish(start("-m", "pytest", *options, str(HERE / name), TRITON_INTERPRET="1", OMP_NUM_THREADS="1"))
     assert re.search(r"^\d+ passed in", out, re.MULTILINE), out[-2000:]
 
 
@@ -56,7 +56,9 @@ def test_compiles_without_spills(tmp_path: Path) -> None:
         assert 16 <= report["REG"] <= 255, report
         assert report["STACK"] == report["LOCAL"] == 0, report
         assert report["fresh"], f"{report}: the compiler has joined two products into one chain of additions"
-        assert 0 < report["dynamic_shared"] + report["SHARED"] <= SHARED_BYTES[report["arch"]], report
+        shared = report["dynamic_shared"] + report["SHARED"]
+        assert shared <= SHARED_BYTES[report["arch"]], report
+        assert shared or report["kernel"].startswith("pool"), report
 
 
 def test_a_spill_would_be_seen(tmp_path: Path) -> None:

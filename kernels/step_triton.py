@@ -1,0 +1,89 @@
+"""The kernels of an optimiser's step in Triton: the content's term, and Adam with total variation and the pixels'
+range, each in one pass. Losses are left as one number a program, for a sum in a fixed order."""
+
+# ruff: noqa: N803
+# mypy: disallow-untyped-defs=False
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.gram_triton import narrowed
+
+
+@triton.jit
+def content_term(
+    grad_ptr, f_ptr, t_ptr, k_ptr, loss_ptr, c, h, w, twice, y0, x0, y1, x1,
+    g_c, g_y, g_x, f_c, f_y, f_x, t_c, t_y, t_x, k_y, k_x,
+    WEIGHTED: tl.constexpr, RELU: tl.constexpr, UPCAST: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
+):  # fmt: skip
+    """grad = (grad + twice * k * (f - t)) where f > 0; sums of k * (f - t)^2 inside the box; grid (blocks of cells,
+    channel blocks). t: what is wanted, k: weights of the cells."""
+    p = tl.program_id(0) * BP + tl.arange(0, BP)
+    i = tl.program_id(1) * BC + tl.arange(0, BC)
+    y = (p // w).to(tl.int64)
+    x = (p % w).to(tl.int64)
+    use = (p < h * w)[:, None] & (i < c)[None, :]
+    channels = i.to(tl.int64)[None, :]
+    grad_at = grad_ptr + channels * g_c + (y * g_y + x * g_x)[:, None]
+    f = tl.load(f_ptr + channels * f_c + (y * f_y + x * f_x)[:, None], mask=use, other=0.0).to(tl.float32)
+    t = tl.load(t_ptr + channels * t_c + (y * t_y + x * t_x)[:, None], mask=use, other=0.0).to(tl.float32)
+    difference = f - t
+    weighted = difference
+    if WEIGHTED:
+        k = tl.load(k_ptr + y * k_y + x * k_x, mask=p < h * w, other=0.0).to(tl.float32)
+        weighted = difference * k[:, None]
+    total = tl.load(grad_at, mask=use, other=0.0).to(tl.float32) + twice * weighted
+    if RELU:
+        total = tl.where(f <= 0.0, 0.0, total)
+    tl.store(grad_at, narrowed(total, grad_ptr.dtype.element_ty, UPCAST), mask=use)
+    inside = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
+    loss = tl.sum(tl.sum(tl.where(inside[:, None], difference * weighted, 0.0), 1), 0)
+    tl.store(loss_ptr + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), loss)
+
+
+@triton.jit
+def adam_step(
+    out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
+    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, twice,
+    p_c, p_y, p_x, m_c, m_y, m_x, v_c, v_y, v_x, g_c, g_y, g_x,
+    BP: tl.constexpr,
+):  # fmt: skip
+    """out = the pixels [C, rows, width] at (top, left) of [C, h, w] after an update; sums of squared differences to the
+    next row and column inside the box; grid (blocks of pixels, C).
+
+    Written beside the pixels, since their neighbours' gradient of the total variation is still to be taken.
+    """
+    c = tl.program_id(1).to(tl.int64)
+    n = tl.program_id(0) * BP + tl.arange(0, BP)
+    use = n < rows * width
+    down = (n // width).to(tl.int64)
+    right = (n % width).to(tl.int64)
+    y = top + down
+    x = left + right
+    at = p_ptr + c * p_c + y * p_y + x * p_x
+    here = tl.load(at, mask=use, other=0.0)
+    above = tl.load(at - p_y, mask=use & (y > 0), other=0.0)
+    below = tl.load(at + p_y, mask=use & (y < h - 1), other=0.0)
+    before = tl.load(at - p_x, mask=use & (x > 0), other=0.0)
+    after = tl.load(at + p_x, mask=use & (x < w - 1), other=0.0)
+    to_below = tl.where(y < h - 1, below - here, 0.0)
+    to_after = tl.where(x < w - 1, after - here, 0.0)
+    slope = tl.where(y > 0, here - above, 0.0) - to_below
+    slope += tl.where(x > 0, here - before, 0.0) - to_after
+    g = tl.load(g_ptr + c * g_c + down * g_y + right * g_x, mask=use, other=0.0).to(tl.float32) + twice * slope
+    first_at = first_ptr + c * m_c + down * m_y + right * m_x
+    second_at = second_ptr + c * v_c + down * v_y + right * v_x
+    first = tl.load(first_at, mask=use, other=0.0)
+    first += gained1 * (g - first)
+    second = tl.load(second_at, mask=use, other=0.0) * kept2 + gained2 * (g * g)
+    tl.store(first_at, first, mask=use)
+    tl.store(second_at, second, mask=use)
+    scale = tl.sqrt_rn(tl.div_rn(second, tl.load(pace_ptr + 1))) + epsilon
+    moved = here - tl.div_rn(tl.load(pace_ptr) * first, scale)
+    moved = tl.clamp(moved, 0.0, 1.0, propagate_nan=tl.PropagateNan.ALL)
+    tl.store(out_ptr + (c * rows + down) * width + right, moved, mask=use)
+    inside = use & (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
+    loss = tl.sum(tl.where(inside, to_below * to_below + to_after * to_after, 0.0), 0)
+    tl.store(loss_ptr + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), loss)
