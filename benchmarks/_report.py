@@ -187,12 +187,24 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def heading(where: Row) -> str:
+    """A line that says where it ran."""
+    said = ", ".join(f"{name} {version}" for name, version in where.get("versions", {}).items())
+    return f"{where.get('device')}; {said}; load {where.get('load')}"
+
+
+def write(rows: Sequence[Row], where: Row, output: Path) -> None:
+    """Rows, each with `where` in it, as JSON. Whatever moment ends this program, one whole file is there."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    fresh = output.with_name(output.name + ".part")
+    fresh.write_text(json.dumps([{**where, **row} for row in rows], indent=1) + "\n")
+    fresh.replace(output)
+
+
 def publish(rows: Sequence[Row], columns: Sequence[str], where: Row, output: Path | None) -> None:
     """Print the table under a line that says where it ran; write rows, each with `where` in it, as JSON to `output`."""
-    said = ", ".join(f"{name} {version}" for name, version in where.get("versions", {}).items())
-    print(f"{where.get('device')}; {said}; load {where.get('load')}")
+    print(heading(where))
     print(table(rows, columns))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps([{**where, **row} for row in rows], indent=1) + "\n")
+        write(rows, where, output)
         print(f"wrote {output}")

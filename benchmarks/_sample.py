@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,23 +35,31 @@ def run(arguments: Sequence[str], folders: Sequence[Path] = (), **environment: s
     began, peaks = time.perf_counter(), Peaks()
     command = [sys.executable, "-m", "tiler", *arguments]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
-    ended = threading.Event()
-    watchers = [
-        threading.Thread(
-            target=_watch, args=(ended, MEMORY_EVERY, lambda: _memory(psutil.Process(process.pid), peaks))
-        ),
-        threading.Thread(target=_watch, args=(ended, DISK_EVERY, lambda: _disk(folders, peaks))),
-    ]
-    for watcher in watchers:
-        watcher.start()
-    _, said = process.communicate()
+    with watching(process.pid, folders, peaks):
+        _, said = process.communicate()
     peaks.seconds = time.perf_counter() - began
-    ended.set()
-    for watcher in watchers:
-        watcher.join()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: ended with {process.returncode}: {said}")
     return peaks
+
+
+@contextlib.contextmanager
+def watching(pid: int, folders: Sequence[Path], peaks: Peaks) -> Iterator[None]:
+    """Look at a process, its children and these folders again and again within the block, and keep what is most."""
+    ended = threading.Event()
+    looks = (
+        (MEMORY_EVERY, lambda: _memory(psutil.Process(pid), peaks)),
+        (DISK_EVERY, lambda: _disk(folders, peaks)),
+    )
+    watchers = [threading.Thread(target=_watch, args=(ended, *look)) for look in looks]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for watcher in watchers:
+            watcher.join()
 
 
 def _watch(ended: threading.Event, every: float, look: Callable[[], None]) -> None:

@@ -25,42 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 import _report
 import numpy as np
-import torch
-from PIL import Image
+from _inputs import picture, tiny_backbone
 from resumable import HerePool
-from safetensors.torch import save_file
 
 import tiler.render
 from tiler import RenderConfig
 from tiler.geometry import level_sizes
-from tiler.style.weights import _torchvision_indices
 
 COLUMNS = (
     "backbone", "run", "what", "samples", "median_s", "q25_s", "q75_s", "cpu_s", "read_mb", "written_mb", "share",
 )  # fmt: skip
 PACKAGES = ("torch", "triton", "zarr", "numcodecs", "distributed", "numpy", "pyvips")
-CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
 STYLE_EDGE = 512
-
-
-def tiny_backbone(path: Path) -> None:
-    """VGG-19's shape with few channels and random weights."""
-    generator, state, before = torch.Generator().manual_seed(3), {}, 3
-    for index, channels in zip(_torchvision_indices(), CHANNELS, strict=True):
-        spread = (2 / (9 * before)) ** 0.5
-        state[f"features.{index}.weight"] = torch.randn(channels, before, 3, 3, generator=generator) * spread
-        state[f"features.{index}.bias"] = torch.rand(channels, generator=generator) * 0.1
-        before = channels
-    save_file(state, path)
-
-
-def picture(path: Path, edge: int, seed: int) -> None:
-    """Hills of all sizes."""
-    draw, hills = np.random.default_rng(seed), np.zeros((edge, edge, 3))
-    for side in (4, 16, 64, edge):
-        small = Image.fromarray(draw.integers(0, 256, (side, side, 3), np.uint8))
-        hills += np.asarray(small.resize((edge, edge), Image.Resampling.BICUBIC)) / 4
-    Image.fromarray(hills.astype(np.uint8)).save(path, quality=95)
 
 
 def moved_bytes() -> tuple[int, int]:

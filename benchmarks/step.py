@@ -48,6 +48,7 @@ import _report
 import kernels
 from tiler.cli import demo
 from tiler.engine import optimize
+from tiler.engine.machine import settle_torch
 from tiler.geometry import Rect
 from tiler.request.config import RenderConfig
 from tiler.style.backbone import Backbone
@@ -86,11 +87,12 @@ class Setting:
         return planes.to(self.device, torch.float32).div_(255).contiguous()
 
 
-def problem(setting: Setting, dtype: str) -> optimize.TileProblem:
-    """Our objective on the whole image as one tile, with the default weights and layers."""
+def problem(setting: Setting, dtype: str, convs: list[Conv] | None = None) -> optimize.TileProblem:
+    """Our objective on the whole image as one tile, with the default layers. convs: other weights than the default."""
     whole = Rect(0, 0, setting.size, setting.size)
     layers = tuple(dict.fromkeys((*CONFIG.style_layers, *CONFIG.content_layers)))
-    backbone = Backbone(load_weights("bundled"), layers, "avg", DTYPES[dtype], setting.device)
+    convs = convs or load_weights("bundled")
+    backbone = Backbone(convs, layers, "avg", DTYPES[dtype], setting.device)
     content, style = setting.picture("content.png"), setting.picture("style.png")
     target = StyleTarget.blended([measure_pixels(backbone, style, layers, whole).normalised()], [1.0])
     objective = Objective(
@@ -105,16 +107,17 @@ def problem(setting: Setting, dtype: str) -> optimize.TileProblem:
     )
 
 
-def ours(setting: Setting, dtype: str) -> Step:
-    """One update of `relax` a call."""
-    tile = problem(setting, dtype)
+def ours(setting: Setting, dtype: str, steps: int = 1, convs: list[Conv] | None = None) -> Step:
+    """One round of `relax` a call, of so many updates."""
+    settle_torch()
+    tile = problem(setting, dtype, convs)
     first, second = torch.zeros_like(tile.pixels), torch.zeros_like(tile.pixels)
     done = 0
 
     def step() -> float:
         nonlocal done
-        losses = optimize.relax(tile, first, second, done, [RATE])[2]
-        done += 1
+        losses = optimize.relax(tile, first, second, done, [RATE] * steps)[2]
+        done += steps
         return tile.loss(losses)
 
     return step
@@ -333,6 +336,11 @@ def prepare(folder: Path, size: int) -> None:
         with Image.open(folder / name) as image:
             square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
         square.save(folder / name)
+    model_file(folder)
+
+
+def model_file(folder: Path) -> None:
+    """The weights as neural-style reads them."""
     torch.save(caffe_state(load_weights("bundled")), folder / "vgg19.pth")
 
 
