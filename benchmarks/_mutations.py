@@ -31,7 +31,19 @@ IDENTITIES = {
     "realpath", "expanduser", "resolve", "strip", "lower", "escape", "fspath", "float",
 }  # fmt: skip
 MODULES = {"np", "torch", "os", "os.path", "math", "html"}
-COMMUTATIVE = {"min", "max", "minimum", "maximum"}
+COMMUTATIVE = {
+    "min",
+    "max",
+    "minimum",
+    "maximum",
+    "isclose",
+    "allclose",
+    "array_equal",
+    "samefile",
+    "hypot",
+    "gcd",
+    "lcm",
+}
 GUARDS = (ast.Raise, ast.Return, ast.Continue, ast.Break)
 
 
@@ -118,7 +130,7 @@ def _call(file: _File, node: ast.Call) -> Iterator[Mutation]:
         (start, first), (second, stop) = file.span(plain[0]), file.span(plain[1])
         after = file.text(plain[1]) + file.source[first:second].decode() + file.text(plain[0])
         yield Mutation(file.name, node.lineno, "arguments swapped", start, stop, after)
-    for keyword in (one for one in node.keywords if one.arg != "strict"):
+    for keyword in (one for one in node.keywords if one.arg not in SKIPPED_KEYWORDS):
         start, stop = file.span(keyword)
         end = file.source[stop:].lstrip()
         if keyword.arg and end.startswith(b","):
@@ -182,17 +194,24 @@ READERS: list[tuple[type | tuple[type, ...], Callable[..., Iterator[Mutation]]]]
     (ast.Compare, _compare), (ast.BinOp, _binary), (ast.Constant, _constant), (ast.Call, _call),
     ((ast.Name, ast.Attribute), _named), (ast.stmt, _statement), (ast.AST, _expression),
 ]  # fmt: skip
-# Never looked into: words for the type checker and for people who read the source; f-strings have no places in 3.11.
+# Never looked into: words for the type checker and for people who read the source, sets of types (an order that means
+# nothing); f-strings have no places in 3.11.
 SKIPPED_FIELDS = ("annotation", "returns", "decorator_list", "type_comment")
+SKIPPED_KEYWORDS = ("strict", "repr")
 SKIPPED = (ast.JoinedStr, ast.Assert, ast.Import, ast.ImportFrom)
+GENERIC = {"Callable", "Union", "dict", "list", "tuple", "type", "set"}
+
+
+def _is_of_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in GENERIC
 
 
 def _walked(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, SKIPPED) or (isinstance(node, ast.keyword) and node.arg == "strict"):
+    if isinstance(node, SKIPPED) or _is_of_types(node) or getattr(node, "arg", "") in SKIPPED_KEYWORDS:
         return
     yield node
     for name, value in ast.iter_fields(node):
-        if name not in SKIPPED_FIELDS:
+        if name not in SKIPPED_FIELDS and not (name == "type" and isinstance(node, ast.ExceptHandler)):
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST):
                     yield from _walked(child)

@@ -1,12 +1,14 @@
-"""How many wrong versions of the code the tests notice: single mutations, each run against the tests of its layer.
+"""How many wrong versions of the code the tests notice: single mutations, each run against tests that run its line.
 
-    python benchmarks/mutants.py --count 100 --seed 1 --jobs 2 [--layer style ...] [--json FILE]
+    python benchmarks/mutants.py --count 100 --seed 1 --jobs 2 [--layer style ...] [--json FILE] [--record]
 
 Mutants are drawn line by line, so that a long expression counts no more than a short one; the same seed draws the same
-ones as long as the source is the same. Each runs in a copy of the tree, its layer's tests in the order below and no
-further than the first that fails, which is then tried on the code as it is. A mutant whose tests take longer than the
-limit is undecided: it hangs, or the machine is busy. Mutants that change nothing are
-listed with the reason in `equivalent_mutants.toml`.
+ones as long as the source is the same. Each runs in a copy of the tree, no further than the first test that fails,
+which is then tried on the code as it is. Its tests are the fastest of those that run its line, a minute's worth: which
+these are is recorded first (`--record` does so again: after a change of the tests). Where no test's own process runs
+the line, they are the layer's, in the order below. A survivor may thus be noticed by the whole suite: the figure is a
+lower bound. A mutant whose tests take longer than the limit is undecided: it hangs, or the machine is busy. Mutants
+that change nothing are listed with the reason in `equivalent_mutants.toml`.
 
 Not mutmut: it leaves out code outside of functions and follows forks only, and most of this engine runs in workers and
 processes of their own. Not cosmic-ray: it changes files in place, runs all mutants there are (tens of thousands) and
@@ -36,14 +38,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import psutil
+import pytest
 from _mutations import Mutation, changes, mutations
+from _record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
+RECORDED, SECONDS = ROOT / "build" / "mutants", 60.0
 
 
 @dataclass(frozen=True)
 class Layer:
-    """sources: patterns of files. tests: what should notice, fastest first."""
+    """sources: patterns of files. tests: what should notice where no test runs the line itself, fastest first."""
 
     name: str
     sources: tuple[str, ...]
@@ -107,7 +112,10 @@ class Tree:
         """(first test that failed, empty if none; seconds)."""
         options = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=no", "-rfE")
         environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", *options, *tests]
+        listed = self.root / "build" / "tests.txt"
+        listed.parent.mkdir(exist_ok=True)
+        listed.write_text("".join(f"{test}\n" for test in tests))
+        command = [sys.executable, "-m", "pytest", *options, f"@{listed}"]
         began = time.monotonic()
         running = subprocess.Popen(
             command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -123,6 +131,9 @@ class Tree:
         if out is None:
             running.communicate()
             return "time", seconds
+        if running.returncode == pytest.ExitCode.USAGE_ERROR and any("::" in test for test in tests):
+            # A test's name may hold a value that is now another.
+            return self.tested(sorted({test.partition("::")[0] for test in tests}), limit)
         if running.returncode == 0:
             return "", seconds
         failed = [line.split(" ", 1)[1] for line in out.splitlines() if line.startswith(("FAILED ", "ERROR "))]
@@ -187,6 +198,7 @@ class Trial:
 
     todo: queue.SimpleQueue[tuple[Layer, Mutation]]
     limit: float
+    record: Record
     known: dict[tuple[str, str, str], str] = field(default_factory=equivalents)
     done: queue.SimpleQueue[Outcome | BaseException] = field(default_factory=queue.SimpleQueue)
     sound: set[str] = field(default_factory=set)
@@ -209,8 +221,9 @@ class Trial:
         outcome = Outcome(mutation, layer.name, before, after, equivalent=equivalent)
         if equivalent:
             return outcome
+        tests = self.record.tests(mutation.file, mutation.line, SECONDS) or layer.tests
         file.write_bytes(mutation.applied(source))
-        outcome.noticed, outcome.seconds = tree.tested(layer.tests, self.limit)
+        outcome.noticed, outcome.seconds = tree.tested(tests, self.limit)
         file.write_bytes(source)
         test = outcome.noticed.partition(" - ")[0]
         if "::" in test and test not in self.sound:
@@ -221,9 +234,9 @@ class Trial:
         return outcome
 
 
-def run(todo: list[tuple[Layer, Mutation]], jobs: int, folder: Path, limit: float) -> Iterator[Outcome]:
+def run(todo: list[tuple[Layer, Mutation]], jobs: int, folder: Path, limit: float, record: Record) -> Iterator[Outcome]:
     """Every mutation's outcome, as they come."""
-    trial = Trial(queue.SimpleQueue(), limit)
+    trial = Trial(queue.SimpleQueue(), limit, record)
     for one in todo:
         trial.todo.put(one)
     for number in range(jobs):
@@ -244,6 +257,7 @@ def main() -> None:
     parser.add_argument("--layer", action="append", choices=names, help="may be given several times; default: all")
     parser.add_argument("--only", default="", help="of files with this in their name")
     parser.add_argument("--limit", type=float, default=900, help="seconds a mutant's tests may take")
+    parser.add_argument("--record", action="store_true", help="see again which test runs which line (minutes)")
     parser.add_argument("--json", type=Path, help="outcomes go into this file")
     parser.add_argument("--list", action="store_true", help="print the mutations and run nothing")
     asked = parser.parse_args()
@@ -254,8 +268,11 @@ def main() -> None:
             before, after = mutation.lines((ROOT / mutation.file).read_bytes())
             print(Outcome(mutation, layer.name, before, after, "not run").line())
         return
+    record = Record(ROOT, RECORDED)
+    if asked.record or not record.there:
+        record.make(sorted({test for layer in LAYERS for test in layer.tests}))
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        for outcome in run(todo, asked.jobs, Path(folder), asked.limit):
+        for outcome in run(todo, asked.jobs, Path(folder), asked.limit, record):
             outcomes.append(outcome)
             print(outcome.line(), flush=True)
     report(outcomes, asked)

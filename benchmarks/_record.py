@@ -1,0 +1,112 @@
+"""Which test runs which line, for how long: a plugin for pytest under coverage.py, and the reader of what it leaves.
+
+What other processes run is not seen: workers', and commands' that a test starts as processes of their own.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import coverage
+import pytest
+
+_seconds: dict[str, float] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    measured, began = coverage.Coverage.current(), time.monotonic()
+    assert measured
+    measured.switch_context(item.nodeid)
+    outcome = yield
+    measured.switch_context("")
+    _seconds[item.nodeid] = round(time.monotonic() - began, 3)
+    return outcome
+
+
+def pytest_sessionfinish() -> None:
+    measured = coverage.Coverage.current()
+    assert measured
+    assert measured.config.data_file
+    Path(measured.config.data_file).with_suffix(".json").write_text(json.dumps(_seconds))
+
+
+class Record:
+    """The lines that tests of the tree at `root` have run. folder: where it is kept."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root, self._data, self._places = root, folder / "lines", folder / "lines.json"
+        self._sources = folder / "sources.json"
+
+    @property
+    def there(self) -> bool:
+        return self._sources.exists()
+
+    def make(self, tests: Sequence[str]) -> None:
+        """Run tests, most of all of them: as long as that takes in one process, and half as long again."""
+        self._data.parent.mkdir(parents=True, exist_ok=True)
+        settings = self._data.with_suffix(".rc")
+        settings.write_text("[run]\nrelative_files = True\nsource = tiler,kernels\n")
+        command = [
+            sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", f"--data-file={self._data}",
+            "-m", "pytest", "-p", "_record", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests,
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        subprocess.run(command, cwd=self._root, env=environment, check=True)
+        self._sources.write_text(json.dumps({name: _hash(self._root / name) for name in self._measured()}))
+
+    def tests(self, name: str, line: int, seconds: float) -> list[str]:
+        """Tests that run the statement at `line` of a file, as many of the fastest as take `seconds`, those of a file
+        together, files of fast tests first. What is run when a module is imported belongs to all tests that run
+        anything of it; so does every line of a file that is not as it was."""
+        took: dict[str, float] = json.loads(self._places.read_text())
+        data = coverage.CoverageData(str(self._data))
+        data.read()
+        contexts = data.contexts_by_lineno(name)
+        same = json.loads(self._sources.read_text()).get(name) == _hash(self._root / name)
+        lines = _run_with(self._root / name, line) if same else None
+        running = {one for at, who in contexts.items() if lines is None or at in lines for one in who if one in took}
+        left, files = seconds, defaultdict(list)
+        for test in sorted(running, key=took.__getitem__):
+            left -= took[test]
+            if left >= 0 or not files:
+                files[test.partition("::")[0]].append(test)
+        by_pace = sorted(files.values(), key=lambda tests: sum(map(took.__getitem__, tests)) / len(tests))
+        return [test for tests in by_pace for test in tests]
+
+    def _measured(self) -> list[str]:
+        data = coverage.CoverageData(str(self._data))
+        data.read()
+        return sorted(data.measured_files())
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _run_with(path: Path, line: int) -> range | None:
+    """Lines of the statement that `line` is in, of a function's body if it is its head; None outside of functions."""
+    found: range | None = None
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0):
+            found = _smallest(found, range(node.body[0].lineno, (node.end_lineno or 0) + 1))
+            for one in ast.walk(node):
+                if isinstance(one, ast.stmt) and one is not node:
+                    body = getattr(one, "body", None)
+                    end = body[0].lineno - 1 if body else one.end_lineno or 0
+                    if one.lineno <= line <= max(end, one.lineno):
+                        found = _smallest(found, range(one.lineno, max(end, one.lineno) + 1))
+    return found
+
+
+def _smallest(found: range | None, other: range) -> range:
+    return other if found is None or len(other) < len(found) else found
