@@ -6,6 +6,7 @@ Read from the syntax tree and written into the source, so that a mutant differs 
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -70,6 +71,7 @@ class Mutation:
 class _File:
     def __init__(self, name: str, source: bytes) -> None:
         self.name, self.source, self.tree = name, source, ast.parse(source)
+        self.names = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)} | set(dir(builtins))
         self._starts = [0]
         for line in source.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
@@ -123,10 +125,16 @@ def _constant(file: _File, node: ast.Constant) -> Iterator[Mutation]:
         yield file.replaced(node, "constant", repr(2 * value if value else 1.0))
 
 
+def _alike(file: _File, first: ast.expr, second: ast.expr) -> bool:
+    """Whether somebody might take one for the other. What no run survives would only flatter the tests."""
+    kinds = [type(one.value if isinstance(one, ast.Constant) else one) for one in (first, second)]
+    return kinds[0] is kinds[1] and file.text(first) != file.text(second)
+
+
 def _call(file: _File, node: ast.Call) -> Iterator[Mutation]:
     plain = [one for one in node.args if not isinstance(one, ast.Starred)]
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if len(plain) >= 2 and name not in COMMUTATIVE and file.text(plain[0]) != file.text(plain[1]):
+    if len(plain) >= 2 and name not in COMMUTATIVE and _alike(file, *plain[:2]):
         (start, first), (second, stop) = file.span(plain[0]), file.span(plain[1])
         after = file.text(plain[1]) + file.source[first:second].decode() + file.text(plain[0])
         yield Mutation(file.name, node.lineno, "arguments swapped", start, stop, after)
@@ -147,7 +155,8 @@ def _call(file: _File, node: ast.Call) -> Iterator[Mutation]:
 
 def _named(file: _File, node: ast.Name | ast.Attribute) -> Iterator[Mutation]:
     name = node.id if isinstance(node, ast.Name) else node.attr
-    if name in NAMES and isinstance(node.ctx, ast.Load):
+    there = isinstance(node, ast.Attribute) or NAMES.get(name, name) in file.names
+    if name in NAMES and there and isinstance(node.ctx, ast.Load):
         yield file.replaced(node, "name", file.text(node)[: -len(name)] + NAMES[name])
 
 
@@ -185,7 +194,7 @@ def _expression(file: _File, node: ast.AST) -> Iterator[Mutation]:
         first, second = node.elts
         between = file.source[file.span(first)[1] : file.span(second)[0]].decode()
         start, stop = file.span(first)[0], file.span(second)[1]
-        if file.text(first) != file.text(second):
+        if _alike(file, first, second):
             after = file.text(second) + between + file.text(first)
             yield Mutation(file.name, node.lineno, "pair swapped", start, stop, after)
 
