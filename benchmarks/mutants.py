@@ -23,6 +23,7 @@ import json
 import os
 import queue
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,7 @@ from _mutations import Mutation, changes, mutations
 from _record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
+_MOST_BYTES = 4 << 30
 RECORDED, SECONDS = ROOT / "build" / "mutants", 60.0
 
 
@@ -110,7 +112,18 @@ class Tree:
 
     def tested(self, tests: Sequence[str], limit: float) -> tuple[str, float]:
         """(first test that failed, empty if none; seconds)."""
-        options = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=no", "-rfE")
+        options = (
+            "-x",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "--hypothesis-seed=0",
+            "--tb=no",
+            "-rfE",
+            "--timeout=100",
+        )
         environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         listed = self.root / "build" / "tests.txt"
         listed.parent.mkdir(exist_ok=True)
@@ -119,7 +132,7 @@ class Tree:
         began = time.monotonic()
         running = subprocess.Popen(
             command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, start_new_session=True,
+            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_modest,
         )  # fmt: skip
         try:
             out, _ = running.communicate(timeout=limit)
@@ -138,6 +151,11 @@ class Tree:
             return "", seconds
         failed = [line.split(" ", 1)[1] for line in out.splitlines() if line.startswith(("FAILED ", "ERROR "))]
         return (failed or [f"exit code {running.returncode}: {out.strip()[-300:]}"])[0], seconds
+
+
+def _modest() -> None:
+    """A list that grows for ever ends as an error, and takes nobody else along."""
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
 
 
 def _end_all(leader: int) -> None:

@@ -1,0 +1,177 @@
+"""What commands print, word by word, of facts that are known; and what they ask of the functions below them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from here import run_main
+
+import tiler.output.export
+import tiler.output.info
+import tiler.output.verify
+import tiler.planning.plan
+import tiler.planning.room
+import tiler.render
+import tiler.zoom
+from tiler.cli import dream, render
+from tiler.output.export import Exported
+
+LEVELS = [
+    SimpleNamespace(level=0, width=64, height=96, tiles=1, steps=30, rounds=3, seconds=None),
+    SimpleNamespace(level=1, width=128, height=192, tiles=6, steps=20, rounds=20, seconds=65.0),
+]
+PLANNED = SimpleNamespace(
+    width=128, height=192, mode="fast", precision="fp32", device="cpu", workers=2, tile=96, levels=LEVELS,
+    memory_bytes=2_300_000_000, gpu_bytes=None, store_bytes=41_000_000, kept_bytes=7_000_000, output_bytes=3_000_000,
+    steps=50, tile_steps=150, seconds=3725.0, to_dict=lambda: {"steps": 50},
+)  # fmt: skip
+INFO = {
+    "content": "c.png", "styles": ["a.png", "b.png"], "output": "p.png", "width": 128, "height": 192, "mode": "exact",
+    "precision": "bf16", "device": "cuda", "threads": 3, "machine": {"torch": "2.13.0", "cpu": "x86"},
+    "tile_pitch": [96, 80], "seconds": 61.0, "version": "1.2",
+    "levels": [
+        dict(level=0, width=64, height=96, tiles=1, steps=30, state="done", seconds=7.0, style=0.12345),
+        dict(level=1, width=65, height=97, tiles=1, steps=0, state="done", seconds=1.0, style=None),
+        dict(level=2, width=128, height=192, tiles=6, steps=20, state="unfinished", steps_done=4),
+    ],
+}  # fmt: skip
+
+
+def _says(known: object) -> Callable[..., object]:
+    return lambda *arguments, **options: known
+
+
+@pytest.mark.parametrize(("free", "end"), [(None, ""), (5_000_000, "; 5 MB are free")])
+@pytest.mark.parametrize(("gpu", "on_each"), [(None, []), (4_000_000_000, ["GPU:    4.0 GB on each at its peak"])])
+def test_plan(monkeypatch, free: int | None, end: str, gpu: int | None, on_each: list[str]) -> None:
+    planned = SimpleNamespace(**{**vars(PLANNED), "gpu_bytes": gpu})
+    monkeypatch.setattr(tiler.planning.plan, "plan", _says(planned))
+    monkeypatch.setattr(tiler.planning.room, "free_disk", _says(free))
+    done = run_main("plan", "c.png", "s.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "128 x 192 px, mode fast, fp32 on cpu, 2 worker(s), tiles up to 96 px",
+        "  level 1: 64 x 96 px, 1 tile(s), 30 steps in 3 round(s), 0 s",
+        "  level 2: 128 x 192 px, 6 tile(s), 20 steps in 20 round(s), 1 min 05 s",
+        "memory: 2.3 GB for all processes at their peak",
+        *on_each,
+        "disk:   41 MB for the state at its peak, 7 MB of it to stay, and 3 MB for the poster" + end,
+        "steps:  50, 150 counted by tiles",
+        "time:   about 1 h 02 min",
+    ]
+
+
+def test_plan_asks_for_what_a_render_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: asked.append(config) or PLANNED)
+    for words in (["c.png", "s.png"], ["c.png"], ["c.png", "s.png", "-o", "p.tif"], ["c.png", "s.png", "--tiles", "t"]):
+        assert run_main("plan", *words, "--json").stdout == '{"steps": 50}\n'
+    assert [(one.content, one.styles, one.output, one.tiles) for one in asked] == [
+        ("c.png", ("s.png",), "poster.png", None),
+        ("c.png", ("c.png",), "poster.png", None),
+        ("c.png", ("s.png",), "p.tif", None),
+        ("c.png", ("s.png",), None, "t"),
+    ]
+
+
+@pytest.mark.parametrize("content", ["c.png", None])
+def test_info(monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
+    monkeypatch.setattr(tiler.output.info, "describe", _says({**INFO, "content": content}))
+    assert run_main("info", "p.zarr").stdout.splitlines() == [
+        f"{content or 'a texture'} in the style of a.png, b.png, to p.png",
+        "128 x 192 px, mode exact, bf16 on cuda",
+        "  level 0: 64 x 96 px, 1 tile(s): done in 7 s, style loss 0.1235",
+        "  level 1: 65 x 97 px, 1 tile(s): done in 1 s",
+        "  level 2: 128 x 192 px, 6 tile(s): unfinished, 4 of 20 steps",
+        "tile lines of the poster every 96 rows and 80 columns",
+        "the same to the last bit wherever these are the same: 3 thread(s) a worker, torch 2.13.0, cpu x86",
+        "time spent 1 min 01 s, made with version 1.2",
+    ]
+
+
+def test_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    done = Exported(("p.tif", "tiles"), 1, 192, 128, 20, ("on white",))
+    monkeypatch.setattr(tiler.output.export, "export", lambda *what, **how: asked.append((what, how)) or done)
+    said = run_main("export", "p.zarr", "-o", "p.tif", "--level", "1", "--bits", "16", "--tiles", "tiles")
+    assert said.stderr.splitlines() == ["on white", "level 1, 128 x 192 px after 20 steps: p.tif, tiles"]
+    assert run_main("export", "p.zarr", "-o", "p.tif", "--quiet").stderr == ""
+    assert asked == [(("p.zarr", "p.tif", 1), {"bits": 16, "tiles": "tiles"}), (("p.zarr", "p.tif", None), {})]
+    missing = run_main("export", "p.zarr")
+    assert (missing.returncode, len(asked)) == (2, 2)
+
+
+def test_verify(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiler.output.verify, "verify", _says(["a is damaged", "b is missing"]))
+    bad = run_main("verify", "my p.zarr")
+    assert (bad.returncode, bad.stdout) == (1, "a is damaged\nb is missing\n")
+    assert bad.stderr == "2 fault(s); to compute them again: tiler resume 'my p.zarr'\n"
+    monkeypatch.setattr(tiler.output.verify, "verify", _says([]))
+    good = run_main("verify", "p.zarr")
+    assert (good.returncode, good.stdout, good.stderr) == (0, "all that is in the store can be read\n", "")
+
+
+def test_a_dream_is_asked_for_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(dream, "run", lambda config, *flags: asked.append((config, flags)))
+    assert run_main("dream", "i.png", "-o", "d.png").returncode == 0
+    wanted = ["--layer", "relu3_1", "--channel", "0", "--octaves", "2", "--steps", "7", "--jitter", "0"]
+    assert run_main("dream", "i.png", "-o", "d.png", *wanted, "--force-new", "--log-json").returncode == 0
+    (first, plain), (second, forced) = asked
+    assert (first.content, first.styles, first.output) == ("i.png", ("i.png",), "d.png")
+    weights = first.style_weight, first.content_weight, first.dream_weight, first.learning_rate
+    assert weights == (0.0, 0.0, 1.0, 0.01)
+    assert (first.jitter, first.keep_detail, first.levels, first.steps) == (16, True, 4, (20,))
+    assert (first.dream_layer, first.dream_channel, first.style_layers) == ("relu4_3", None, ("relu4_3",))
+    assert (second.dream_layer, second.dream_channel, second.style_layers) == ("relu3_1", 0, ("relu3_1",))
+    assert (second.jitter, second.levels, second.steps) == (0, 2, (7,))
+    assert (plain, forced) == ((False, False, False), (True, False, True))
+
+
+def test_a_flight_says_how_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(tiler.zoom, "zoom_in", lambda config, *how: asked.append(how))
+    said = run_main("dream", "i.png", "-o", "f", "--zoom", "3")
+    assert said.stderr == "as a video: ffmpeg -i f/frame-%04d.png -pix_fmt yuv420p f.mp4\n"
+    for flag in ("--quiet", "--log-json"):
+        assert run_main("dream", "i.png", "-o", "f", "--zoom", "3", "--zoom-factor", "1.2", flag).stderr == ""
+    assert [(frames, factor, force) for frames, factor, _, force in asked] == [(3, 1.05, False), *[(3, 1.2, False)] * 2]
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would be said if a signal came, in the order in which it is settled."""
+    found: list[str] = []
+    for command in (render, dream):
+        monkeypatch.setattr(command, "when_stopped", lambda text="": found.append(text))
+    return found
+
+
+def test_how_to_go_on_is_known_from_the_start(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], tmp_path: Path
+) -> None:
+    def rendered(config, progress, force_new) -> SimpleNamespace:
+        assert words == ["go on with the same command"]
+        progress({"event": "note", "text": "a note"})
+        progress({"event": "start", "store": "/a b/p.zarr"})
+        return SimpleNamespace(output="p.png", store="/a b/p.zarr", seconds=2.0)
+
+    monkeypatch.setattr(tiler.render, "render", rendered)
+    done: subprocess.CompletedProcess[str] = run_main(
+        "render", "c.png", "s.png", "-o", "p.png", "--workers", "2", "--log-json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert words == ["go on with the same command", "go on with: tiler resume '/a b/p.zarr' --workers 2"]
+    assert done.stdout.count('"event"') == 3
+    assert '"event": "done", "output": "p.png", "store": "/a b/p.zarr", "seconds": 2.0' in done.stdout
+
+
+def test_a_flight_goes_on_with_the_same_command(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr(tiler.zoom, "zoom_in", lambda *how: None)
+    run_main("dream", "i.png", "-o", "f", "--zoom", "3")
+    assert words == ["go on with the same command"]
