@@ -23,11 +23,9 @@ import json
 import os
 import queue
 import random
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -40,11 +38,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from _forked import started
 from _mutations import Mutation, changes, mutations
 from _record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
-_MOST_BYTES = 4 << 30
+_OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=no", "-rfE", "--timeout=100")
 RECORDED, SECONDS = ROOT / "build" / "mutants", 60.0
 
 
@@ -112,50 +111,25 @@ class Tree:
 
     def tested(self, tests: Sequence[str], limit: float) -> tuple[str, float]:
         """(first test that failed, empty if none; seconds)."""
-        options = (
-            "-x",
-            "-q",
-            "-n",
-            "0",
-            "-p",
-            "no:cacheprovider",
-            "--hypothesis-seed=0",
-            "--tb=no",
-            "-rfE",
-            "--timeout=100",
-        )
-        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        listed = self.root / "build" / "tests.txt"
+        listed, out = self.root / "build" / "tests.txt", self.root / "build" / "out.txt"
         listed.parent.mkdir(exist_ok=True)
         listed.write_text("".join(f"{test}\n" for test in tests))
-        command = [sys.executable, "-m", "pytest", *options, f"@{listed}"]
         began = time.monotonic()
-        running = subprocess.Popen(
-            command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_modest,
-        )  # fmt: skip
-        try:
-            out, _ = running.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            out = None
-        finally:
-            _end_all(running.pid)
-        seconds = time.monotonic() - began
-        if out is None:
-            running.communicate()
+        running = started(self.root, [*_OPTIONS, f"@{listed}"], out)
+        running.join(limit)
+        code, seconds = running.exitcode, time.monotonic() - began
+        _end_all(running.pid or 0)
+        running.join()
+        if code is None:
             return "time", seconds
-        if running.returncode == pytest.ExitCode.USAGE_ERROR and any("::" in test for test in tests):
+        if code == pytest.ExitCode.USAGE_ERROR and any("::" in test for test in tests):
             # A test's name may hold a value that is now another.
             return self.tested(sorted({test.partition("::")[0] for test in tests}), limit)
-        if running.returncode == 0:
+        if code == 0:
             return "", seconds
-        failed = [line.split(" ", 1)[1] for line in out.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-        return (failed or [f"exit code {running.returncode}: {out.strip()[-300:]}"])[0], seconds
-
-
-def _modest() -> None:
-    """A list that grows for ever ends as an error, and takes nobody else along."""
-    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
+        said = out.read_text(errors="replace")
+        failed = [line.split(" ", 1)[1] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        return (failed or [f"exit code {code}: {said.strip()[-300:]}"])[0], seconds
 
 
 def _end_all(leader: int) -> None:
