@@ -196,3 +196,12 @@ def test_strided_rounds_up_as_ceil_mode_pooling_does():
 def test_rects_cannot_end_before_they_start():
     with pytest.raises(ValueError, match="ends before it starts"):
         Rect(0, 5, 3, 4)
+
+
+def test_tiles_neither_overlap_nor_wrap_unless_that_is_said():
+    grid = TileGrid(64, 48, 32, 16)
+    assert [(tile.core, tile.blend, tile.read) for tile in grid] == [(tile.core,) * 3 for tile in grid]
+    assert (grid.align, grid.wrap_y, grid.wrap_x) == (16, False, False)
+    made = TileGrid.balanced(64, 48, 32, 4, 8)
+    assert (made.core_height, made.core_width) == (32, 32)
+    assert (made.feather, made.halo, made.align, made.wrap_y, made.wrap_x) == (4, 8, 16, False, False)

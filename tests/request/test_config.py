@@ -368,3 +368,20 @@ def test_the_public_render_is_a_function_each_time(first, monkeypatch):
     assert callable(getattr(tiler, first))
     assert callable(tiler.render)
     assert callable(tiler.render)
+
+
+# Posters change with these: whoever changes one says so in the change log.
+DEFAULTS = dict(
+    bits=8, quality=95, cog=False, style_weight=1.0, content_weight=0.2, keep_detail=False, protect_strength=10.0,
+    tv_weight=0.05, style_scale=(1.0,), init="content", wrap="none", color="style", seed=0, region_edge=1.0,
+    dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
+    pooling="avg", content_layers=("relu4_2",),
+    style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",
+    mode="fast", device="auto",
+)  # fmt: skip
+
+
+def test_what_is_not_said():
+    config = RenderConfig(**NEEDED)
+    found = {item.name: getattr(config, item.name) for item in fields(config) if item.name not in NEEDED}
+    assert {name: value for name, value in found.items() if value not in (None, ())} == DEFAULTS
