@@ -70,7 +70,7 @@ LAYERS = (
         ("tiler/pictures/*.py",),
         ("tests/pictures", "tests/request", "tests/bad_input", "tests/engine/test_regions.py", "tests/cli"),
     ),
-    Layer("output", ("tiler/output/*.py",), ("tests/engine", "tests/cli", "tests/bad_input")),
+    Layer("output", ("tiler/output/*.py",), ("tests/output", "tests/engine", "tests/cli", "tests/bad_input")),
     Layer("cli", ("tiler/cli/*.py", "tiler/*.py"), ("tests/cli", "tests/bad_input")),
 )
 

@@ -158,6 +158,7 @@ def test_further_pages_are_said(tmp_path):
         (np.uint8, (135, 20, 226), "cielab"),
         (np.uint16, (34734, 20 * 256, 65536 - 30 * 256), "cielab"),
         (np.uint8, (135, 148, 98), "icclab"),
+        (np.uint16, (34598, 148 * 256, 98 * 256), "icclab"),
         (np.float32, (53, 20, -30), "cielab"),
     ],
 )
@@ -165,6 +166,24 @@ def test_lab(tmp_path, dtype, values, photometric):
     """L 53, a 20, b -30 of D50 through Bradford's matrix and sRGB's curve: (133.6, 115.0, 178.0)."""
     written(tmp_path / "a.tif", np.full((20, 36, 3), values, dtype), photometric=photometric)
     np.testing.assert_allclose(read_picture(tmp_path / "a.tif")[:, 3, 3] * 255, LAB_SEEN, atol=1.2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "peak", "neutral", "photometric"),
+    [
+        (np.uint8, 255, 0, "cielab"),
+        (np.uint16, 65535, 0, "cielab"),
+        (np.uint8, 255, 128, "icclab"),
+        (np.uint16, 65280, 32768, "icclab"),
+        (np.float32, 100, 0, "cielab"),
+    ],
+)
+def test_labs_white_is_white_and_its_black_is_black(tmp_path, dtype, peak, neutral, photometric):
+    values = np.full((20, 36, 3), neutral, dtype)
+    values[:, :18, 0], values[:, 18:, 0] = peak, 0
+    written(tmp_path / "a.tif", values, photometric=photometric)
+    found = read_picture(tmp_path / "a.tif")
+    assert (found[:, :, :18].min(), found[:, :, 18:].max()) == (1, 0)
 
 
 def _lab_seen():
