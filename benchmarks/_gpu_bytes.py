@@ -83,7 +83,7 @@ def same_bytes(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
     picture(asked.folder / "bytes-content.png", edge, 1)
     picture(asked.folder / "bytes-style.png", edge // 2, 2)
     wanted, first = variants(asked.quick), dict[str, str]()
-    places = 1 if asked.quick else max(1, min(len(wanted), len(os.sched_getaffinity(0)) // CORES_EACH))
+    places = max(1, min(len(wanted), len(os.sched_getaffinity(0)) // (1 if asked.quick else CORES_EACH)))
     with ThreadPoolExecutor(places) as pool:
         waiting = {pool.submit(_variant, asked, one, number, ends): one for number, one in enumerate(wanted)}
         held: list[Row] = []

@@ -13,7 +13,7 @@ import _report
 import torch
 
 from tiler.engine.machine import settle_torch
-from tiler.style.backbone import kernels_on
+from tiler.style.backbone import best_precision, kernels_on
 
 Row = _report.Row
 PACKAGES = (
@@ -37,7 +37,7 @@ class Asked:
     @property
     def precision(self) -> str:
         """The backbone's number type, in `benchmarks/step.py`'s words."""
-        return "bf16" if self.device == "cuda" else "fp32"
+        return best_precision("cuda") if self.device == "cuda" else "fp32"
 
 
 def asked_smi(fields: tuple[str, ...]) -> dict[str, str]:

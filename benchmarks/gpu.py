@@ -91,7 +91,7 @@ class Measurement:
         for row in carry_out(step, self._asked, self.rows, ends - time.monotonic()):
             self.add(row)
         *found, end = [row for row in self.rows if row["step"] == step.name]
-        print(f"\n{step.name}: {end['ended']}, {end['seconds']:.1f} s", flush=True)
+        print(f"\n{step.name}: {end['ended']}, {end['seconds']:.1f} s")
         if found:
             print(_report.table(found, [name for name in step.columns if any(name in row for row in found)]))
         if "error" in end:
@@ -138,6 +138,7 @@ def main() -> None:
     options = parse()
     ends = time.monotonic() + options.seconds
     signal.signal(signal.SIGTERM, _stop)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of waiting processes must not spin
     if options.quick:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
