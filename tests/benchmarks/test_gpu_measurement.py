@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOME_TESTS = """
 import pytest
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.MARK
 def test_well(): pass
 def test_wrong(): assert 1 == 2, "numbers"
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_profile_accounts_for_all_of_the_step(asked: _gpu_machine.Asked) -> No
 
 def test_what_became_of_each_test_is_told(asked: _gpu_machine.Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     path = asked.folder / "test_some.py"
-    path.write_text(SOME_TESTS)
+    path.write_text(SOME_TESTS.replace("MARK", "gpu"))
     monkeypatch.setattr(_gpu_tests, "with_gpu_tests", lambda: [str(path)])
     *rows, last = _gpu_tests.tests(asked, [], time.monotonic() + 60)
     assert {row["what"]: row["tests"] for row in rows if "tests" in row} == {
@@ -74,7 +74,9 @@ def test_what_became_of_each_test_is_told(asked: _gpu_machine.Asked, monkeypatch
 
 
 def test_gpu_tests_are_found_where_they_are() -> None:
-    assert str(ROOT / "tests/kernels/test_cuda.py") in _gpu_tests.with_gpu_tests()
+    found = _gpu_tests.with_gpu_tests()
+    assert str(ROOT / "tests/kernels/test_cuda.py") in found
+    assert __file__ not in found
 
 
 def test_the_gpu_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
