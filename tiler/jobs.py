@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tiler import pictures
@@ -15,6 +17,7 @@ from tiler.engine.machine import Machine, difference, joined
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError
 from tiler.output import export
+from tiler.planning.probe import folder_above
 from tiler.request import guiding, identity
 from tiler.request.config import RenderConfig
 from tiler.request.places import check_places, pictures_of
@@ -43,7 +46,9 @@ class Request:
     @classmethod
     def of(cls, config: RenderConfig) -> Request:
         """Open the pictures and read the weights. Raises TilerError for whatever is wrong on any machine."""
-        opened = guiding.opened_by(config, pictures_of(config))
+        # Beside the store, which takes more room than their pixels.
+        folder = folder_above(config.store or config.target) or Path(tempfile.gettempdir())
+        opened = guiding.opened_by(config, pictures_of(config), folder)
         styles = [pictures.as_style(opened[source.picture]) for source in config.regions.sources]
         shape = opened.get(config.content or config.init)
         config = settle_size(config, shape or styles[0])

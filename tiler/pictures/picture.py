@@ -14,6 +14,7 @@ import numpy as np
 from tiler.errors import PictureChangedError, PictureError
 from tiler.pictures import colour
 from tiler.pictures.georef import Georef
+from tiler.pictures.kept import Kept, keep
 from tiler.pictures.meaning import Meaning
 from tiler.pictures.probe import is_harmless, unreadable
 from tiler.pictures.resize import resize
@@ -39,7 +40,7 @@ class Picture:
     others that come under its name, without reading them. meaning: of its channels. page: of a TIFF, where it lies.
     spread: which of its values become 0 and 1 (see `stretched`). notes: what the user should know of how it is read.
     backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show transparent parts on. in_part: only what is
-    opaque counts.
+    opaque counts. kept: its pixels, where they are read more than once (see `kept_in`).
     """
 
     path: Path
@@ -60,6 +61,15 @@ class Picture:
     notes: tuple[str, ...] = field(default=(), repr=False)
     backdrop: tuple[float, float, float] = (1.0, 1.0, 1.0)
     in_part: bool = False
+    kept: Kept | None = field(default=None, repr=False, compare=False)
+
+    def kept_in(self, folder: Path) -> Picture:
+        """The same, decoded once however often it, and what is made of it, is read: its pixels wait in a file without a
+        name in `folder`. As it is, with a note, where they would take much of the room that is free there."""
+        height, width = self.file_size
+        need = height * width * (self.channels + self.has_alpha) * max(1, self.bits // 8)
+        kept, note = keep(self.path, need, folder)
+        return replace(self, kept=kept, notes=(*self.notes, *note))
 
     def cropped(self, crop: Crop) -> Picture:
         """The part (y0, x0, y1, x1) as a picture of its own."""
@@ -165,7 +175,7 @@ class Picture:
                 image = pipeline(opened)
                 # After a resize alpha comes back premultiplied: only so do colours under transparency not bleed.
                 premultiplied = bool(image.get_typeof("tiler-premultiplied"))
-                with closing(bands_of(image, rows)) as bands:
+                with closing(bands_of(image, rows, self.kept.release if self.kept else None)) as bands:
                     for band in bands:
                         self._check_warnings(warnings)
                         yield band, premultiplied
@@ -183,6 +193,13 @@ class Picture:
         """The file, from beginning to end the one that was opened. Raises PictureChangedError where it is not: bands of
         two pictures must not be mixed."""
         self._check_unchanged()
+        fresh = self._decoder
+        with self.kept.opener(fresh, self._check_warnings) if self.kept else fresh() as opened:
+            yield opened
+        self._check_unchanged()
+
+    @contextmanager
+    def _decoder(self) -> Iterator[Opener]:
         with opener(self.path, self.kind, self.page) as opened:
             yield opened
         self._check_unchanged()

@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from tiler.pictures.png import chunk, head
 
 # How long a blocked side waits before it looks whether the other side is still there.
 _POLL_SECONDS = 0.5
+_TICK_SECONDS = 0.02
+_DTYPES = {"uchar": "u1", "ushort": "u2", "uint": "u4", "float": "f4", "double": "f8"}
 
 
 class VipsError(Exception):
@@ -105,13 +108,32 @@ class _Job(threading.Thread):
             self.error = first_line(error)
 
 
-def bands_of(image: Any, rows: int) -> Generator[np.ndarray, None, None]:
+class GivenUpError(Exception):
+    """Nobody wants the bands any more (see `reading_until`)."""
+
+
+_given_up: ContextVar[Callable[[], bool]] = ContextVar("given_up", default=lambda: False)
+
+
+@contextmanager
+def reading_until(given_up: Callable[[], bool]) -> Iterator[None]:
+    """What this thread reads meanwhile ends with GivenUpError soon after `given_up` says so, also while a picture is
+    decoded for long before its first band."""
+    token = _given_up.set(given_up)
+    try:
+        yield
+    finally:
+        _given_up.reset(token)
+
+
+def bands_of(image: Any, rows: int, tick: Callable[[], None] | None = None) -> Generator[np.ndarray, None, None]:
     """Rows of a libvips image from top to bottom: arrays `[rows, width, channels]` of the image's own type.
 
-    Raises VipsError when libvips cannot compute the next rows. Closing the iterator stops the pipeline.
+    tick: called many times a second meanwhile. Raises VipsError when libvips cannot compute the next rows. Closing the
+    iterator stops the pipeline.
     """
     vips = load_vips()
-    dtype = np.dtype({"uchar": "u1", "ushort": "u2", "float": "f4"}[image.format])
+    dtype = np.dtype(_DTYPES[image.format])
     height, width, channels = image.height, image.width, image.bands
     read_end, write_end = os.pipe()
 
@@ -127,7 +149,7 @@ def bands_of(image: Any, rows: int) -> Generator[np.ndarray, None, None]:
         with open(read_end, "rb", buffering=0) as pipe:
             for top in range(0, height, rows):
                 band = np.empty((min(rows, height - top), width, channels), dtype)
-                _fill(pipe, band, job)
+                _fill(pipe, band, job, tick)
                 yield band
     finally:
         job.join()
@@ -135,11 +157,16 @@ def bands_of(image: Any, rows: int) -> Generator[np.ndarray, None, None]:
         raise VipsError(job.error)
 
 
-def _fill(pipe: Any, band: np.ndarray, job: _Job) -> None:
+def _fill(pipe: Any, band: np.ndarray, job: _Job, tick: Callable[[], None] | None) -> None:
     view = band.reshape(-1).view(np.uint8).data
     while len(view):
+        if _given_up.get()():
+            raise GivenUpError
         alive = job.is_alive()
-        if not select.select([pipe], [], [], _POLL_SECONDS)[0] and alive:
+        arrived = select.select([pipe], [], [], _TICK_SECONDS if tick else _POLL_SECONDS)[0]
+        if tick:
+            tick()
+        if not arrived and alive:
             continue
         count = pipe.readinto(view) if select.select([pipe], [], [], 0)[0] else 0
         if not count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,9 +17,12 @@ Opened = Mapping[str, pictures.Picture]
 _CHECK_EDGE, _CHECK_ROWS = 256, 256
 
 
-def opened_by(config: RenderConfig, files: Iterable[str]) -> dict[str, pictures.Picture]:
-    """The pictures as the render sees them, by file name: content, start and styles stretched where asked for."""
+def opened_by(config: RenderConfig, files: Iterable[str], keep_in: Path | None = None) -> dict[str, pictures.Picture]:
+    """The pictures as the render sees them, by file name: content, start and styles stretched where asked for. keep_in:
+    a folder for their pixels, so that each is decoded once however often it is read."""
     opened = {file: pictures.open_picture(file) for file in files}
+    if keep_in is not None:
+        opened = {file: picture.kept_in(keep_in) for file, picture in opened.items()}
     if config.stretch is not None:
         for file in _shown(config) & {*opened}:
             opened[file] = opened[file].stretched(*sizes.parse_stretch(config.stretch))
