@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,11 +16,43 @@ from tiler.request.config import RenderConfig
 from tiler.style.colour import ColourMoments, recolour, style_map
 
 Layers = tuple[str, ...]
+Guided = list[tuple[str, Layers]]
 _ROWS = RenderStore.picture_rows
 
 
+class _Ahead(threading.Thread):
+    """One call on a thread of its own, which ends soon after it is told to `stop`."""
+
+    def __init__(self, level: int, call: Callable[[], Guided]) -> None:
+        super().__init__(daemon=True, name="tiler-ingest")
+        self.level, self._call, self._left = level, call, threading.Event()
+        self._guided: Guided = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with pictures.reading_until(self._left.is_set):
+                self._guided = self._call()
+        except BaseException as error:
+            self._error = error
+
+    def stop(self) -> None:
+        self._left.set()
+        self.join()
+
+    def outcome(self) -> Guided:
+        """What the call returned. Raises what it raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._guided
+
+
 class Ingest:
-    """Reads the pictures as they were when they were opened. Raises PictureChangedError where one is another by now."""
+    """Reads the pictures as they were when they were opened. Raises PictureChangedError where one is another by now.
+
+    A context: when it is left, nothing is read any more, and what was kept of the pictures is gone.
+    """
 
     def __init__(
         self,
@@ -31,21 +64,69 @@ class Ingest:
         """layout: the content; without one, the picture that gives the poster its shape."""
         self._config, self._opened, self._layout, self._styles = config, opened, layout, styles
         self._maps: list[np.ndarray | None] = []
+        self._ahead: _Ahead | None = None
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._drop()
 
     @property
     def transparent(self) -> bool:
         """Whether the content's transparency is kept beside every level."""
         return self._config.content is not None and self._layout.has_alpha
 
+    def begin(self, store: RenderStore, job: Job, level: int) -> None:
+        """Prepare a level on a thread of its own, while others are rendered: what goes wrong is raised where the level
+        is asked for, by `alpha` or `level`. One level at a time: another that was begun is left as far as it is.
+        Nothing is done where there is no such level, or it is finished."""
+        self.stop()
+        if level < len(job.levels) and store.level_report(level) is None:
+            self._ahead = _Ahead(level, lambda: self._prepared(store, job, level))
+            self._ahead.start()
+
+    def stop(self) -> None:
+        """Leave a level that was begun as far as it is, and its errors untold."""
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+
+    def _begun(self, level: int) -> Guided | None:
+        """What was begun of a level, once it is done; None where nothing was."""
+        if self._ahead is None or self._ahead.level != level:
+            self.stop()
+            return None
+        try:
+            return self._ahead.outcome()
+        except Exception:
+            self._ahead = None  # who asks again has it tried again
+            raise
+
     def alpha(self, store: RenderStore, job: Job, level: int) -> None:
         """What is there from before is read, since no task will: only the poster's file shows it."""
-        size, path = job.levels[level], f"levels/{level}/alpha"
-        self._write(store, path, self._layout, (size.height, size.width), "alpha")
-        deque(store.picture_bands(path), 0)
+        self._begun(level)
+        self._write_alpha(store, job, level)
+        deque(store.picture_bands(f"levels/{level}/alpha"), 0)
 
-    def level(self, store: RenderStore, job: Job, level: int) -> list[tuple[str, Layers]]:
-        """Write all that a level's tasks read. Returns the guides whose areas are to be added up, and for what
-        layers."""
+    def level(self, store: RenderStore, job: Job, level: int) -> Guided:
+        """Write all that a level's tasks read, unless it was begun: then wait for it. Returns the guides whose areas
+        are to be added up, and for what layers."""
+        guided = self._begun(level)
+        self._ahead = None
+        return self._written(store, job, level) if guided is None else guided
+
+    def _prepared(self, store: RenderStore, job: Job, level: int) -> Guided:
+        if self.transparent:
+            self._write_alpha(store, job, level)
+        return self._written(store, job, level) if job.needs_pictures(level) else []
+
+    def _write_alpha(self, store: RenderStore, job: Job, level: int) -> None:
+        size = job.levels[level]
+        self._write(store, f"levels/{level}/alpha", self._layout, (size.height, size.width), "alpha")
+
+    def _written(self, store: RenderStore, job: Job, level: int) -> Guided:
         size = job.levels[level].height, job.levels[level].width
         if self._config.content:
             self._write(store, f"levels/{level}/content", self._layout, size)
@@ -54,13 +135,21 @@ class Ingest:
         if level > 0 and job.adds_detail:
             before = job.levels[level - 1]
             self._write(store, f"levels/{level}/coarse", self._layout, (before.height, before.width))
-        guides = [*self._guides(store, job, level), *self._style_guides(store, job, level)]
+        guided = [*self._guides(store, job, level), *self._style_guides(store, job, level)]
         self._protected(store, job, level)
         colours = self._style_maps(job)
         for s, style in enumerate(self._styles):
             path = f"styles/{level}/{s}/picture"
             self._write(store, path, style, job.style_sizes[level][s], colours=colours[s])
-        return guides
+        if level == len(job.levels) - 1:
+            self._drop()
+        return guided
+
+    def _drop(self) -> None:
+        """Give back the room that the pictures' pixels take, before the finest level's state needs it."""
+        for picture in (*self._opened.values(), self._layout, *self._styles):
+            if picture.kept is not None:
+                picture.kept.drop()
 
     def _write(
         self,

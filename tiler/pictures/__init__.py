@@ -13,6 +13,7 @@ from tiler.pictures.picture import Channels, Picture
 from tiler.pictures.planes import label_bands, mask_bands
 from tiler.pictures.read import open_picture, read_picture
 from tiler.pictures.sidecars import check_sidecars
+from tiler.pictures.stream import reading_until
 from tiler.pictures.tiles import check_xyz, write_xyz
 from tiler.pictures.write import write_picture
 
@@ -31,6 +32,7 @@ __all__ = [
     "open_picture",
     "part_bands",
     "read_picture",
+    "reading_until",
     "replaced_by",
     "write_picture",
     "write_xyz",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tiler.pictures.source import Opener
-from tiler.pictures.stream import bands_of, heard, load_vips
+from tiler.pictures.stream import DTYPES, bands_of, heard, load_vips
 
 Fresh = Callable[[], AbstractContextManager[Opener]]
 _PIXELS_AT_ONCE = 2**20
@@ -105,6 +105,8 @@ class Kept:
         with file, suppress(_NoRoomError):
             with heard() as warnings, fresh() as opened:
                 image = opened("sequential")
+                if not _fits(image, self._folder):
+                    return None
                 with closing(bands_of(image, max(1, _PIXELS_AT_ONCE // image.width))) as bands:
                     for band in bands:
                         check(warnings)
@@ -123,6 +125,12 @@ class Kept:
         """Give the room back. Who reads the picture after that decodes it anew."""
         with self._lock:
             self._decoded = None
+
+
+def _fits(image: Any, folder: Path) -> bool:
+    """Whether there is room by now: of several pictures, each was told of the same when it was opened."""
+    need = image.width * image.height * image.bands * DTYPES[image.format].itemsize
+    return need <= _SHARE * shutil.disk_usage(folder).free
 
 
 class _NoRoomError(Exception):

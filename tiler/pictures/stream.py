@@ -26,7 +26,10 @@ from tiler.pictures.png import chunk, head
 # How long a blocked side waits before it looks whether the other side is still there.
 _POLL_SECONDS = 0.5
 _TICK_SECONDS = 0.02
-_DTYPES = {"uchar": "u1", "ushort": "u2", "uint": "u4", "float": "f4", "double": "f8"}
+DTYPES = {
+    name: np.dtype(code)
+    for name, code in {"uchar": "u1", "ushort": "u2", "uint": "u4", "float": "f4", "double": "f8"}.items()
+}
 
 
 class VipsError(Exception):
@@ -133,7 +136,7 @@ def bands_of(image: Any, rows: int, tick: Callable[[], None] | None = None) -> G
     iterator stops the pipeline.
     """
     vips = load_vips()
-    dtype = np.dtype(_DTYPES[image.format])
+    dtype = DTYPES[image.format]
     height, width, channels = image.height, image.width, image.bands
     read_end, write_end = os.pipe()
 
@@ -151,6 +154,9 @@ def bands_of(image: Any, rows: int, tick: Callable[[], None] | None = None) -> G
                 band = np.empty((min(rows, height - top), width, channels), dtype)
                 _fill(pipe, band, job, tick)
                 yield band
+    except BaseException:
+        image.set_kill(True)  # else it goes on to where it would write next, which may be most of a picture
+        raise
     finally:
         job.join()
     if job.error:
