@@ -137,6 +137,8 @@ def figures(done: Run, flops_a_pixel: float | None = None, rate: float | None = 
     stepping = sum(_stepping(done.of("tile")))
     row |= {"start_s": levels[0]["time"] - done.began, "steps_s": stepping, "share": stepping / row["seconds"]}
     row |= {"workers": starts[0]["workers"], "tile": starts[0]["tile"], "level": len(levels)}
+    ended = [(event["time"], done.of("level done", level=event["level"])) for event in levels]
+    row["levels_s"] = [finished[0]["time"] - began for began, finished in ended if finished]
     row |= _level(done, starts[0]["levels"], levels[-1], flops_a_pixel, rate)
     writes, ends = done.of("write"), done.of("done")
     if writes and ends:

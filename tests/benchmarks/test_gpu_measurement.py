@@ -111,6 +111,7 @@ def test_figures_of_a_render_that_was_cut_short_are_those_it_came_to() -> None:
     found = _rendering.figures(_rendering.Run(10.0, 24.0, None, "", events), flops_a_pixel=1e10, rate=20.0)
     assert found["ended"] == "cut short"
     assert (found["start_s"], found["seconds"], found["steps_s"], found["level_s"]) == (4.0, 14.0, 4.5, 8.0)
+    assert found["levels_s"] == [2.0]
     assert (found["share"], found["level_share"]) == (4.5 / 14, 0.5)
     assert (found["step_ms"], found["tile_rounds"], found["level_px"]) == (1000.0, 2, 30)
     assert (found["tflops"], found["rate_share"]) == (pytest.approx(1e10 * 500 * 4 / 4e12), pytest.approx(0.25))
@@ -134,6 +135,7 @@ def test_an_option_is_used_where_the_command_line_has_it(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
     at = tmp_path / "gpu.json"
     command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--quick", "--output", str(at)]
