@@ -32,19 +32,11 @@ IDENTITIES = {
     "realpath", "expanduser", "resolve", "strip", "lower", "escape", "fspath", "float",
 }  # fmt: skip
 MODULES = {"np", "torch", "os", "os.path", "math", "html"}
-COMMUTATIVE = {
-    "min",
-    "max",
-    "minimum",
-    "maximum",
-    "isclose",
-    "allclose",
-    "array_equal",
-    "samefile",
-    "hypot",
-    "gcd",
-    "lcm",
-}
+# Calls whose arguments mean the same in either order, or nothing at all.
+UNORDERED = {
+    "min", "max", "minimum", "maximum", "isclose", "allclose", "array_equal", "samefile", "hypot", "gcd", "lcm",
+    "isinstance", "issubclass",
+}  # fmt: skip
 GUARDS = (ast.Raise, ast.Return, ast.Continue, ast.Break)
 
 
@@ -134,7 +126,7 @@ def _alike(file: _File, first: ast.expr, second: ast.expr) -> bool:
 def _call(file: _File, node: ast.Call) -> Iterator[Mutation]:
     plain = [one for one in node.args if not isinstance(one, ast.Starred)]
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if len(plain) >= 2 and name not in COMMUTATIVE and _alike(file, *plain[:2]):
+    if len(plain) >= 2 and name not in UNORDERED and _alike(file, *plain[:2]):
         (start, first), (second, stop) = file.span(plain[0]), file.span(plain[1])
         after = file.text(plain[1]) + file.source[first:second].decode() + file.text(plain[0])
         yield Mutation(file.name, node.lineno, "arguments swapped", start, stop, after)
