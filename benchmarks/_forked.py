@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Without what starts threads as it is imported: a fork would lack them.
 _LARGE = ["torch", "numpy", "zarr", "distributed", "hypothesis", "pytest", "PIL.Image", "tifffile", "click"]
-_MOST_BYTES = 4 << 30
+_MOST_BYTES = 12 << 30
 
 
 def started(tree: Path, options: Sequence[str], out: Path) -> BaseProcess:

@@ -77,18 +77,19 @@ LAYERS = (
 
 @dataclass
 class Outcome:
-    """What became of a mutant. noticed: by which test, `time` when they hung; empty: by none."""
+    """What became of a mutant. noticed: by which test; empty: by none. undecided: why that is not known."""
 
     mutation: Mutation
     layer: str
     before: str
     after: str
     noticed: str = ""
+    undecided: str = ""
     seconds: float = 0.0
     equivalent: str = ""
 
     def line(self) -> str:
-        verdict = (self.equivalent and "equivalent") or self.noticed or "SURVIVED"
+        verdict = (self.equivalent and "equivalent") or self.undecided or self.noticed or "SURVIVED"
         change = f"{self.mutation.file}:{self.mutation.line} [{self.mutation.kind}]"
         return f"{self.seconds:5.0f} s  {change}\n         {self.before}\n      -> {self.after}\n         {verdict}"
 
@@ -217,12 +218,15 @@ class Trial:
         file.write_bytes(mutation.applied(source))
         outcome.noticed, outcome.seconds = tree.tested(tests, self.limit)
         file.write_bytes(source)
+        if outcome.noticed == "time":
+            outcome.undecided = f"undecided: not done after {self.limit:.0f} s"
         test = outcome.noticed.partition(" - ")[0]
         if "::" in test and test not in self.sound:
             failed, _ = tree.tested([test], self.limit)
             if failed:
-                raise SystemExit(f"{test} fails on the code as it is: {failed}")
-            self.sound.add(test)
+                outcome.undecided = f"undecided: {test} fails on the code as it is"
+            else:
+                self.sound.add(test)
         return outcome
 
 
@@ -272,7 +276,7 @@ def main() -> None:
 
 def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
     counted = [one for one in outcomes if not one.equivalent]
-    decided = [one for one in counted if one.noticed != "time"]
+    decided = [one for one in counted if not one.undecided]
     total, noticed = Counter(one.layer for one in decided), Counter(one.layer for one in decided if one.noticed)
     print(f"\nseed {asked.seed}: {sum(noticed.values())} of {len(decided)} noticed")
     print(f"{len(counted) - len(decided)} undecided, {len(outcomes) - len(counted)} equivalent")
@@ -280,12 +284,12 @@ def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
         print(f"  {name}: {noticed[name]} of {total[name]}")
     print("Survivors:")
     for one in counted:
-        if one.noticed in ("", "time"):
+        if one.undecided or not one.noticed:
             print(one.line())
     if asked.json:
         rows = [
             {"file": one.mutation.file, "line": one.mutation.line, "kind": one.mutation.kind, "layer": one.layer,
-             "before": one.before, "after": one.after, "noticed": one.noticed, "equivalent": one.equivalent,
+             "before": one.before, "after": one.after, "noticed": one.noticed, "undecided": one.undecided, "equivalent": one.equivalent,
              "seconds": round(one.seconds, 1)}
             for one in outcomes
         ]  # fmt: skip
