@@ -289,8 +289,8 @@ def report(outcomes: list[Outcome], asked: argparse.Namespace) -> None:
     if asked.json:
         rows = [
             {"file": one.mutation.file, "line": one.mutation.line, "kind": one.mutation.kind, "layer": one.layer,
-             "before": one.before, "after": one.after, "noticed": one.noticed, "undecided": one.undecided, "equivalent": one.equivalent,
-             "seconds": round(one.seconds, 1)}
+             "before": one.before, "after": one.after, "noticed": one.noticed, "undecided": one.undecided,
+             "equivalent": one.equivalent, "seconds": round(one.seconds, 1)}
             for one in outcomes
         ]  # fmt: skip
         asked.json.write_text(json.dumps({"seed": asked.seed, "mutants": rows}, indent=1) + "\n")

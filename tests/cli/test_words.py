@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import tiler.planning.room
 import tiler.render
 import tiler.zoom
 from tiler.cli import dream, render
+from tiler.cli.options import build_config
 from tiler.output.export import Exported
 
 LEVELS = [
@@ -77,6 +79,19 @@ def test_plan_asks_for_what_a_render_would(monkeypatch: pytest.MonkeyPatch) -> N
         ("c.png", ("s.png",), "p.tif", None),
         ("c.png", ("s.png",), None, "t"),
     ]
+
+
+def test_what_is_noted_of_options_and_pictures_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def noting(given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...] = (), notes=None):
+        notes.append("of the options")
+        return build_config(given, job_file, pictures, notes)
+
+    monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: notes.append("of the pictures") or PLANNED)
+    monkeypatch.setattr(tiler.render, "render", lambda *what: SimpleNamespace(output="p", store="s", seconds=2))
+    for command, printed in (("plan", ["of the options", "of the pictures"]), ("render", ["of the options"])):
+        monkeypatch.setattr(sys.modules[f"tiler.cli.{command}"], "build_config", noting)
+        said = run_main(command, "c.png", "s.png", "-o", "p.png").stderr.splitlines()
+        assert said[: len(printed)] == printed
 
 
 @pytest.mark.parametrize("content", ["c.png", None])
