@@ -9,23 +9,37 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 # Without what starts threads as it is imported: a fork would lack them.
 _LARGE = ["torch", "numpy", "zarr", "distributed", "hypothesis", "pytest", "PIL.Image", "tifffile", "click"]
+_OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=no", "-rfE", "--timeout=100")
 _MOST_BYTES = 12 << 30
 
 
-def started(tree: Path, options: Sequence[str], out: Path) -> BaseProcess:
-    """A process that runs pytest on the code in `tree`, in a session of its own; what it prints goes to `out`."""
+class _Chosen:
+    """Of what is collected, some tests, in their order; all where none of them is there."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        found = {item.nodeid: item for item in items}
+        items[:] = [found[name] for name in self._names if name in found] or items
+
+
+def started(tree: Path, tests: Sequence[str], out: Path) -> BaseProcess:
+    """A process that runs tests (of files, folders or by their names) of the code in `tree` up to the first that fails,
+    in a session of its own; what it prints goes to `out`."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as tests/conftest.py, which comes too late here
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([Path(__file__).stem, *_LARGE])
-    process = server.Process(target=_run, args=(tree, list(options), out))
+    process = server.Process(target=_run, args=(tree, list(tests), out))
     process.start()
     return process
 
 
-def _run(tree: Path, options: list[str], out: Path) -> None:
+def _run(tree: Path, tests: list[str], out: Path) -> None:
     os.setsid()
     # A list that grows for ever ends as an error, and takes nobody else along.
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
@@ -38,4 +52,5 @@ def _run(tree: Path, options: list[str], out: Path) -> None:
     sys.dont_write_bytecode = True
     import pytest
 
-    sys.exit(int(pytest.main(options)))
+    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    sys.exit(int(pytest.main([*_OPTIONS, *files], plugins=[_Chosen(tests)])))

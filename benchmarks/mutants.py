@@ -4,7 +4,7 @@
 
 Mutants are drawn line by line, so that a long expression counts no more than a short one; the same seed draws the same
 ones as long as the source is the same. Each runs in a copy of the tree, no further than the first test that fails,
-which is then tried on the code as it is. Its tests are the fastest of those that run its line, a minute's worth: which
+which is then tried on the code as it is. Its tests are the fastest of those that run its line, 40 seconds' worth: which
 these are is recorded first (`--record` does so again: after a change of the tests). Where no test's own process runs
 the line, they are the layer's, in the order below. A survivor may thus be noticed by the whole suite: the figure is a
 lower bound. A mutant whose tests take longer than the limit is undecided: it hangs, or the machine is busy. Mutants
@@ -37,14 +37,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import psutil
-import pytest
 from _forked import started
 from _mutations import Mutation, changes, mutations
 from _record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
-_OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=no", "-rfE", "--timeout=100")
-RECORDED, SECONDS = ROOT / "build" / "mutants", 60.0
+RECORDED, SECONDS = ROOT / "build" / "mutants", 40.0
 
 
 @dataclass(frozen=True)
@@ -112,20 +110,16 @@ class Tree:
 
     def tested(self, tests: Sequence[str], limit: float) -> tuple[str, float]:
         """(first test that failed, empty if none; seconds)."""
-        listed, out = self.root / "build" / "tests.txt", self.root / "build" / "out.txt"
-        listed.parent.mkdir(exist_ok=True)
-        listed.write_text("".join(f"{test}\n" for test in tests))
+        out = self.root / "build" / "out.txt"
+        out.parent.mkdir(exist_ok=True)
         began = time.monotonic()
-        running = started(self.root, [*_OPTIONS, f"@{listed}"], out)
+        running = started(self.root, tests, out)
         running.join(limit)
         code, seconds = running.exitcode, time.monotonic() - began
         _end_all(running.pid or 0)
         running.join()
         if code is None:
             return "time", seconds
-        if code == pytest.ExitCode.USAGE_ERROR and any("::" in test for test in tests):
-            # A test's name may hold a value that is now another.
-            return self.tested(sorted({test.partition("::")[0] for test in tests}), limit)
         if code == 0:
             return "", seconds
         said = out.read_text(errors="replace")
