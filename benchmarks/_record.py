@@ -45,24 +45,36 @@ class Record:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root, self._data, self._places = root, folder / "lines", folder / "lines.json"
-        self._sources = folder / "sources.json"
+        self._hashes = folder / "hashes.json"
 
-    @property
-    def there(self) -> bool:
-        return self._sources.exists()
+    def update(self, tests: Sequence[str], anew: bool) -> None:
+        """Run the tests that are new or changed, all where there is no record: as long as that takes in one process,
+        and half as long again. tests: files and folders."""
+        before: dict[str, str] = json.loads(self._hashes.read_text()) if self._hashes.exists() and not anew else {}
+        names = {str(one.relative_to(self._root)) for test in tests for one in self._files(self._root / test)}
+        changed = sorted(name for name in names if before.get(name) != _hash(self._root / name))
+        if changed:
+            took = json.loads(self._places.read_text()) if before else {}
+            self._run(changed, bool(before))
+            self._places.write_text(json.dumps({**took, **json.loads(self._places.read_text())}))
+            measured = () if before else self._measured()
+            now = {name: _hash(self._root / name) for name in (*changed, *measured)}
+            self._hashes.write_text(json.dumps({**before, **now}))
 
-    def make(self, tests: Sequence[str]) -> None:
-        """Run tests, most of all of them: as long as that takes in one process, and half as long again."""
+    def _files(self, test: Path) -> list[Path]:
+        return [test] if test.is_file() else list(test.rglob("test_*.py"))
+
+    def _run(self, tests: Sequence[str], more: bool) -> None:
         self._data.parent.mkdir(parents=True, exist_ok=True)
         settings = self._data.with_suffix(".rc")
         settings.write_text("[run]\nrelative_files = True\nsource = tiler,kernels\n")
         command = [
             sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", f"--data-file={self._data}",
+            *(["--append"] if more else []),
             "-m", "pytest", "-p", "_record", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         subprocess.run(command, cwd=self._root, env=environment, check=True)
-        self._sources.write_text(json.dumps({name: _hash(self._root / name) for name in self._measured()}))
 
     def tests(self, name: str, line: int, seconds: float) -> list[str]:
         """Tests that run the statement at `line` of a file, as many of the fastest as take `seconds`, those of a file
@@ -72,7 +84,7 @@ class Record:
         data = coverage.CoverageData(str(self._data))
         data.read()
         contexts = data.contexts_by_lineno(name)
-        same = json.loads(self._sources.read_text()).get(name) == _hash(self._root / name)
+        same = json.loads(self._hashes.read_text()).get(name) == _hash(self._root / name)
         lines = _run_with(self._root / name, line) if same else None
         running = {one for at, who in contexts.items() if lines is None or at in lines for one in who if one in took}
         left, files = seconds, defaultdict(list)

@@ -5,10 +5,10 @@
 Mutants are drawn line by line, so that a long expression counts no more than a short one; the same seed draws the same
 ones as long as the source is the same. Each runs in a copy of the tree, no further than the first test that fails,
 which is then tried on the code as it is. Its tests are the fastest of those that run its line, 40 seconds' worth: which
-these are is recorded first (`--record` does so again: after a change of the tests). Where no test's own process runs
-the line, they are the layer's, in the order below. A survivor may thus be noticed by the whole suite: the figure is a
-lower bound. A mutant whose tests take longer than the limit is undecided: it hangs, or the machine is busy. Mutants
-that change nothing are listed with the reason in `equivalent_mutants.toml`.
+these are is recorded first, in minutes, and of changed tests anew (`--record`: of all; after large changes of the
+code). Where no test's own process runs the line, they are the layer's, in the order below. The whole suite may notice
+what survives these, so the figure is a lower bound. A mutant whose tests take longer than the limit is undecided: it
+hangs, or the machine is busy. Mutants that change nothing are listed with the reason in `equivalent_mutants.toml`.
 
 Not mutmut: it leaves out code outside of functions and follows forks only, and most of this engine runs in workers and
 processes of their own. Not cosmic-ray: it changes files in place, runs all mutants there are (tens of thousands) and
@@ -247,11 +247,12 @@ def main() -> None:
     parser.add_argument("--layer", action="append", choices=names, help="may be given several times; default: all")
     parser.add_argument("--only", default="", help="of files with this in their name")
     parser.add_argument("--limit", type=float, default=900, help="seconds a mutant's tests may take")
-    parser.add_argument("--record", action="store_true", help="see again which test runs which line (minutes)")
+    parser.add_argument("--record", action="store_true", help="see anew which test runs which line")
     parser.add_argument("--json", type=Path, help="outcomes go into this file")
     parser.add_argument("--list", action="store_true", help="print the mutations and run nothing")
     asked = parser.parse_args()
-    todo = drawn(asked.layer or names, asked.count, asked.seed, asked.only)
+    chosen = asked.layer or names
+    todo = drawn(chosen, asked.count, asked.seed, asked.only)
     outcomes: list[Outcome] = []
     if asked.list:
         for layer, mutation in todo:
@@ -259,8 +260,7 @@ def main() -> None:
             print(Outcome(mutation, layer.name, before, after, "not run").line())
         return
     record = Record(ROOT, RECORDED)
-    if asked.record or not record.there:
-        record.make(sorted({test for layer in LAYERS for test in layer.tests}))
+    record.update([test for layer in LAYERS if layer.name in chosen for test in layer.tests], asked.record)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         for outcome in run(todo, asked.jobs, Path(folder), asked.limit, record):
             outcomes.append(outcome)
