@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ COLUMNS = ("run", "mode", "same", "sha256", "seconds", "tile_rounds", "gone_on_a
 EDGE, QUICK_EDGE = 768, 192
 # Cores that a render beside others needs, so that they do not only wait for each other.
 CORES_EACH = 2
+# Seconds for one of these renders: one that hangs must not take the others' time.
+PATIENCE, QUICK_PATIENCE = 60, 150
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,10 @@ def _variant(asked: Asked, variant: Variant, number: int, ends: float) -> Row:
     folder.mkdir()
     kill = Kill(variant.ended) if variant.ended else None
     command = _command(asked, variant, folder)
-    runs = [_rendering.run(command, ends, kill or (lambda event, pid: None))]
+    patience = QUICK_PATIENCE if asked.quick else PATIENCE
+    runs = [_rendering.run(command, min(ends, time.monotonic() + patience), kill or (lambda event, pid: None))]
     if kill and variant.ended is end_family and kill.done:
-        runs.append(_rendering.run(command, ends))
+        runs.append(_rendering.run(command, min(ends, time.monotonic() + patience)))
     rounds = [event for one in runs for event in one.of("tile")]
     row: Row = {"run": variant.name, "mode": variant.mode, "tile_rounds": len(rounds), "same": None}
     row["seconds"] = sum(one.ended - one.began for one in runs)
@@ -113,6 +117,8 @@ def _variant(asked: Asked, variant: Variant, number: int, ends: float) -> Row:
     row["gone_on_at"] = f"level {again[0]['level'] + 1}, round {again[0]['round'] + 1}" if again else None
     missed = kill and not kill.done and runs[-1].how == "done"
     row["ended"] = "failed: it ended before it could be killed" if missed else runs[-1].how
+    if row["ended"] == "cut short" and time.monotonic() < ends:
+        row["ended"] = f"failed: not done after {patience} s"
     row["sha256"] = _digest(folder / "poster.tif") if runs[-1].code == 0 else None
     return {**row, "error": runs[-1].said if runs[-1].code else None}
 
