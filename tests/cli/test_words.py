@@ -186,6 +186,27 @@ def test_how_to_go_on_is_known_from_the_start(
     assert '"event": "done", "output": "p.png", "store": "/a b/p.zarr", "seconds": 2.0' in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("flag", "out", "err"), [(None, "", "a note\n"), ("--quiet", "", ""), ("--log-json", '"text": "a note"}\n', "")]
+)
+def test_who_is_told(monkeypatch: pytest.MonkeyPatch, flag: str | None, out: str, err: str) -> None:
+    def noting(config, *how) -> SimpleNamespace:
+        next(one for one in how if callable(one))({"event": "note", "text": "a note"})
+        return SimpleNamespace(output="p.png", store="p.zarr", seconds=2.0)
+
+    monkeypatch.setattr(tiler.render, "render", noting)
+    monkeypatch.setattr(tiler.zoom, "zoom_in", noting)
+    flags = [flag] if flag else []
+    said = run_main("dream", "i.png", "-o", "f", "--zoom", "3", *flags)
+    assert (said.stdout[-len(out) :] if out else said.stdout) == out
+    assert said.stderr.startswith(err)
+    assert bool(said.stderr) == bool(err)
+    said = run_main("render", "c.png", "s.png", "-o", "p.png", *flags)
+    assert bool(said.stdout) == bool(out)
+    assert said.stderr == err + ("done in 2 s: p.png\n" if err else "")
+    assert out in said.stdout
+
+
 def test_a_flight_goes_on_with_the_same_command(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.setattr(tiler.zoom, "zoom_in", lambda *how: None)
     run_main("dream", "i.png", "-o", "f", "--zoom", "3")
