@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,7 +89,7 @@ def test_what_is_noted_of_options_and_pictures_is_said(monkeypatch: pytest.Monke
     monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: notes.append("of the pictures") or PLANNED)
     monkeypatch.setattr(tiler.render, "render", lambda *what: SimpleNamespace(output="p", store="s", seconds=2))
     for command, printed in (("plan", ["of the options", "of the pictures"]), ("render", ["of the options"])):
-        monkeypatch.setattr(sys.modules[f"tiler.cli.{command}"], "build_config", noting)
+        monkeypatch.setattr(importlib.import_module(f"tiler.cli.{command}"), "build_config", noting)
         said = run_main(command, "c.png", "s.png", "-o", "p.png").stderr.splitlines()
         assert said[: len(printed)] == printed
 
