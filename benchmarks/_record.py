@@ -18,6 +18,7 @@ from pathlib import Path
 
 import coverage
 import pytest
+from filelock import FileLock
 
 _seconds: dict[str, float] = {}
 
@@ -37,7 +38,7 @@ def pytest_sessionfinish() -> None:
     measured = coverage.Coverage.current()
     assert measured
     assert measured.config.data_file
-    Path(measured.config.data_file).with_suffix(".json").write_text(json.dumps(_seconds))
+    Path(measured.config.data_file).with_suffix(".new.json").write_text(json.dumps(_seconds))
 
 
 class Record:
@@ -50,13 +51,18 @@ class Record:
     def update(self, tests: Sequence[str], anew: bool) -> None:
         """Run the tests that are new or changed, all where there is no record: as long as that takes in one process,
         and half as long again. tests: files and folders."""
+        self._data.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._data.with_suffix(".lock")):
+            self._update(tests, anew)
+
+    def _update(self, tests: Sequence[str], anew: bool) -> None:
         before: dict[str, str] = json.loads(self._hashes.read_text()) if self._hashes.exists() and not anew else {}
         names = {str(one.relative_to(self._root)) for test in tests for one in self._files(self._root / test)}
         changed = sorted(name for name in names if before.get(name) != _hash(self._root / name))
         if changed:
             took = json.loads(self._places.read_text()) if before else {}
             self._run(changed, bool(before))
-            self._places.write_text(json.dumps({**took, **json.loads(self._places.read_text())}))
+            self._places.write_text(json.dumps({**took, **json.loads(self._data.with_suffix(".new.json").read_text())}))
             measured = () if before else self._measured()
             now = {name: _hash(self._root / name) for name in (*changed, *measured)}
             self._hashes.write_text(json.dumps({**before, **now}))
@@ -65,7 +71,6 @@ class Record:
         return [test] if test.is_file() else list(test.rglob("test_*.py"))
 
     def _run(self, tests: Sequence[str], more: bool) -> None:
-        self._data.parent.mkdir(parents=True, exist_ok=True)
         settings = self._data.with_suffix(".rc")
         settings.write_text("[run]\nrelative_files = True\nsource = tiler,kernels\n")
         command = [
