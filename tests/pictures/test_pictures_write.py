@@ -1,5 +1,6 @@
 """Every file is reopened by another reader; whatever fails leaves the folder as it was."""
 
+import itertools
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from PIL import Image, ImageCms
 
 from tiler.errors import OutputError
 from tiler.pictures import check_output, read_picture, write_picture
+from tiler.pictures.tiff import needs_big, write_tiff
 
 RNG = np.random.default_rng(11)
 HEIGHT, WIDTH = 600, 701
@@ -90,9 +92,41 @@ def test_tiff(tmp_path, channels, bits, compression):
     assert os.listdir(tmp_path) == ["a.tif"]
 
 
-def test_tiff_becomes_big_where_it_must():
-    from tiler.pictures.tiff import needs_big
+@pytest.mark.parametrize("size", [(257, 513), (700, 1), (1, 700), (512, 257)])
+def test_pages_of_a_tiff_are_means_of_two_by_two(tmp_path, size):
+    pixels = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    write_tiff(tmp_path / "a.tif", *size, [pixels], compression="deflate", profile=b"")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        pages = [page.asarray() for page in tif.pages]
+    np.testing.assert_array_equal(pages[0], pixels)
+    assert max(pages[-1].shape) <= 256
+    assert all(max(page.shape) > 256 for page in pages[:-1])
+    for finer, coarser in itertools.pairwise(pages):
+        rows, columns = (max(1, side // 2) for side in finer.shape[:2])
+        assert coarser.shape == (rows, columns, 3)
+        whole = np.pad(finer, ((0, finer.shape[0] == 1), (0, finer.shape[1] == 1), (0, 0)), mode="edge")
+        means = whole[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, 3).mean((1, 3))
+        np.testing.assert_array_equal(coarser, np.rint(means))
 
+
+def test_what_is_transparent_has_no_part_in_coarser_colours(tmp_path):
+    pixels = np.zeros((300, 300, 4), np.uint8)
+    pixels[::2, ::2] = (200, 100, 50, 255)
+    write_tiff(tmp_path / "a.tif", 300, 300, [pixels], compression="none", profile=b"")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert np.unique(tif.pages[1].asarray().reshape(-1, 4), axis=0).tolist() == [[200, 100, 50, 64]]
+
+
+def test_a_tiffs_bytes_do_not_depend_on_threads_or_bands(tmp_path):
+    pixels = RNG.integers(0, 65536, (1500, 900, 3), dtype=np.uint16)
+    for threads, rows in ((1, 1500), (2, 77), (5, 256)):
+        parts = [pixels[top : top + rows] for top in range(0, 1500, rows)]
+        write_tiff(tmp_path / f"{threads}.tif", 1500, 900, parts, compression="zstd", profile=b"x", threads=threads)
+    first = (tmp_path / "1.tif").read_bytes()
+    assert first == (tmp_path / "2.tif").read_bytes() == (tmp_path / "5.tif").read_bytes()
+
+
+def test_tiff_becomes_big_where_it_must():
     assert not needs_big(16384, 16384, 3, 1)
     assert not needs_big(1024, 1024, 4, 2)
     assert needs_big(40000, 40000, 3, 1)

@@ -58,3 +58,18 @@ def halvings(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
     while max(levels[-1]) > smallest:
         levels.append(((levels[-1][0] + 1) // 2, (levels[-1][1] + 1) // 2))
     return levels[::-1]
+
+
+def halved(rows: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels of [C, n, width] integers, the last row and column twice where their number is odd; colours
+    weigh as they show."""
+    channels, height, width = rows.shape
+    even = np.pad(rows, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge").astype(np.float32)
+    parts = [even[:, y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    means = (parts[0] + parts[1] + parts[2] + parts[3]) / 4
+    if channels == 4:
+        alphas = [part[3:] for part in parts]
+        weight = np.maximum(alphas[0] + alphas[1] + alphas[2] + alphas[3], 1)
+        shown = sum(part[:3] * alpha for part, alpha in zip(parts, alphas, strict=True)) / weight
+        means[:3] = np.where(means[3:] > 0, shown, means[:3])
+    return np.rint(means).astype(rows.dtype)

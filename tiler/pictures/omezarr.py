@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 
 from tiler.geometry.ome import AXES, image_attributes
+from tiler.pictures.bands import halved
 from tiler.pictures.ours import OMEZARR
 from tiler.pictures.replace import new_folder
 from tiler.pictures.viewer import shown
@@ -91,17 +92,4 @@ class _Resolution:
         self._written += rows.shape[1]
         if self._coarser:
             for start in range(0, rows.shape[1], _ROWS_AT_ONCE):
-                self._coarser.add(_halved(rows[:, start : start + _ROWS_AT_ONCE]))
-
-
-def _halved(rows: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels, the last row and column twice where their number is odd; colours weigh as they show."""
-    channels, height, width = rows.shape
-    even = np.pad(rows, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge").astype(np.float32)
-    squares = even.reshape(channels, (height + 1) // 2, 2, (width + 1) // 2, 2)
-    means = squares.mean((2, 4))
-    if channels == 4:
-        alpha = squares[3:]
-        shown = (squares[:3] * alpha).sum((2, 4)) / np.maximum(alpha.sum((2, 4)), 1)
-        means[:3] = np.where(means[3:] > 0, shown, means[:3])
-    return np.rint(means).astype(rows.dtype)
+                self._coarser.add(halved(rows[:, start : start + _ROWS_AT_ONCE]))

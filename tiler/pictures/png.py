@@ -66,7 +66,7 @@ def write_png(
     what is not ASCII is escaped. threads: default one per core. The bytes depend on none but the pixels and what is
     written beside them. Memory does not grow with the height. Raises OSError; what `bands` raises passes.
     """
-    threads = threads or min(_MOST_THREADS, _cores())
+    threads = threads or usable_cores()
     with read_ahead(bands) as arriving, path.open("wb") as file:
         adler, started = 1, False
         for block in _in_order(_tasks(arriving), threads):
@@ -80,8 +80,10 @@ def write_png(
         file.write(chunk(b"IDAT", b"\x03\x00" + struct.pack(">I", adler)) + chunk(b"IEND", b""))
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> int:
+    """As many threads as compress at once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_THREADS, cores)
 
 
 def _described(profile: bytes, dpi: float | None, text: Mapping[str, str]) -> bytes:

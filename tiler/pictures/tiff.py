@@ -1,45 +1,96 @@
-"""TIFF: tiled, with the levels of a pyramid, Big where it must be; and what libvips cannot write into it."""
+"""TIFF: tiled, with the levels of a pyramid, Big where it must be; compressed on all cores."""
 
 from __future__ import annotations
 
-import os
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tiler.pictures.ahead import read_ahead
+from tiler.pictures.bands import halved, peek
 from tiler.pictures.georef import ExtraTag
+from tiler.pictures.png import usable_cores
 
 # Classic TIFF counts its bytes in 32 bits, and is what every program opens. A pyramid adds a third, and
 # compression of noise a few percent.
 _BIG_BYTES = int(2**32 / 1.4)
 _TILE = 256
+# Of tiles that are compressed together before any of them is written.
+_BATCH_BYTES = 2**24
+_CODECS: dict[str, dict[str, Any]] = {
+    "deflate": {"compression": "zlib", "compressionargs": {"level": 6}, "predictor": True},
+    "zstd": {"compression": "zstd", "compressionargs": {"level": 9}, "predictor": True},
+    "lzw": {"compression": "lzw", "predictor": True},
+    "none": {},
+}
 
 
-def save_tiff(image: Any, path: Path, compression: str, tags: Sequence[ExtraTag], scratch_path: Path) -> None:
-    """Writes a sequential libvips image to `path`; `scratch_path` may be used on the way.
+def write_tiff(
+    path: Path,
+    height: int,
+    width: int,
+    bands: Iterable[np.ndarray],
+    *,
+    compression: str,
+    profile: bytes,
+    dpi: float | None = None,
+    description: str | None = None,
+    tags: Sequence[ExtraTag] = (),
+    threads: int | None = None,
+) -> None:
+    """Write a TIFF file, each further page half of the one before until one tile holds it.
 
-    libvips writes neither foreign tags nor, in its wheels, Zstandard: then its file is copied tile by tile.
+    bands: uint8 or uint16 `[rows, width, 3 or 4]`, `height` rows in all, any number of rows each. compression: one of
+    deflate, zstd, lzw, none. profile: ICC. tags: for the first page, as tifffile takes them. threads: default one per
+    core; the bytes do not depend on it. The pages to come wait in a file without a name beside `path`, a quarter of the
+    picture's bytes. Memory does not grow with the height. Raises OSError; what `bands` raises passes.
     """
-    zstd = compression == "zstd"
-    copied = zstd or bool(tags)
-    options: dict[str, Any] = {} if compression == "none" else {"predictor": "horizontal"}
-    if zstd:
-        options["level"] = 1
-    image.tiffsave(
-        os.fspath(scratch_path if copied else path),
-        tile=True,
-        tile_width=_TILE,
-        tile_height=_TILE,
-        pyramid=True,
-        compression="deflate" if zstd else compression,
-        resunit="inch",
-        bigtiff=needs_big(image.height, image.width, image.bands, 2 if image.format == "ushort" else 1),
-        **options,
-    )
-    if copied:
-        copy_tiff(scratch_path, path, tags, _unzip_and_zstd() if zstd else None)
-        scratch_path.unlink()
+    import tifffile
+
+    first, bands = peek(path, bands)
+    channels = first.shape[2]
+    sizes = _sizes(height, width)
+    with ExitStack() as stack:
+        source = stack.enter_context(read_ahead(bands))
+        big = needs_big(height, width, channels, first.itemsize)
+        writer = stack.enter_context(tifffile.TiffWriter(path, bigtiff=big))
+        for number, (rows, columns) in enumerate(sizes):
+            coarser = None
+            if number + 1 < len(sizes):
+                coarser = stack.enter_context(_Coarser(path.parent, (*sizes[number + 1], channels), first.dtype))
+            page: dict[str, Any] = {"subfiletype": 1}
+            if not number:
+                page = {"description": description, "extratags": tags}
+            if dpi is not None:
+                page |= {"resolution": (dpi, dpi), "resolutionunit": "inch"}
+            writer.write(
+                _tiles(source, coarser),
+                shape=(rows, columns, channels),
+                dtype=first.dtype,
+                photometric="rgb",
+                extrasamples=["unassalpha"] if channels == 4 else None,
+                tile=(_TILE, _TILE),
+                iccprofile=profile,
+                metadata=None,
+                software=False,
+                maxworkers=threads or usable_cores(),
+                buffersize=_BATCH_BYTES,
+                **_CODECS[compression],
+                **page,
+            )
+            source = coarser.bands() if coarser else iter(())
+
+
+def _sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """(height, width) of each page: halved, rounding down, until one tile holds it."""
+    sizes = [(height, width)]
+    while max(sizes[-1]) > _TILE:
+        sizes.append((max(1, sizes[-1][0] // 2), max(1, sizes[-1][1] // 2)))
+    return sizes
 
 
 def needs_big(height: int, width: int, channels: int, bytes_each: int) -> bool:
@@ -47,65 +98,53 @@ def needs_big(height: int, width: int, channels: int, bytes_each: int) -> bool:
     return height * width * channels * bytes_each > _BIG_BYTES
 
 
-def copy_tiff(source: Path, target: Path, tags: Sequence[ExtraTag], recode: Callable[[bytes], bytes] | None) -> None:
-    """Copies a tiled TIFF with its pyramid, adding `tags` to the first page.
+class _Coarser:
+    """The rows of a page at half their size, in a file, until they are a page themselves."""
 
-    Tiles are copied as they are, or through `recode`, from zlib's bytes to Zstandard's: the predictor is
-    applied before the codec, so it need not be undone.
-    """
-    import tifffile
+    def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+        """shape: of the coming page; the last of an odd number of rows or columns has no part in it."""
+        self._folder, self._shape, self._dtype = folder, shape, dtype
 
-    with tifffile.TiffFile(source) as tif, tifffile.TiffWriter(target, bigtiff=tif.is_bigtiff) as writer:
-        for number, page in enumerate(tif.pages):
-            assert isinstance(page, tifffile.TiffPage)
-            first = number == 0
-            lzw = page.compression == tifffile.COMPRESSION.LZW
-            writer.write(
-                _segments(tif, page, recode),
-                shape=page.shape,
-                dtype=page.dtype,
-                photometric="rgb",
-                extrasamples=page.extrasamples,
-                tile=(page.tilelength, page.tilewidth),
-                compression="zstd" if recode else "zlib" if lzw else page.compression,
-                predictor=page.predictor if page.predictor != 1 else None,
-                subfiletype=page.subfiletype,
-                description=page.description if first and page.description else None,
-                resolution=page.resolution,
-                resolutionunit="inch",
-                iccprofile=page.iccprofile,
-                extratags=tags if first else (),
-                metadata=None,
-                software=False,
-            )
-    if lzw:
-        _call_it_lzw(target)
+    def __enter__(self) -> _Coarser:
+        self._file = tempfile.TemporaryFile(dir=self._folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, strip: np.ndarray) -> None:
+        """strip: [rows, width, channels]; only the last may have an odd number of rows."""
+        half = halved(strip.transpose(2, 0, 1))[:, :, : self._shape[1]]
+        self._file.write(np.ascontiguousarray(half.transpose(1, 2, 0)).data)
+
+    def bands(self) -> Iterator[np.ndarray]:
+        self._file.seek(0)
+        height, width, channels = self._shape
+        for top in range(0, height, _TILE):
+            rows = min(_TILE, height - top)
+            data = self._file.read(rows * width * channels * self._dtype.itemsize)
+            yield np.frombuffer(data, self._dtype).reshape(rows, width, channels)
 
 
-def _call_it_lzw(path: Path) -> None:
-    """tifffile refuses to pass on bytes of a codec that it does not have, so they came in under another name."""
-    import tifffile
-
-    with tifffile.TiffFile(path, mode="r+b") as tif:
-        for page in tif.pages:
-            assert isinstance(page, tifffile.TiffPage)
-            page.tags["Compression"].overwrite(int(tifffile.COMPRESSION.LZW))
-
-
-def _segments(tif: Any, page: Any, recode: Callable[[bytes], bytes] | None) -> Iterator[bytes]:
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-        tif.filehandle.seek(offset)
-        data = tif.filehandle.read(count)
-        yield recode(data) if recode else data
+def _tiles(bands: Iterable[np.ndarray], coarser: _Coarser | None) -> Iterator[np.ndarray]:
+    """Cut bands into tiles, from left to right and top to bottom; tifffile fills up those at the edges."""
+    for strip in _strips(bands):
+        if coarser:
+            coarser.add(strip)
+        for x in range(0, strip.shape[1], _TILE):
+            yield strip[:, x : x + _TILE]
 
 
-def _unzip_and_zstd() -> Callable[[bytes], bytes]:
-    encode = _zstd().encode
-    return lambda data: bytes(encode(zlib.decompress(data)))
-
-
-def _zstd() -> Any:
-    # Zarr, which the store needs, brings this package: no dependency of its own.
-    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
-
-    return Zstd(level=9)
+def _strips(bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The rows of bands anew, as many at a time as a tile has."""
+    held: list[np.ndarray] = []
+    for band in bands:
+        while len(band):
+            missing = _TILE - sum(map(len, held))
+            held.append(band[:missing])
+            band = band[missing:]
+            if len(held[-1]) == missing:
+                yield np.concatenate(held)
+                held = []
+    if held:
+        yield np.concatenate(held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from tiler.pictures.bands import failed, halvings, peek, to_integers
 from tiler.pictures.cog import copy_cog
 from tiler.pictures.crs import with_keys
 from tiler.pictures.deepzoom import write_dzi
-from tiler.pictures.georef import ExtraTag, Georef
+from tiler.pictures.georef import Georef
 from tiler.pictures.omezarr import CHUNK, write_omezarr
 from tiler.pictures.outputs import check_output
 from tiler.pictures.png import write_png
 from tiler.pictures.replace import new_file
 from tiler.pictures.sidecars import check_sidecars, write_sidecars
 from tiler.pictures.stream import VipsError, consume, load_vips
-from tiler.pictures.tiff import save_tiff
+from tiler.pictures.tiff import write_tiff
 
 
 def write_picture(
@@ -70,18 +70,28 @@ def write_picture(
         else:
             check_sidecars(path, georef)
             with new_file(path, path.suffix.lower()) as temporary:
-                spare = temporary.with_name(f"spare{temporary.suffix}")
-                georef_tags = with_keys(georef).tags() if georef and form.name == "TIFF" else []
-
-                def save(image: Any) -> None:
-                    image = _with_tags(image, form.name, dpi, tags)
-                    _save(image, form.name, temporary, compression, quality, georef_tags, spare)
-
                 if form.name == "PNG":
                     write_png(temporary, height, width, pixels, profile=_srgb(), dpi=dpi, text=tags)
+                elif form.name == "TIFF":
+                    write_tiff(
+                        temporary,
+                        height,
+                        width,
+                        pixels,
+                        compression=compression or "deflate",
+                        profile=_srgb(),
+                        dpi=dpi,
+                        description=json.dumps(tags) if tags else None,
+                        tags=with_keys(georef).tags() if georef else [],
+                    )
                 else:
+
+                    def save(image: Any) -> None:
+                        _save(_with_tags(image, dpi, tags), form.name, temporary, compression, quality)
+
                     consume(pixels, height, width, save)
                 if cog:
+                    spare = temporary.with_name(f"spare{temporary.suffix}")
                     copy_cog(temporary, spare, compression or "deflate")
                     os.replace(spare, temporary)
             write_sidecars(path, georef)
@@ -94,7 +104,7 @@ def _srgb() -> bytes:
     return bytes(load_vips().Operation.call("profile_load", "srgb"))
 
 
-def _with_tags(image: Any, form: str, dpi: float | None, metadata: Mapping[str, str]) -> Any:
+def _with_tags(image: Any, dpi: float | None, metadata: Mapping[str, str]) -> Any:
     vips = load_vips()
     text = vips.GValue.gstr_type
     image = image.copy(**({} if dpi is None else {"xres": dpi / 25.4, "yres": dpi / 25.4}))
@@ -102,28 +112,13 @@ def _with_tags(image: Any, form: str, dpi: float | None, metadata: Mapping[str, 
     image.set_type(text, "resolution-unit", "in")
     if not metadata:
         return image
-    description = json.dumps(dict(metadata))
-    if form == "TIFF":
-        image.set_type(text, "image-description", description)
-    else:
-        # libvips drops a last " (...)", which it writes itself when it reads EXIF.
-        image.set_type(text, "exif-ifd0-ImageDescription", f"{description} (text, ASCII)")
+    # libvips drops a last " (...)", which it writes itself when it reads EXIF.
+    image.set_type(text, "exif-ifd0-ImageDescription", f"{json.dumps(dict(metadata))} (text, ASCII)")
     return image
 
 
-def _save(
-    image: Any,
-    form: str,
-    path: Path,
-    compression: str | None,
-    quality: int,
-    georef_tags: Sequence[ExtraTag],
-    spare: Path,
-) -> None:
-    name = os.fspath(path)
+def _save(image: Any, form: str, path: Path, compression: str | None, quality: int) -> None:
     if form == "JPEG":
-        image.jpegsave(name, Q=quality)
-    elif form == "WebP":
-        image.webpsave(name, Q=quality, lossless=compression == "lossless", exact=True)
+        image.jpegsave(os.fspath(path), Q=quality)
     else:
-        save_tiff(image, path, compression or "deflate", georef_tags, spare)
+        image.webpsave(os.fspath(path), Q=quality, lossless=compression == "lossless", exact=True)
