@@ -3,6 +3,7 @@
 A step is one forward pass, one backward pass to the pixels and one Adam update of a square, untiled image. Contenders:
 
   ours fp32, ours bf16   one step of tiler.engine.optimize.relax
+  ringed fp32, bf16      the same with the convolutions of a GPU, where this is a CPU; only when asked for
   plain                  the same objective in eager PyTorch with autograd and torch.optim.Adam, written out below
   neural-style           neural-style-pt: its own main(), stopped before its first step, which is then called alone
   pastiche               PasticheArtist.draw()
@@ -87,12 +88,15 @@ class Setting:
         return planes.to(self.device, torch.float32).div_(255).contiguous()
 
 
-def problem(setting: Setting, dtype: str, convs: list[Conv] | None = None) -> optimize.TileProblem:
-    """Our objective on the whole image as one tile, with the default layers. convs: other weights than the default."""
+def problem(
+    setting: Setting, dtype: str, convs: list[Conv] | None = None, ringed: bool | None = None
+) -> optimize.TileProblem:
+    """Our objective on the whole image as one tile, with the default layers. convs: other weights than the default;
+    ringed: another way of convolving than the device's."""
     whole = Rect(0, 0, setting.size, setting.size)
     layers = tuple(dict.fromkeys((*CONFIG.style_layers, *CONFIG.content_layers)))
     convs = convs or load_weights("bundled")
-    backbone = Backbone(convs, layers, "avg", DTYPES[dtype], setting.device)
+    backbone = Backbone(convs, layers, "avg", DTYPES[dtype], setting.device, ringed)
     content, style = setting.picture("content.png"), setting.picture("style.png")
     target = StyleTarget.blended([measure_pixels(backbone, style, layers, whole).normalised()], [1.0])
     objective = Objective(
@@ -107,10 +111,12 @@ def problem(setting: Setting, dtype: str, convs: list[Conv] | None = None) -> op
     )
 
 
-def ours(setting: Setting, dtype: str, steps: int = 1, convs: list[Conv] | None = None) -> Step:
+def ours(
+    setting: Setting, dtype: str, steps: int = 1, convs: list[Conv] | None = None, ringed: bool | None = None
+) -> Step:
     """One round of `relax` a call, of so many updates."""
     settle_torch()
-    tile = problem(setting, dtype, convs)
+    tile = problem(setting, dtype, convs, ringed)
     first, second = torch.zeros_like(tile.pixels), torch.zeros_like(tile.pixels)
     done = 0
 
@@ -248,10 +254,13 @@ _DECLARED: list[torch.library.Library] = []  # a library's schemas live as long 
 CONTENDERS: dict[str, tuple[str, Callable[[Setting], Step]]] = {
     "ours fp32": ("fp32", functools.partial(ours, dtype="fp32")),
     "ours bf16": ("bf16", functools.partial(ours, dtype="bf16")),
+    "ringed fp32": ("fp32", functools.partial(ours, dtype="fp32", ringed=True)),
+    "ringed bf16": ("bf16", functools.partial(ours, dtype="bf16", ringed=True)),
     "plain": ("fp32", plain),
     "neural-style": ("fp32", neural_style),
     "pastiche": ("fp32", pastiche),
 }
+USUAL = [name for name in CONTENDERS if not name.startswith("ringed")]
 
 
 class Contender:
@@ -402,7 +411,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="sides in pixels")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=USUAL)
     parser.add_argument("--repeats", type=int, default=9, help="rounds of one step each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
     parser.add_argument("--shares", action="store_true", help="also measure the style terms' share of our step")

@@ -10,9 +10,10 @@ SIZES = [(48, 32), (37, 23), (16, 16), (15, 9), (33, 17), (5, 2), (1, 1), (1, 40
 
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 @pytest.mark.parametrize("size", SIZES)
-def test_forward_is_the_plain_network(size, pooling):
+@pytest.mark.parametrize("ringed", [False, True])
+def test_forward_is_the_plain_network(size, pooling, ringed):
     convs, pixels = small_convs(), random_pixels(*size)
-    activations = Backbone(convs, ["relu5_4"], pooling, torch.float64).forward(pixels)
+    activations = Backbone(convs, ["relu5_4"], pooling, torch.float64, ringed=ringed).forward(pixels)
     for layer, expected in composed(convs, pixels, pooling).items():
         stride = stride_of(layer)
         assert activations[layer].shape[1:] == (-(-size[0] // stride), -(-size[1] // stride))
@@ -25,7 +26,10 @@ def test_forward_is_the_plain_network(size, pooling):
 @pytest.mark.parametrize(
     "layers", [("relu1_1",), ("relu2_2", "relu5_4"), ("relu1_2", "relu3_1", "relu3_4", "relu4_1", "relu5_1")]
 )
-def test_backward_is_autograd(size, pooling, layers):
+@pytest.mark.parametrize("ringed", [False, True])
+@pytest.mark.parametrize("at_all", [False, True])
+def test_backward_is_autograd(size, pooling, layers, ringed, at_all):
+    """Also where layers without a term of their own are left to the backbone."""
     convs = small_convs(seed=2)
     pixels = random_pixels(*size).requires_grad_()
     features = composed(convs, pixels, pooling)
@@ -40,9 +44,11 @@ def test_backward_is_autograd(size, pooling, layers):
             grad = cotangents[layer] if grad is None else grad + cotangents[layer]
         return None if grad is None else grad * (found > 0)
 
-    backbone = Backbone(convs, layers, pooling, torch.float64)
+    backbone = Backbone(convs, layers, pooling, torch.float64, ringed=ringed)
+    found = backbone.forward(pixels.detach()).backward(inject, None if at_all else layers)
     assert pixels.grad.abs().max() > 0
-    assert relative_error(backbone.forward(pixels.detach()).backward(inject), pixels.grad) < 1e-10
+    assert found.shape == pixels.shape
+    assert relative_error(found, pixels.grad) < 1e-10
 
 
 def test_layers_are_visited_from_deep_to_shallow_with_the_gradient_from_above():
@@ -55,6 +61,18 @@ def test_layers_are_visited_from_deep_to_shallow_with_the_gradient_from_above():
     Backbone(small_convs(), ["relu3_2"], dtype=torch.float64).forward(random_pixels(8, 8)).backward(inject)
     assert [layer for layer, _ in seen] == ["relu3_2", "relu3_1", "relu2_2", "relu2_1", "relu1_2", "relu1_1"]
     assert [first for _, first in seen] == [True] * 3 + [False] * 3
+
+
+def test_only_layers_with_terms_are_visited_where_these_are_told():
+    seen = []
+
+    def inject(layer, features, grad):
+        seen.append(layer)
+        return torch.ones_like(features) if grad is None else grad * (features > 0)
+
+    activations = Backbone(small_convs(), ["relu3_2"], dtype=torch.float64).forward(random_pixels(8, 8))
+    activations.backward(inject, {"relu2_2", "relu1_1"})
+    assert seen == ["relu2_2", "relu1_1"]
 
 
 def test_nothing_injected_is_an_error():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +34,24 @@ class TileState:
 @dataclass(frozen=True)
 class TileLosses:
     """A tile's part of the level's loss at its last step. style: the layers' relative errors as this tile foresees
-    them for the whole level; content and tv: sums over the core, which add up over tiles."""
+    them for the whole level; content and tv: sums over the core, which add up over tiles.
 
-    style: dict[str, float]
-    content: float
-    tv: float
+    Of type torch.Tensor, [] each, as long as they are on the device, where reading one waits for it.
+    """
+
+    style: Mapping[str, Any]
+    content: Any
+    tv: Any
+
+    def packed(self) -> torch.Tensor:
+        """[layers + 2], still on the device."""
+        return torch.stack([*self.style.values(), self.content, self.tv])
+
+    @classmethod
+    def unpacked(cls, layers: Iterable[str], numbers: Sequence[float]) -> TileLosses:
+        """From what `packed` holds."""
+        *style, content, tv = numbers
+        return cls(dict(zip(layers, style, strict=True)), content, tv)
 
 
 def step_rate(step: int, steps: int, peak: float) -> float:
@@ -109,14 +123,21 @@ class TileProblem:
         """View of the pixels this tile may change."""
         return self.pixels[(slice(None), *self._blend.slices)]
 
-    def loss(self, losses: TileLosses) -> float:
+    def loss(self, losses: TileLosses) -> Any:
         """The objective's value, for a tile that is the whole level."""
         style = sum(losses.style.values()) / len(losses.style)
         return self._objective.style_weight * style + losses.content + losses.tv
 
     def evaluate(self, step: int = 0) -> tuple[torch.Tensor, GramSums, TileLosses]:
         """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels, as update `step` sees
-        them."""
+        them. Nothing is read from the device."""
+        slope, sums, losses = self.slope(step)
+        gradient, tv = self._objective.smoothness(self.pixels, self._core)
+        gradient = gradient[(slice(None), *self._blend.slices)]
+        return gradient.add_(slope.to(gradient.dtype)), sums, replace(losses, tv=tv)
+
+    def slope(self, step: int) -> tuple[torch.Tensor, GramSums, TileLosses]:
+        """The same without the total variation."""
         objective, (down, right) = self._objective, self._shift(step)
         core = self._core.shifted(down, right)
         seen = F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0]
@@ -129,10 +150,29 @@ class TileProblem:
         gradient, content_loss = objective.features_gradient(
             activations, slopes, self._content, core, self._guides, self._content_weights
         )
-        gradient = gradient[:, down:, right:]
-        tv_gradient, tv_loss = objective.smoothness(self.pixels, self._core)
-        gradient = tv_gradient.add_(gradient.to(tv_gradient.dtype))[(slice(None), *self._blend.slices)]
-        return gradient, sums, TileLosses(errors, content_loss, tv_loss)
+        gradient = gradient[:, down:, right:][(slice(None), *self._blend.slices)]
+        return gradient, sums, TileLosses(errors, content_loss, 0.0)
+
+    def update(
+        self, step: int, pace: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    ) -> tuple[GramSums, TileLosses]:
+        """One update by Adam (Kingma & Ba 2015) of the pixels and their moments, in place; sums and losses before it.
+        Nothing is read from the device. pace: a row of `paces`."""
+        gradient, sums, losses = self.slope(step)
+        moments, boxes = (first, second), (self._blend, self._core)
+        tv = self._objective.descend_(self.pixels, moments, gradient, pace, BETAS, EPSILON, *boxes)
+        return sums, replace(losses, tv=tv)
+
+
+def on_cpu(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
+def paces(start: int, rates: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """[updates, 2] in the type and on the device of the pixels: what each of a round's updates needs to know."""
+    beta1, beta2 = BETAS
+    rows = [(rate / (1 - beta1**step), 1 - beta2**step) for step, rate in enumerate(rates, start + 1)]
+    return torch.tensor(rows, dtype=like.dtype).to(like.device)
 
 
 def relax(
@@ -143,20 +183,22 @@ def relax(
     rates: Sequence[float],
     on_step: Callable[[int, TileLosses], None] = lambda step, losses: None,
 ) -> tuple[TileState, GramSums, TileLosses]:
-    """One round of Adam (Kingma & Ba 2015) on one tile, pixels kept in 0..1.
+    """One round of Adam on one tile, pixels kept in 0..1.
 
     first, second: moments [3, h, w] over the blend area, changed in place. start: updates already done on this level.
-    rates: one learning rate per update. The returned sums and losses are those before the last update.
+    rates: one learning rate per update. The returned sums and losses are those before the last update. on_step is told
+    of each update; of a GPU's once the round has ended, since a copy from it in every step would wait for it.
     """
-    (beta1, beta2), pixels = BETAS, problem.state_pixels
-    for step, rate in enumerate(rates, start + 1):
-        gradient, sums, losses = problem.evaluate(step)
-        first.lerp_(gradient, 1 - beta1)
-        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = second.div(1 - beta2**step).sqrt_().add_(EPSILON)
-        pixels.addcdiv_(first, scale, value=-rate / (1 - beta1**step)).clamp_(0, 1)
-        on_step(step, losses)
-    return TileState(pixels, first, second), sums, losses
+    waiting: list[torch.Tensor] = []
+    for step, pace in enumerate(paces(start, rates, problem.pixels), start + 1):
+        sums, losses = problem.update(step, pace, first, second)
+        waiting.append(losses.packed())
+        if on_cpu(problem.pixels) or step == start + len(rates):
+            for number, row in enumerate(torch.stack(waiting).tolist(), step + 1 - len(waiting)):
+                told = TileLosses.unpacked(losses.style, row)
+                on_step(number, told)
+            waiting.clear()
+    return TileState(problem.state_pixels, first, second), sums, told
 
 
 def relax_lbfgs(
@@ -171,6 +213,7 @@ def relax_lbfgs(
     def closure() -> float:
         pixels.copy_(free.detach())
         gradient, sums, losses = problem.evaluate()
+        losses = TileLosses.unpacked(losses.style, losses.packed().tolist())
         free.grad = gradient.contiguous()
         latest[:] = [(sums, losses)]
         return problem.loss(losses) * pixels[0].numel()

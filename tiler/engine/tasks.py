@@ -357,7 +357,7 @@ def grade(address: Address, level: int, state: int) -> dict[str, Any]:
 
     def style_errors() -> dict[str, float]:
         errors, _ = here.objective(level).style_terms({layer: here.tensor(total) for layer, total in totals.items()})
-        return errors
+        return {layer: float(error) for layer, error in errors.items()}
 
     errors = here.compute(style_errors)
     content, tv = here.store.read_losses(level, state)

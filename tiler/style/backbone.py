@@ -8,13 +8,13 @@ that it sees there, and each poster gets a dark frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
-import torch.nn.functional as F
 
 import kernels
 from tiler.errors import ConfigError
+from tiler.style.convolutions import Padded, Ringed
 from tiler.style.weights import NAMES, Conv
 
 LAYERS = tuple(f"relu{name}" for name in NAMES)
@@ -95,7 +95,8 @@ class Backbone:
     """The trunk up to the deepest layer in use, in one dtype on one device.
 
     Activations are channels_last throughout: oneDNN and cuDNN then need no reordering between layers (measured on
-    2 CPU cores at 512 px: 0.97 s against 1.37 s for all convolutions of a step).
+    2 CPU cores at 512 px: 0.97 s against 1.37 s for all convolutions of a step). ringed: which way convolutions are
+    done (see `convolutions`); by default the faster one there, on CUDA.
     """
 
     def __init__(
@@ -105,22 +106,17 @@ class Backbone:
         pooling: str = "avg",
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        ringed: bool | None = None,
     ) -> None:
         self.names = _trunk_to(deepest(layers))
-        self.pooling, self.dtype, self.device = pooling, dtype, torch.device(device)
-        self.weights, self.biases, self.flipped = [], [], []
-        for conv in convs[: len(self.names)]:
-            weight = conv.weight.to(self.device, dtype)
-            self.weights.append(weight.contiguous(memory_format=torch.channels_last))
-            self.biases.append(conv.bias.to(self.device, dtype))
-            # The gradient of a convolution's input is a convolution with the kernel turned by 180 degrees.
-            turned = weight.transpose(0, 1).flip(2, 3)
-            self.flipped.append(turned.contiguous(memory_format=torch.channels_last))
+        self.pooling, self.device = pooling, torch.device(device)
+        way = Ringed if (self.device.type == "cuda" if ringed is None else ringed) else Padded
+        self.convolutions = way(convs[: len(self.names)], dtype, self.device)
 
     def channels(self, layer: str) -> int:
-        return len(self.biases[self.names.index(layer)])
+        return self.convolutions.channels(self.names.index(layer))
 
-    def _pools_before(self, i: int) -> bool:
+    def pools_before(self, i: int) -> bool:
         return i > 0 and block_of(self.names[i]) != block_of(self.names[i - 1])
 
     @torch.no_grad()
@@ -135,70 +131,51 @@ class Backbone:
         `see(layer, features)` is called as soon as there are features [C, h, w], while the processor's caches still
         hold much of them.
         """
-        x = pixels.to(self.device, self.dtype)[None].contiguous(memory_format=torch.channels_last)
+        x = self.convolutions.start(pixels)
         kept: list[torch.Tensor] = []
-        indices: dict[int, torch.Tensor] = {}
         for i in range(self.names.index(to) + 1 if to else len(self.names)):
-            if self._pools_before(i):
-                x, indices[i] = self._pool(x)
-            x = self._convolve(x, i)
-            kept.append(x.relu_())
-            see(self.names[i], x[0])
-        return Activations(self, kept, indices)
-
-    def _pool(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # ceil_mode: the last rows and columns of an odd size count like all others instead of being dropped.
-        if self.pooling == "max":
-            return torch.ops.aten.max_pool2d_with_indices(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
-        return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False), x
-
-    def _pool_backward(self, grad: torch.Tensor, inputs: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        if self.pooling == "max":
-            return torch.ops.aten.max_pool2d_with_indices_backward(
-                grad, inputs, [2, 2], [2, 2], [0, 0], [1, 1], True, indices
-            )
-        return torch.ops.aten.avg_pool2d_backward(grad, inputs, [2, 2], [2, 2], [0, 0], True, False, None)
-
-    def _convolve(self, x: torch.Tensor, i: int) -> torch.Tensor:
-        """3x3 convolution of [1, C, H, W] whose border pixels repeat outwards."""
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weights[i], self.biases[i])
-
-    def _convolve_backward(self, grad: torch.Tensor, i: int) -> torch.Tensor:
-        padded = F.conv2d(grad, self.flipped[i], padding=2)
-        for axis in (2, 3):
-            padded.select(axis, 1).add_(padded.select(axis, 0))
-            padded.select(axis, -2).add_(padded.select(axis, -1))
-        return padded[:, :, 1:-1, 1:-1].contiguous(memory_format=torch.channels_last)
+            if self.pools_before(i):
+                # The last rows and columns of an odd size count like all others instead of being dropped.
+                x = kernels.pool(x, self.pooling)
+            x = self.convolutions.forward(x, i)
+            kept.append(x)
+            see(self.names[i], x)
+        return Activations(self, kept)
 
 
 class Activations:
     """ReLU outputs of one forward pass. `backward` consumes them."""
 
-    def __init__(self, backbone: Backbone, kept: list[torch.Tensor], indices: dict[int, torch.Tensor]) -> None:
-        self._backbone, self._kept, self._indices = backbone, kept, indices
+    def __init__(self, backbone: Backbone, kept: list[torch.Tensor]) -> None:
+        self._backbone, self._kept = backbone, kept
 
     def __getitem__(self, layer: str) -> torch.Tensor:
         """[C, ceil(H / stride), ceil(W / stride)], channels_last strides."""
-        return self._kept[self._backbone.names.index(layer)][0]
+        return self._kept[self._backbone.names.index(layer)]
 
     @torch.no_grad()
-    def backward(self, inject: Inject) -> torch.Tensor:
+    def backward(self, inject: Inject, layers: Collection[str] | None = None) -> torch.Tensor:
         """Gradient of the pixels, [3, H, W] float.
 
         `inject(layer, features, grad)` is called from deep to shallow with the gradient that arrives from above (None
-        at the top); it returns that gradient plus the layer's own terms, masked by features > 0 (the ReLU).
+        at the top); it returns that gradient plus the layer's own terms, masked by features > 0 (the ReLU). layers:
+        those that have terms, all by default; at the others only the mask is taken, together with what else is done.
         """
-        net, grad = self._backbone, None
+        net, grad, masked = self._backbone, None, False
         while self._kept:
             i = len(self._kept) - 1
             features = self._kept.pop()
-            here = inject(net.names[i], features[0], None if grad is None else grad[0])
+            if layers is None or net.names[i] in layers:
+                grad = inject(net.names[i], features, grad)
+            elif grad is not None and not masked:
+                torch.ops.aten.threshold_backward.grad_input(grad, features, 0, grad_input=grad)
             del features
-            if here is None:
+            if grad is None:
                 continue
-            grad = net._convolve_backward(here[None], i)
+            grad, masked = net.convolutions.backward(grad, i), False
             if i == 0:
-                return grad[0]
-            if i in self._indices:
-                grad = net._pool_backward(grad, self._kept[-1], self._indices.pop(i))
+                return grad
+            if net.pools_before(i):
+                masked = layers is not None and net.names[i - 1] not in layers
+                grad = kernels.pool_backward(grad, self._kept[-1], net.pooling, masked)
         raise ValueError("no layer contributed a gradient")

@@ -12,13 +12,14 @@ area, so that a pixel's style weighs as much against its content in a small regi
 a relative error or a mean per pixel, no term's balance changes with the size, and a small preview minimises what the
 poster minimises.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
-precision out of trouble.
+precision out of trouble. Losses are tensors on the backbone's device: whoever reads one waits for a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import torch
@@ -62,25 +63,42 @@ class Objective:
         grams = {layer: gram[list(regions)] for layer, gram in self.target.grams.items()}
         return replace(self, target=replace(self.target, grams=grams), areas=self.areas.within(regions))
 
-    def style_terms(self, grams: dict[str, torch.Tensor]) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        """(relative error, slopes) of each layer, for the regions' Grams [R, C, C] of the whole level.
+    @cached_property
+    def _shares(self) -> torch.Tensor:
+        """[R] on the device, once: a copy to it in each step would wait for it."""
+        gram = self.target.grams[self.style_layers[0]]
+        return gram.new_tensor(self.areas.shares)
+
+    @cached_property
+    def _densities(self) -> dict[str, torch.Tensor]:
+        """Of each layer [R, 1, 1]: a region's share, times the mean weight of a cell over the region's own."""
+        found = {}
+        for layer in self.style_layers:
+            cells = level_cells(layer, self.height, self.width)
+            pairs = zip(self.areas.shares, self.areas.weights[layer], strict=True)
+            factors = [share * cells / area if area else 0.0 for share, area in pairs]
+            found[layer] = self.target.grams[layer].new_tensor(factors)[:, None, None]
+        return found
+
+    def style_terms(self, grams: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """(relative error [], slopes) of each layer, for the regions' Grams [R, C, C] of the whole level.
 
         The error is the regions' mean by share. slopes [R, C, C] are dL/dG, times the mean weight of a cell in place of
         the region's own, so that one scale (`style_scale`) leads from each to the features' gradient.
         """
         errors, slopes = {}, {}
-        weight, shares = self.style_weight / len(self.style_layers), self.areas.shares
+        weight, shares = self.style_weight / len(self.style_layers), sum(self.areas.shares)
         for layer in self.style_layers:
-            weights = [weight * share for share in shares]
-            loss, slope = kernels.style_term(grams[layer], self.target.grams[layer], weights)
-            cells = level_cells(layer, self.height, self.width)
-            factor = slope.new_tensor([cells / area if area else 0.0 for area in self.areas.weights[layer]])
-            slopes[layer] = slope.mul_(factor[:, None, None])
-            errors[layer] = float(loss.sum()) / (weight * sum(shares)) if weight else 0.0
+            loss, slope = kernels.style_term(grams[layer], self.target.grams[layer], weight)
+            slopes[layer] = slope.mul_(self._densities[layer])
+            errors[layer] = (loss * self._shares).sum() / (weight * shares) if weight else loss.new_zeros(())
         return errors, slopes
 
     def style_scale(self, layer: str) -> float:
         return self.height * self.width / level_cells(layer, self.height, self.width)
+
+    def _per_pixel(self, scale: float) -> float:
+        return scale / (self.height * self.width)
 
     def content_scale(self, layer: str, channels: int) -> float:
         """Factor of ||F - C||^2 summed over cells; dark styles have an energy near 0, hence the floor."""
@@ -89,23 +107,21 @@ class Objective:
 
     def _content(
         self,
+        grad: torch.Tensor,
         features: torch.Tensor,
         wanted: torch.Tensor,
         layer: str,
-        inner: tuple[slice, slice],
+        cells: Rect,
         weights: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, float]:
-        """(gradient of features [C, h, w], loss of their inner box)."""
-        scale, difference = self.content_scale(layer, len(features)), features - wanted
-        wide = torch.promote_types(difference.dtype, torch.float32)
-        squares = difference[(slice(None), *inner)].to(wide).pow(2)
-        if weights is not None:
-            squares *= weights[(slice(None), *inner)].to(wide)
-            difference *= weights.to(difference.dtype)
-        loss = scale * float(squares.sum()) / (self.height * self.width)
-        return difference.mul_(2 * scale), loss
+        alone: bool,
+    ) -> torch.Tensor:
+        """Add the term's gradient to that of features [C, h, w], with the ReLU's mask where it is the layer's only
+        term; the loss of the cells in `cells`."""
+        box = (cells.y0, cells.x0, cells.y1, cells.x1)
+        scale = self.content_scale(layer, len(features))
+        return kernels.content_term_(grad, features, wanted, scale, box, weights, alone) * self._per_pixel(1)
 
-    def _dream(self, features: torch.Tensor, inner: tuple[slice, slice]) -> tuple[torch.Tensor, float]:
+    def _dream(self, features: torch.Tensor, inner: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
         """(gradient of features [C, h, w], loss of their inner box)."""
         assert self.dream is not None
         seen = slice(None) if self.dream.channel is None else slice(self.dream.channel, self.dream.channel + 1)
@@ -114,7 +130,7 @@ class Objective:
         gradient = torch.zeros_like(features)
         gradient[seen] = features[seen] * (2 * scale)
         wide = torch.promote_types(features.dtype, torch.float32)
-        loss = scale * float(features[(seen, *inner)].to(wide).pow(2).sum()) / (self.height * self.width)
+        loss = features[(seen, *inner)].to(wide).pow(2).sum() * self._per_pixel(scale)
         return gradient, loss
 
     def features_gradient(
@@ -125,44 +141,64 @@ class Objective:
         core: Rect,
         guides: Guides = EVERYWHERE,
         content_weights: Mapping[str, torch.Tensor] = MappingProxyType({}),
-    ) -> tuple[torch.Tensor, float]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Back-propagate the style, content and dream terms; consumes `activations`.
 
         content_weights: of a content layer's cells, [1, h, w]; 1 where it is not in there. core: the tile's core in the
-        read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content and dream loss of the core,
-        which adds over tiles).
+        read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content and dream loss of the core
+        [], which adds over tiles).
         """
-        content_loss = 0.0
+        dreamt = self.dream.layer if self.dream else None
+        parts: list[torch.Tensor] = []
 
-        def inject(layer: str, features: torch.Tensor, grad: torch.Tensor | None) -> torch.Tensor | None:
-            nonlocal content_loss
+        def inject(layer: str, features: torch.Tensor, grad: torch.Tensor | None) -> torch.Tensor:
+            cells = core.strided(stride_of(layer))
+            masked = layer not in slopes and layer != dreamt
             if layer in content:
-                difference, loss = self._content(
-                    features, content[layer], layer, core.strided(stride_of(layer)).slices, content_weights.get(layer)
-                )
-                content_loss += loss
-                grad = difference if grad is None else grad.add_(difference)
-            if self.dream and layer == self.dream.layer:
-                dreamt, loss = self._dream(features, core.strided(stride_of(layer)).slices)
-                content_loss += loss
-                grad = dreamt if grad is None else grad.add_(dreamt)
+                grad = torch.zeros_like(features) if grad is None else grad
+                weights = content_weights.get(layer)
+                parts.append(self._content(grad, features, content[layer], layer, cells, weights, masked))
+            if layer == dreamt:
+                gradient, loss = self._dream(features, cells.slices)
+                parts.append(loss)
+                grad = gradient if grad is None else grad.add_(gradient)
             if layer in slopes:
                 plane = guides.at(layer)
                 slope = slopes[layer][0] if plane is None else slopes[layer]
                 return kernels.gram_backward_(grad, features, slope, self.style_scale(layer), plane)
-            if grad is not None:
+            assert grad is not None
+            if not masked:
                 torch.ops.aten.threshold_backward.grad_input(grad, features, 0, grad_input=grad)
             return grad
 
-        return activations.backward(inject), content_loss
+        terms = {*slopes, *content, *([dreamt] if dreamt else [])}
+        gradient = activations.backward(inject, terms)
+        return gradient, torch.stack(parts).sum() if parts else gradient.new_zeros((), dtype=torch.float32)
 
-    def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, float]:
-        """Total variation (squared forward differences) of pixels [3, h, w] -> (gradient, loss of the core)."""
-        gradient = torch.zeros_like(pixels)
-        loss = 0.0
-        for axis, here, last in ((1, core.slices, pixels.shape[1]), (2, core.slices, pixels.shape[2])):
+    def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, torch.Tensor]:
+        """Total variation (squared forward differences) of pixels [3, h, w] -> (gradient, loss of the core [])."""
+        gradient, total = torch.zeros_like(pixels), pixels.new_zeros(())
+        for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
             steps = pixels.diff(dim=axis)
             gradient.narrow(axis, 1, last - 1).add_(steps, alpha=2 * self.tv_weight)
             gradient.narrow(axis, 0, last - 1).sub_(steps, alpha=2 * self.tv_weight)
-            loss += float(steps[(slice(None), *here)].pow(2).sum())
-        return gradient, self.tv_weight * loss / (self.height * self.width)
+            total += steps[(slice(None), *core.slices)].pow(2).sum()
+        return gradient, total * self._per_pixel(self.tv_weight)
+
+    def descend_(
+        self,
+        pixels: torch.Tensor,
+        moments: tuple[torch.Tensor, torch.Tensor],
+        gradient: torch.Tensor,
+        pace: torch.Tensor,
+        betas: tuple[float, float],
+        epsilon: float,
+        blend: Rect,
+        core: Rect,
+    ) -> torch.Tensor:
+        """One update by Adam of the pixels [3, h, w] in `blend`, along the other terms' gradient there and the total
+        variation's, all in one pass; the total variation's loss of the core [], before it. pace: see
+        `kernels.adam_step_`."""
+        boxes = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
+        variation = kernels.adam_step_(pixels, *moments, gradient, pace, betas, epsilon, self.tv_weight, *boxes)
+        return variation * self._per_pixel(self.tv_weight)

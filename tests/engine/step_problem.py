@@ -1,0 +1,64 @@
+"""A tile's problem with every term in it, on any device and by either way of convolving."""
+
+from __future__ import annotations
+
+import torch
+
+from tiler.engine import optimize
+from tiler.geometry import Rect
+from tiler.style.backbone import Backbone
+from tiler.style.grams import StyleTarget
+from tiler.style.guides import EVERYWHERE, Areas, Guides, pooled
+from tiler.style.losses import Dream, Objective
+from tiler.style.weights import Conv
+
+# relu1_2 has no term of its own, and is pooled.
+STYLE, CONTENT, DREAM = ("relu1_1", "relu2_1"), ("relu2_2",), "relu2_2"
+LAYERS = (*STYLE, *CONTENT)
+READ, CORE, BLEND = (9, 14), Rect(0, 4, 6, 12), Rect(0, 2, 8, 14)
+LEVEL = (40, 60)
+
+
+def tile_problem(
+    convs: list[Conv],
+    dtype: torch.dtype,
+    state: torch.dtype = torch.float32,
+    device: str = "cpu",
+    ringed: bool | None = None,
+    kind: str = "plain",
+    pooling: str = "avg",
+) -> optimize.TileProblem:
+    """The same numbers for the same kind, whatever the types. kind: plain; regions, with a layer that is amplified and
+    weights of the content; jitter, without content, of which every update sees other cells."""
+    regions = 2 if kind == "regions" else 1
+    backbone = Backbone(convs, LAYERS, pooling, dtype, device, ringed)
+    generator = torch.Generator().manual_seed(5)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64).to(device, state)
+
+    def grams(scale: float) -> dict[str, torch.Tensor]:
+        halves = {layer: scale * drawn(regions, *2 * (backbone.channels(layer),)) for layer in STYLE}
+        return {layer: half + half.mT for layer, half in halves.items()}
+
+    guides, areas = EVERYWHERE, Areas.everywhere(STYLE, *LEVEL)
+    if regions > 1:
+        planes = drawn(regions, *READ)
+        guides = Guides.of(range(regions), planes / planes.sum(0), STYLE)
+        areas = Areas((0.7, 0.3), dict.fromkeys(STYLE, (1700.0, 700.0)))
+    dream = None if kind == "plain" else Dream(DREAM, None, 0.1)
+    layers = () if kind == "jitter" else CONTENT
+    target = StyleTarget(grams(1.0), dict.fromkeys(LAYERS, 0.5))
+    objective = Objective(target, STYLE, layers, 1.3, 0.3, 0.2, *LEVEL, areas, dream)
+    content = optimize.content_features(backbone, drawn(3, *READ), layers)
+    weights = pooled(1 + 3 * drawn(1, *READ), CONTENT) if regions > 1 else {}
+    cut, sums = (drawn(3, *READ), content, CORE, BLEND), (grams(0.4), grams(30.0))
+    if kind == "jitter":
+        return optimize.TileProblem(backbone, objective, *cut, *sums, guides, lambda step: (step % 3, step % 2))
+    return optimize.TileProblem(backbone, objective, *cut, *sums, guides, content_weights=weights)
+
+
+def moments(problem: optimize.TileProblem) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of updates that have not begun."""
+    zeros = torch.zeros_like(problem.state_pixels)
+    return zeros, zeros.clone()
