@@ -211,3 +211,10 @@ def test_a_flight_goes_on_with_the_same_command(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(tiler.zoom, "zoom_in", lambda *how: None)
     run_main("dream", "i.png", "-o", "f", "--zoom", "3")
     assert words == ["go on with the same command"]
+
+
+def test_a_very_long_message_is_shown_by_its_ends() -> None:
+    said = run_main("render", "c.png", "s.png", "-o", "p.png", "--mode", "a" * 300 + "b" * 999 + "c" * 700)
+    line = said.stderr.removesuffix("\n")
+    start, end = line.removeprefix("tiler: ").split(" ... ")
+    assert (said.returncode, len(start), len(end)) == (2, 300, 300)

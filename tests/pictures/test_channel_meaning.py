@@ -168,6 +168,29 @@ def test_lab(tmp_path, dtype, values, photometric):
     np.testing.assert_allclose(read_picture(tmp_path / "a.tif")[:, 3, 3] * 255, LAB_SEEN, atol=1.2)
 
 
+@pytest.mark.parametrize(("compression", "first"), [("zstd", 166), (None, 165)])
+def test_what_alpha_is_divided_out_of_is_rounded(tmp_path, compression, first):
+    """255 * 50 / 77 = 165.58, 255 * 20 / 77 = 66.23, and what exceeds its alpha is full. libvips, which reads the
+    second, cuts the fraction off."""
+    values = np.full((20, 36, 4), (50, 20, 90, 77), np.uint8)
+    written(tmp_path / "a.tif", values, extrasamples=["assocalpha"], compression=compression)
+    found = read_picture(tmp_path / "a.tif", channels="rgba")[:, 3, 3] * 255
+    np.testing.assert_allclose(found, (first, 66, 255, 77), atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits(tmp_path, bits):
+    """A portrait of one strip, from black to white in equal steps, rows of whole bytes."""
+    levels = np.arange(19 * 9).reshape(19, 9) % 2**bits
+    each = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    strip = np.packbits(each.astype(np.uint8).reshape(19, -1), axis=1).tobytes()
+    tags = {256: 9, 257: 19, 258: bits, 259: 1, 262: 1, 273: 8 + 2 + 9 * 12 + 4, 277: 1, 278: 19, 279: len(strip)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + strip)
+    found = read_picture(tmp_path / "a.tif", channels="grey")
+    np.testing.assert_allclose(found[0], levels / (2**bits - 1), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("dtype", "peak", "neutral", "photometric"),
     [
