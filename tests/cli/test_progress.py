@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -142,6 +143,15 @@ def test_a_live_line_is_drawn_over_the_last(
     printer.clear()
     first, second = (f"level 1 of 2 (64 x 48), step {n} of 10, 0 of 1"[:39] for n in (1, 3))
     assert capsys.readouterr().err == f"\r\x1b[K{first}\r\x1b[K{second}\r\x1b[Ka line\n"
+
+
+def test_a_live_line_is_wiped_at_the_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever ends it: the next line, of an error or of the shell, starts where it stood."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with contextlib.suppress(KeyError), make_progress(quiet=False, log_json=False) as printer:
+        printer(dict(event="write", output="p.png"))
+        raise KeyError
+    assert capsys.readouterr().err == "\r\x1b[Kwriting p.png\r\x1b[K"
 
 
 @pytest.mark.parametrize(

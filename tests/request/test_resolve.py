@@ -317,6 +317,11 @@ def test_unknown_layers_are_refused(name):
     assert refusal(**{name: ("relu9_1",)}).startswith(f"{name}: unknown layer 'relu9_1'")
 
 
+def test_the_layer_of_a_dream_is_known_where_it_counts():
+    assert refusal(dream_weight=1.0, dream_layer="relu9_1").startswith("dream_layer: unknown layer 'relu9_1'")
+    assert resolved(dream_layer="relu9_1")[1].dream_weight == 0
+
+
 def test_a_channel_is_one_that_its_layer_has():
     assert resolved(dream_weight=1, dream_layer="relu2_1", dream_channel=3)[1].dream_channel == 3
     assert "dream_channel = 4; allowed: 0 to 3 at relu2_1" in refusal(
