@@ -64,6 +64,14 @@ class _File:
     def __init__(self, name: str, source: bytes) -> None:
         self.name, self.source, self.tree = name, source, ast.parse(source)
         self.names = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)} | set(dir(builtins))
+        # Tuples that something is looked for in: their order means nothing.
+        compared = [node for node in ast.walk(self.tree) if isinstance(node, ast.Compare)]
+        self.sets = {
+            right
+            for node in compared
+            for how, right in zip(node.ops, node.comparators, strict=True)
+            if isinstance(how, (ast.In, ast.NotIn))
+        }
         self._starts = [0]
         for line in source.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
@@ -182,7 +190,9 @@ def _expression(file: _File, node: ast.AST) -> Iterator[Mutation]:
     elif isinstance(node, ast.comprehension):
         for condition in node.ifs:
             yield file.replaced(condition, "condition left out", "True")
-    elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.ctx, ast.Load):
+    elif (
+        isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.ctx, ast.Load) and node not in file.sets
+    ):
         first, second = node.elts
         between = file.source[file.span(first)[1] : file.span(second)[0]].decode()
         start, stop = file.span(first)[0], file.span(second)[1]

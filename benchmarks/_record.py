@@ -85,13 +85,15 @@ class Record:
         """Tests that run the statement at `line` of a file, as many of the fastest as take `seconds`, those of a file
         together, files of fast tests first. What is run when a module is imported belongs to all tests that run
         anything of it; so does every line of a file that is not as it was."""
-        took: dict[str, float] = json.loads(self._places.read_text())
+        times: dict[str, float] = json.loads(self._places.read_text())
         data = coverage.CoverageData(str(self._data))
         data.read()
         contexts = data.contexts_by_lineno(name)
         same = json.loads(self._hashes.read_text()).get(name) == _hash(self._root / name)
         lines = _run_with(self._root / name, line) if same else None
-        running = {one for at, who in contexts.items() if lines is None or at in lines for one in who if one in took}
+        running = {one for at, who in contexts.items() if lines is None or at in lines for one in who if one}
+        # A test whose recording was stopped has no time.
+        took = {one: times.get(one, 1.0) for one in running}
         left, files = seconds, defaultdict(list)
         for test in sorted(running, key=took.__getitem__):
             left -= took[test]

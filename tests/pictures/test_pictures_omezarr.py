@@ -37,6 +37,10 @@ def test_omezarr(tmp_path, channels, bits):
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     image = Image.from_zarr(group)
     assert [one.path for one in image.ome_attributes.multiscales[0].datasets] == ["0", "1", "2"]
+    assert [group[key].chunks for key in ("0", "1")] == [
+        (channels, CHUNK, CHUNK),
+        (channels, CHUNK, group["1"].shape[2]),
+    ]
     before = np.rint(PICTURE[:channels] * np.float32(2**bits - 1))
     np.testing.assert_array_equal(np.asarray(group["0"]), before)
     for level in range(3):

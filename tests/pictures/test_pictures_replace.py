@@ -464,3 +464,15 @@ def test_a_name_that_looks_like_a_tiles_and_one_that_looks_like_a_script(tmp_pat
         if name.startswith("m"):
             assert '"folder": "m%7Bz%7D%7Bx%7D_files"' in script
             assert "facts.folder" in script
+
+
+def test_in_a_folder_like_tmp_only_the_owner_may_replace_a_file(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"of another user")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    check_output(tmp_path / "a.png", 20, 30)
+    tmp_path.chmod(0o1777)
+    check_output(tmp_path / "b.png", 20, 30)
+    with pytest.raises(OutputError, match=r"a\.png belongs to another user"):
+        check_output(tmp_path / "a.png", 20, 30)
+    monkeypatch.undo()
+    check_output(tmp_path / "a.png", 20, 30)
