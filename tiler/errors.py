@@ -66,6 +66,10 @@ class WorkerDiedError(RenderError):
     """Workers died again and again on the same task, as they do when the system runs out of memory."""
 
 
+class StateLostError(RenderError):
+    """What was in the memory of a worker is gone with it; the level goes on from its last checkpoint."""
+
+
 class DeviceLostError(RenderError):
     """A worker's GPU cannot be used by its process any more; another process may."""
 

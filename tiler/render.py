@@ -8,20 +8,19 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tiler import pictures
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
 from tiler.engine.machine import Machine, ask
+from tiler.engine.rounds import LevelRun, Site, measure_styles
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.store import MEASURED, PATCHED, RenderStore
+from tiler.engine.state import DEVICE, from_here
+from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.ingest import Ingest
 from tiler.jobs import ComputedOn, Progress, Request, begin, disk_errors, find
@@ -34,6 +33,7 @@ from tiler.request.config import RenderConfig
 from tiler.request.resolve import notes, resolve_config
 
 _REPAIRS = 2
+_PLACES = {"host": "the host's memory", "store": "the store"}
 # Pixels. What a smaller tile's core would save is little beside its halo and the worker itself: memory is short for
 # other reasons then, which pass, while a cut is for the rest of the job.
 _SMALLEST_CUT = 256
@@ -78,7 +78,8 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
                 store, job = begin(request, found.run, resolved, job, machine, force_new)
             store.guard(hold.check)
             computed_on = ComputedOn(store, machine.facts(job.device), progress)
-            run = _Render(resolved, job, store, pool, computed_on.tell, request.opened)
+            homes = tuple(level.home for level in planned.levels)
+            run = _Render(resolved, job, store, pool, computed_on.tell, request.opened, homes)
             progress({"event": "plan", **planned.to_dict()})
             for text in (*hold.notes, computed_on.difference, machine.trouble(job.device), *found.remarks):
                 if text:
@@ -115,8 +116,11 @@ class _Render:
         pool: Pool,
         progress: Progress,
         opened: guiding.Opened,
+        homes: tuple[str, ...] = (),
     ) -> None:
+        """homes: where each level's state lives; by default on the device that computes."""
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
+        self._homes = homes or (DEVICE,) * len(job.levels)
         self._opened, self._overlay = opened, opened.get(config.overlay or "")
         self._address = tasks.Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
@@ -152,8 +156,9 @@ class _Render:
                     for guides in ingest.level(self._store, self._job, level):
                         self._add_up_guides(*guides)
                 if size.steps:
-                    self._measure_styles(level)
-                self._finish(level, self._relax_level(level), time.monotonic() - began)
+                    measure_styles(self._site, level)
+                report = self._run_level(level)
+                self._finish(level, report, time.monotonic() - began)
             elif level not in self._checked:
                 self._store.tidy_level(level)
                 for name, tile in itertools.product(self._job.images, self._job.grid(level)):
@@ -204,67 +209,34 @@ class _Render:
 
     def _add_up_guides(self, path: str, layers: tuple[str, ...]) -> None:
         if self._store.read_areas(path) is None:
-            self._each(tasks.add_up_guides, [(self._address, path, layers)])
+            self._site.wait(self._pool.submit(tasks.add_up_guides, self._address, path, layers))
 
-    def _measure_styles(self, level: int) -> None:
-        for s in range(len(self._job.style_sizes[level])):
-            tiles = len(self._job.style_grid(level, s))
-            self._store.create_statistics(f"styles/{level}/{s}", tiles, dict(self._job.channels), self._job.state_dtype)
-            pending = self._pending(f"styles/{level}/{s}", MEASURED, 0)
-            self._each(tasks.measure_style, ((self._address, level, s, index) for index in pending))
-            self._each(tasks.add_up_style, [(self._address, level, s)])
+    @property
+    def _site(self) -> Site:
+        return Site(self._store, self._job, self._pool, self._address)
 
-    def _pending(self, path: str, phase: int, state: int) -> list[int]:
-        """Tiles whose part of `state` is not in the store yet."""
-        return [int(index) for index in np.flatnonzero(~self._store.marked(path, phase, state))]
-
-    def _each(self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]) -> None:
-        for _ in self._results(function, arguments):
-            pass
-
-    def _results(self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """What the pool makes of them, as long as this process may write: its workers write for it."""
-        self._store.check_writer()
-        for result in self._pool.run(function, arguments):
-            self._store.check_writer()
-            yield result
-
-    def _seed(self, level: int) -> None:
-        pending = self._pending(self._store.state_path(level), PATCHED, 0)
-        self._each(tasks.seed, ((self._address, level, index) for index in pending))
-
-    def _round(self, level: int, state: int, start: int, steps: int) -> None:
-        """state -> state + 1."""
-        self._sum_statistics(level, state)
-        pending = self._pending(self._store.state_path(level), PATCHED, state + 1)
-        arguments = ((self._address, level, state, start, steps, index) for index in pending)
-        for report in self._results(tasks.relax_tile, arguments):
-            self._progress({"event": "tile", "level": level, "round": state, **report})
-
-    def _relax_level(self, level: int) -> int:
-        """All rounds of a level; the number of its last state. When a tile does not fit into memory, the level starts
-        over with tiles of half the size, once, and not where they are small already."""
-        for attempt in range(2):
+    def _run_level(self, level: int) -> dict[str, Any]:
+        """What a level came to. When it does not fit into memory, its state moves to where there is more; after that
+        the level starts over with tiles of half the size, once, and not where they are small already."""
+        homes, shrunk = from_here(self._homes[level], self._job.device), False
+        while True:
             try:
-                return self._all_rounds(level)
+                return LevelRun(self._site, level, homes[0], self._config.checkpoint_seconds).run()
             except (TileTooLargeError, WorkerDiedError) as error:
-                if attempt or self._core(level) <= _SMALLEST_CUT:
-                    raise
                 self._progress({"event": "note", "text": str(error)})
-            self._shrink(level)
-        raise AssertionError("not reached")
-
-    def _all_rounds(self, level: int) -> int:
-        job, grid = self._job, self._job.grid(level)
-        wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
-        self._store.create_state(level, grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
-        latest = self._store.latest(self._store.state_path(level), PATCHED)
-        if latest < 0:
-            self._seed(level)
-        rounds = job.rounds(level)
-        for state, (start, steps) in list(enumerate(rounds))[max(0, latest) :]:
-            self._round(level, state, start, steps)
-        return len(rounds)
+                if len(homes) > 1:
+                    del homes[0]
+                    self._progress(
+                        {
+                            "event": "note",
+                            "text": f"level {level + 1}: its state is kept in {_PLACES[homes[0]]} from here on",
+                        }
+                    )
+                elif shrunk or self._core(level) <= _SMALLEST_CUT:
+                    raise
+                else:
+                    self._shrink(level)
+                    shrunk = True
 
     def _shrink(self, level: int) -> None:
         """Cut the rest of the job into tiles of half the size, as a new cut with a state of its own."""
@@ -279,23 +251,8 @@ class _Render:
         grid = self._job.grid(level)
         return max(grid.core_height, grid.core_width)
 
-    def _sum_statistics(self, level: int, state: int) -> None:
-        """The whole level's Grams at `state`: measured in exact mode and at the start, else as the tiles reported."""
-        if state == 0 or self._job.measures_every_round(level):
-            pending = self._pending(self._store.state_path(level), MEASURED, state)
-            self._each(tasks.measure_tile, ((self._address, level, state, index) for index in pending))
-        self._each(tasks.add_up_level, [(self._address, level, state)])
-
-    def _finish(self, level: int, state: int, seconds: float) -> None:
-        """Composite the level's image, record what it came to, and drop its working arrays."""
-        report: dict[str, Any] = {"seconds": seconds, "rounds": state}
-        if state:
-            self._sum_statistics(level, state)
-            [losses] = self._results(tasks.grade, [(self._address, level, state)])
-            report.update(losses)
-        grid = self._job.grid(level)
-        for name in self._job.images:
-            self._store.create_image(level, grid, self._job.state_dtype, name)
-        self._each(tasks.finish_tile, ((self._address, level, state, tile.index) for tile in grid))
+    def _finish(self, level: int, report: dict[str, Any], seconds: float) -> None:
+        """Record what a level came to, and drop its working arrays."""
+        report = {"seconds": seconds, **report}
         self._store.finish_level(level, report)
         self._progress({"event": "level done", "level": level, **report})

@@ -116,7 +116,8 @@ def test_who_comes_late_and_who_takes_a_place_take_the_gpu_that_is_free() -> Non
         found: dict[int, str] = {}
         deadline = time.monotonic() + 100
         while len(found) < workers and time.monotonic() < deadline:
-            found = {one["pid"]: one["gpu"] for one in pool.run(_first_task(), [()] * 4 * workers)}
+            waiting = [pool.submit(_first_task()) for _ in range(4 * workers)]
+            found = {one["pid"]: one["gpu"] for one in (promise.result() for promise in waiting)}
         return found
 
     with Pool(None, 1, 1) as pool:

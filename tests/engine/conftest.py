@@ -47,7 +47,7 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
     """Render with the small backbone, without workers, and return the finest level's image [3, H, W]."""
     count = 0
 
-    def run(backwards: bool = False, **options: Any) -> np.ndarray:
+    def run(blocks: int = 1, **options: Any) -> np.ndarray:
         nonlocal count
         count += 1
         defaults = {"weights": small_weights, "precision": "fp64", "threads": 1, "device": "cpu"}
@@ -58,7 +58,8 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         resolved, job = resolve_config(config, content, styles)
         facts = {"job": job.to_dict(), "config": resolved.to_dict(), "asked": config.to_dict()}
         store = RenderStore.create(str(tmp_path / f"{count}.zarr"), facts)
-        _Render(resolved, job, store, SerialPool(backwards), lambda event: None, opened).run(content, styles)
+        homes = (options.get("state", "device"),) * len(job.levels)
+        _Render(resolved, job, store, SerialPool(blocks), lambda event: None, opened, homes).run(content, styles)
         size = job.levels[-1]
         return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width), job.images[-1])
 

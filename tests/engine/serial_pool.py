@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
+
+from tiler.engine.schedule import heard_by
+from tiler.errors import TilerError
+
+
+class Kept:
+    """As `schedule.Promise`, of what is there already."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def part(self, name: Any) -> Kept:
+        return self if isinstance(self.value, TilerError) else Kept(self.value[name])
+
+    def done(self, seconds: float = 0.0) -> bool:
+        return True
+
+    def result(self) -> Any:
+        if isinstance(self.value, TilerError):
+            raise self.value
+        return self.value
+
+
+def _values(argument: Any) -> Any:
+    if isinstance(argument, Kept):
+        return argument.result()
+    return [_values(one) for one in argument] if isinstance(argument, list) else argument
 
 
 class SerialPool:
-    """Runs tasks here and now, in the order given or backwards: the engine's results may not depend on either."""
+    """Runs tasks here and now. blocks: how many workers it seems to have."""
 
-    workers = 1
+    def __init__(self, blocks: int = 1) -> None:
+        self._handler: Callable[[dict[str, Any]], None] = lambda event: None
+        self.addresses = [f"worker {number}" for number in range(blocks)]
 
-    def __init__(self, backwards: bool = False) -> None:
-        self._backwards = backwards
+    @property
+    def workers(self) -> int:
+        return len(self.addresses)
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        self._handler = handler
+
+    def gone(self, addresses: object) -> list[str]:
+        return []
+
+    def rest(self) -> None:
         pass
 
-    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        for one in list(arguments)[:: -1 if self._backwards else 1]:
-            yield function(*one)
+    def submit(self, function: Callable[..., Any], *arguments: Any, worker: str | None = None) -> Kept:
+        try:
+            with heard_by(self._handler):
+                return Kept(function(*map(_values, arguments)))
+        except TilerError as error:
+            return Kept(error)

@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 
 from tiler import pictures
-from tiler.engine import layout, optimize, place, tasks
+from tiler.engine import layout, optimize, place, seeding
 from tiler.engine.blend import composite, noise, upscale
 from tiler.engine.job import Job
 from tiler.engine.plain import typed
+from tiler.engine.state import STORE
 from tiler.engine.store import RenderStore
+from tiler.engine.turn import Turns
 from tiler.errors import StoreError
 from tiler.geometry import Rect, TileGrid
 from tiler.output.info import describe
@@ -89,7 +91,7 @@ def test_styles_are_measured_with_a_halo(
     finish = RenderStore.finish_level
 
     def look(self: RenderStore, level: int, report: Any) -> None:
-        seen.update({layer: self.read_total("styles/0/0", 0, layer)[0] for layer in LAYERS})
+        seen.update({layer: self.read_total("styles/0/0", layer)[0] for layer in LAYERS})
         seen["picture"] = self.read_picture("styles/0/0/picture", Rect(0, 0, 40, 700))
         finish(self, level, report)
 
@@ -163,8 +165,8 @@ def test_a_start_with_the_content_s_detail_stays_within_the_range() -> None:
     job = SimpleNamespace(
         levels=(before, size), keep_detail=True, grid=lambda level: SimpleNamespace(wrap_y=False, wrap_x=False)
     )
-    here: Any = SimpleNamespace(store=store, job=job, optimised=lambda pixels: pixels)
-    start = tasks._start(here, 1, Rect(0, 0, 8, 8))
+    here: Any = SimpleNamespace(store=store, job=job, optimised=lambda pixels: pixels, tensor=torch.tensor)
+    start = seeding.start(here, 1, Rect(0, 0, 8, 8)).numpy()
     assert start.min() >= 0
     assert start.max() == 1
     np.testing.assert_allclose(start[:, :, 0], 0.1, atol=1e-6)
@@ -192,16 +194,16 @@ def test_an_unfinished_level_is_shown_in_the_content_s_chroma(color: str, render
     class StopError(Exception):
         pass
 
-    def stop(*arguments: Any) -> dict[str, Any]:
+    def stop(*arguments: Any) -> Any:
         raise StopError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "relax_tile", stop)
+        patch.setattr(Turns, "relaxed", stop)
         with pytest.raises(StopError):
-            render_serially(long_edge=64, levels=1, steps=2, tile=32, color=color)
+            render_serially(long_edge=64, levels=1, steps=2, tile=32, color=color, state=STORE)
     store = RenderStore.open(str(tmp_path / "1.zarr"), writable=False)
     view = View.of(store, identity.load_job(store), 0)
-    assert view.state == 0
+    assert view.state == (0, 0)
     shown, content = view.read(Rect(8, 0, 40, 64)), store.read_picture("levels/0/content", Rect(8, 0, 40, 64))
     # Blue and red less luma, as of any video: Rec. 601.
     apart = [one[c] - (0.299 * one[0] + 0.587 * one[1] + 0.114 * one[2]) for one in (shown, content) for c in (0, 2)]
@@ -242,12 +244,14 @@ def test_the_disk_of_arrays_is_counted_by_hand() -> None:
     state = layout.state(TileGrid(600, 300, 304, 304, 8), {"relu1_1": 64}, "float32", "bfloat16", 2)
     assert {name: (array.shape, array.chunks, array.dtype) for name, array in state.items()} == {
         "grams/relu1_1": ((2, 2, 2, 64, 64), (1, 1, 1, 64, 64), "float32"),
-        "totals/relu1_1": ((2, 2, 64, 64), (1, 2, 64, 64), "float32"),
         "regions": ((2, 2, 2), (1, 1, 2), "uint8"),
-        "marks": ((2, 2, 2), (1, 1, 1), "int32"),
+        "marks": ((2, 2), (1, 1), "int32"),
         "pixels": ((2, 2, 3, 312, 300), (1, 1, 3, 156, 150), "float32"),
         "moments": ((2, 2, 6, 312, 300), (1, 1, 3, 156, 150), "uint16"),
         "losses": ((2, 2, 2), (1, 1, 2), "float64"),
+    }
+    assert layout.totals({"relu1_1": 64}, "float64") == {
+        "totals/relu1_1": layout.Array((1, 64, 64), (1, 64, 64), "float64")
     }
 
 

@@ -21,18 +21,9 @@ def used_bytes(folder: Path) -> int:
     return sum(BLOCK if path.is_dir() else -(-path.stat().st_size // BLOCK) * BLOCK for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        dict(long_edge=200, tile=96, steps=4, levels=2),
-        dict(long_edge=200, tile=96, steps=(3, 1), mode="exact"),
-        dict(long_edge=300, tile=128, steps=(2, 0), init="noise"),
-        dict(long_edge=300, tile=128, steps=(2, 1), keep_detail=True),
-        dict(long_edge=300, tile=128, steps=(2, 0), keep_detail=True),
-    ],
-    ids=["fast", "exact", "without steps", "detail", "detail without steps"],
-)
-def test_disk_is_what_the_plan_says(options, render_serially, tmp_path, monkeypatch):
+@pytest.fixture
+def planned_and_taken(render_serially, tmp_path, monkeypatch):
+    """planned_and_taken(...): renders; its plan, and the bytes that its store took at most and takes at the end."""
     peaks, plans, finish = [], [], RenderStore.finish_level
 
     def resolve(*arguments):
@@ -44,11 +35,39 @@ def test_disk_is_what_the_plan_says(options, render_serially, tmp_path, monkeypa
         peaks.append(used_bytes(Path(self.url)))
         finish(self, level, report)
 
-    monkeypatch.setattr(RenderStore, "finish_level", finish_level)
-    monkeypatch.setitem(render_serially.__globals__, "resolve_config", resolve)
-    render_serially(precision="fp32", **{"levels": 2, "halo": 32, **options})
-    assert plans[0].store_bytes == pytest.approx(max(peaks), rel=0.2)
-    assert plans[0].kept_bytes == pytest.approx(used_bytes(tmp_path / "1.zarr"), rel=0.3)
+    def render(**options):
+        monkeypatch.setattr(RenderStore, "finish_level", finish_level)
+        monkeypatch.setitem(render_serially.__globals__, "resolve_config", resolve)
+        render_serially(precision="fp32", **{"levels": 2, "halo": 32, **options})
+        return plans[0], max(peaks), used_bytes(tmp_path / "1.zarr")
+
+    return render
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(long_edge=200, tile=96, steps=4, levels=2),
+        dict(long_edge=200, tile=96, steps=(3, 1), mode="exact"),
+        dict(long_edge=300, tile=128, steps=(2, 0), init="noise"),
+        dict(long_edge=300, tile=128, steps=(2, 1), keep_detail=True),
+        dict(long_edge=300, tile=128, steps=(2, 0), keep_detail=True),
+    ],
+    ids=["fast", "exact", "without steps", "detail", "detail without steps"],
+)
+def test_disk_is_what_the_plan_says(options, planned_and_taken):
+    plan, peak, kept = planned_and_taken(state="store", **options)
+    assert plan.store_bytes == pytest.approx(peak, rel=0.2)
+    assert plan.kept_bytes == pytest.approx(kept, rel=0.3)
+
+
+@pytest.mark.parametrize(("checkpoint_seconds", "least", "most"), [(0.0, 0.8, 1.2), (3600.0, 0.0, 0.3)])
+def test_a_state_in_memory_takes_the_disk_of_its_checkpoints(checkpoint_seconds, least, most, planned_and_taken):
+    """The plan counts two, as a level that takes long has them."""
+    how = dict(state="device", checkpoint_seconds=checkpoint_seconds)
+    plan, peak, kept = planned_and_taken(long_edge=200, tile=96, steps=(2, 8), **how)
+    assert least * plan.store_bytes < peak < most * plan.store_bytes
+    assert plan.kept_bytes == pytest.approx(kept, rel=0.3)
 
 
 def test_image_chunks_never_cross_cores():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiler.engine.store import PATCHED, RenderStore
+from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
 from tiler.geometry import Rect, TileGrid
 
@@ -52,13 +52,13 @@ ACTS: dict[str, Callable[[RenderStore], object]] = {
     "create": lambda store: store.create_state(1, GRID, {"relu1_1": 4}, "float32", "float32"),
     "picture": lambda store: store.write_picture("styles/1/0/picture", 50, 70, [np.ones((3, 50, 70))]),
     "write": lambda store: store.write_image(0, Rect(0, 0, 50, 70), np.zeros((3, 50, 70))),
-    "mark": lambda store: store.mark(STATE, PATCHED, 0, 0),
+    "mark": lambda store: store.mark(STATE, 0, 0, 0),
     "read": lambda store: store.read_image(0, Rect(0, 0, 50, 70)),
     "tidy": lambda store: store.tidy_level(0),
     "finish": lambda store: store.finish_level(0, {"seconds": 1, "rounds": 1}),
     "forget": lambda store: store.forget("levels/0/image", ()),
     "report": lambda store: store.level_report(0),
-    "states": lambda store: store.states(STATE, PATCHED),
+    "states": lambda store: store.states(STATE),
     "force new": lambda store: RenderStore.create(store.url, {"job": {"id": "y"}}, overwrite=True),
 }
 

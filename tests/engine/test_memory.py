@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiler.engine import tasks
+from tiler.engine import finite
+from tiler.engine.holding import Holding
 from tiler.engine.store import RenderStore
 from tiler.errors import TileTooLargeError, WorkerDiedError
 
@@ -19,16 +20,19 @@ def _tile(tmp_path: Path) -> int:
 
 
 def test_large_tiles_are_cut_for_the_rest_of_the_job(render_serially, monkeypatch, tmp_path: Path) -> None:
-    whole = tasks.relax_tile
+    """Once their state has gone wherever there may be more memory."""
+    whole, homes = Holding.relax, []
 
-    def relax(address, *arguments):
-        if tasks.workplace(address).job.tile > 256:
+    def relax(self, *arguments):
+        homes.append(self._block.home)
+        if self._here.job.tile > 256:
             raise TileTooLargeError("does not fit")
-        return whole(address, *arguments)
+        return whole(self, *arguments)
 
-    monkeypatch.setattr(tasks, "relax_tile", relax)
+    monkeypatch.setattr(Holding, "relax", relax)
     assert np.isfinite(render_serially(long_edge=272, tile=272, **SMALL)).all()
     assert _tile(tmp_path) == 256
+    assert homes == ["device", "store", "store"]
 
 
 def test_small_tiles_are_not_cut_smaller(render_serially, monkeypatch, tmp_path: Path) -> None:
@@ -37,20 +41,20 @@ def test_small_tiles_are_not_cut_smaller(render_serially, monkeypatch, tmp_path:
     def relax(*arguments):
         raise WorkerDiedError("4 workers died")
 
-    monkeypatch.setattr(tasks, "relax_tile", relax)
+    monkeypatch.setattr(Holding, "relax", relax)
     with pytest.raises(WorkerDiedError):
         render_serially(long_edge=48, tile=48, **SMALL)
     assert _tile(tmp_path) == 48
 
 
 def test_a_tile_that_does_not_fit_while_it_is_measured_is_too_large(render_serially, monkeypatch) -> None:
-    whole = tasks.measure_pixels
+    whole = finite.measure_pixels
 
     def measure(backbone, pixels, layers, *arguments):
         if "relu4_2" not in layers:  # a level; of styles the content's layers are measured too
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return whole(backbone, pixels, layers, *arguments)
 
-    monkeypatch.setattr(tasks, "measure_pixels", measure)
+    monkeypatch.setattr(finite, "measure_pixels", measure)
     with pytest.raises(TileTooLargeError, match="does not fit into the memory"):
         render_serially(long_edge=48, tile=48, **SMALL)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tiler.engine import optimize, tasks
+from tiler.engine import optimize
 from tiler.errors import NotFiniteError
 
 SMALL = dict(long_edge=48, levels=1, steps=2, tile=32, feather=8, halo=16)
@@ -50,7 +50,7 @@ def test_smaller_steps_then_the_end(render_serially, monkeypatch, bearable: floa
             state = replace(state, pixels=torch.full_like(state.pixels, torch.nan))
         return state, sums, losses
 
-    monkeypatch.setattr(tasks.optimize, "relax", relax)
+    monkeypatch.setattr(optimize, "relax", relax)
     if not bearable:
         with pytest.raises(NotFiniteError, match=r"level 1, tile 0, steps 1 to 2: not finite, even in fp32 .*: pixels"):
             render_serially(precision="fp32", mode="fast", **SMALL)

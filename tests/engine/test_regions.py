@@ -82,7 +82,7 @@ def test_several_steps_levels_and_any_order_of_tiles(render_serially: Render, wi
     options = {"mode": "exact", "long_edge": 96, "levels": 2, "steps": (3, 3), "min_edge": 32, **with_masks(QUARTERS)}
     whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)
     assert np.abs(whole - tiled).max() < 1e-7
-    assert tiled.tobytes() == render_serially(backwards=True, tile=32, **options).tobytes()
+    assert tiled.tobytes() == render_serially(3, tile=32, **options).tobytes()
     plain = {name: value for name, value in options.items() if name not in ("region", "mask", "style_mask")}
     assert np.abs(whole - render_serially(tile=1024, **plain)).max() > 1e-3
 
@@ -109,6 +109,7 @@ def test_a_region_that_a_tile_does_not_hold_costs_nothing_there(
     monkeypatch.setattr(RenderStore, "finish_level", lambda *arguments: None)
     corners = [(0.0, 0.0, 0.1, 0.1), (0.9, 0.9, 1.0, 1.0)]
     options = {"long_edge": 160, "levels": 1, "steps": (2,), "tile": 32, "halo": 16, "feather": 0, "region_edge": 0}
+    options["state"] = "store"
     render_serially(**options, **with_masks(corners))
     assert set(counts) == {1, 2}, "no tile holds both corners, and most hold none"
     [grams] = (tmp_path / "1.zarr/levels/0").glob("state-*/grams/relu4_1/c")

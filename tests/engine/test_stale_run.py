@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from serial_pool import SerialPool
 
-from tiler.engine import tasks
+from tiler.engine.behind import Behind
+from tiler.engine.workplace import Address
 from tiler.errors import StoreError
 
-WRITE = {"seed", "measure_style", "measure_tile", "add_up_guides", "add_up_style", "add_up_level", "relax_tile"}
+WRITE = {"add_up_guides", "add_up_style", "begin", "finish"}
+# Of one block, and of each of two.
+ROUNDS = {1: {"advance"}, 2: {"measure", "relax_border"}}
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -29,25 +32,45 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("mode", ["fast", "exact"])
 def test_every_task_of_another_run_ends_with_a_word_and_writes_nothing(
-    render_serially, pictures_dir: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    render_serially, pictures_dir: Path, monkeypatch: pytest.MonkeyPatch, mode: str, blocks: int
 ) -> None:
-    seen = set()
+    seen, submit = set(), SerialPool.submit
 
-    def haunted(pool: SerialPool, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        for address, *rest in list(arguments):
-            if function is not tasks.grade and function not in seen:
-                seen.add(function)
-                before = _files(Path(address.url))
-                with pytest.raises(StoreError, match="another run has taken it over; this task has written nothing"):
-                    function(replace(address, run="0" * 32), *rest)
-                assert _files(Path(address.url)) == before, function.__name__
-            yield function(address, *rest)
+    def haunted(
+        pool: SerialPool, function: Callable[..., Any], address: Address, *rest: Any, worker: Any = None
+    ) -> Any:
+        if function.__name__ in WRITE | ROUNDS[blocks] and function not in seen:
+            seen.add(function)
+            before = _files(Path(address.url))
+            found = submit(pool, function, replace(address, run="0" * 32), *rest)
+            with pytest.raises(StoreError, match="another run has taken it over; this task has written nothing"):
+                found.result()
+            assert _files(Path(address.url)) == before, function.__name__
+        return submit(pool, function, address, *rest)
 
-    options = dict(long_edge=48, steps=(2, 2), min_edge=24, tile=16, color="content", mode=mode)
-    masked = dict(style_mask=(f"rest={pictures_dir / 'content.png'}",))
-    expected = render_serially(**options, **masked)
-    monkeypatch.setattr(SerialPool, "run", haunted)
-    np.testing.assert_array_equal(render_serially(**options, **masked), expected)
-    assert {function.__name__ for function in seen} == WRITE | {"finish_tile"}
+    options = dict(long_edge=48, steps=(1, 1), min_edge=24, tile=32, color="content", mode=mode, state="store")
+    options |= dict(style_mask=(f"rest={pictures_dir / 'content.png'}",))
+    expected = render_serially(blocks, **options)
+    monkeypatch.setattr(SerialPool, "submit", haunted)
+    np.testing.assert_array_equal(render_serially(blocks, **options), expected)
+    assert {function.__name__ for function in seen} == WRITE | ROUNDS[blocks]
+
+
+def test_a_checkpoint_of_another_run_is_not_written(render_serially, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, before = Behind.begin, {}
+
+    def late(self: Behind, *arguments: Any) -> None:
+        store = self._here.store
+        store.update(run="0" * 32)
+        before.update(_files(Path(store.url)))
+        begin(self, *arguments)
+
+    monkeypatch.setattr(Behind, "begin", late)
+    with pytest.raises(StoreError, match="another run has taken it over; this task has written nothing") as error:
+        render_serially(long_edge=48, steps=(3,), levels=1, tile=32, mode="exact", checkpoint_seconds=0)
+    url = str(error.value).split()[1].rstrip(":")
+    assert before
+    assert _files(Path(url)) == before

@@ -45,10 +45,14 @@ def test_exact_mode_stays_exact_over_levels_and_steps(render_serially: Render) -
 
 
 @pytest.mark.parametrize("mode", ["fast", "exact"])
-def test_order_of_tiles_does_not_change_a_byte(render_serially: Render, mode: str) -> None:
-    options = {"mode": mode, "long_edge": 96, "levels": 2, "steps": (4, 4), "tile": 32, "steps_per_round": 2}
-    forward, backward = render_serially(**options), render_serially(backwards=True, **options)
-    assert forward.tobytes() == backward.tobytes()
+@pytest.mark.parametrize("how", [{}, {"wrap": "xy"}], ids=["plain", "wrap"])
+def test_who_holds_the_tiles_and_where_does_not_change_a_byte(render_serially: Render, mode: str, how: dict) -> None:
+    options = {"mode": mode, "long_edge": 96, "levels": 2, "steps": (1, 3), "tile": 48, "steps_per_round": 1, **how}
+    options |= {"precision": "fp32", "color": "content"}
+    expected = render_serially(**options)
+    for blocks, home in ((1, "store"), (2, "device"), (3, "host"), (4, "store"), (4, "device")):
+        found = render_serially(blocks, state=home, **options)
+        np.testing.assert_array_equal(found, expected, err_msg=f"{blocks}, {home}")
 
 
 def test_fast_mode_on_one_tile_is_the_untiled_optimiser(render_serially: Render) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tiler.engine import tasks
+from tiler.engine.holding import Block, hold, new_attempt
+from tiler.engine.state import STORE, Kept, Resident, Stored
 from tiler.engine.store import RenderStore
+from tiler.engine.workplace import Address, Workplace
 from tiler.errors import LevelMovedError, StoreError, TilerError
-from tiler.geometry import Rect
+from tiler.geometry import Rect, Tile
+from tiler.geometry.blocks import root
 from tiler.output.export import export
 from tiler.output.view import View, latest_state
 from tiler.request import identity
@@ -26,21 +28,28 @@ class StopError(Exception):
 @pytest.fixture
 def stopped(render_serially, tmp_path, monkeypatch):
     """stopped(n): the store of a job that stopped before its n-th round of a tile (two levels of 1 and 4 tiles)."""
+    count = 0
 
-    def run(relaxed: int) -> str:
-        left, relax = relaxed, tasks.relax_tile
+    def run(relaxed: int, state: str = STORE, blocks: int = 1) -> str:
+        nonlocal count
+        count += 1
+        left, home = relaxed, Stored if state == STORE else Resident
+        put = home.put
 
-        def counted(*arguments: Any) -> dict[str, Any]:
+        def counted(self: Stored | Resident, state: int, tile: Tile, kept: Kept) -> None:
             nonlocal left
-            if not left:
-                raise StopError
-            left -= 1
-            return relax(*arguments)
+            if state:
+                if not left:
+                    raise StopError
+                left -= 1
+            put(self, state, tile, kept)
 
-        monkeypatch.setattr(tasks, "relax_tile", counted)
+        how = dict(long_edge=80, levels=2, steps=(1, 3), tile=48, steps_per_round=1, precision="fp32")
+        monkeypatch.setattr(home, "put", counted)
         with pytest.raises(StopError):
-            render_serially(long_edge=80, levels=2, steps=(1, 3), tile=48, steps_per_round=1, precision="fp32")
-        return str(tmp_path / "1.zarr")
+            render_serially(blocks, state=state, checkpoint_seconds=0.0, **how)
+        monkeypatch.setattr(home, "put", put)
+        return str(tmp_path / f"{count}.zarr")
 
     return run
 
@@ -59,12 +68,28 @@ def view_of(url: str, level: int | None = None) -> View:
 def test_the_newest_complete_state_is_shown(stopped, relaxed: int, state: int) -> None:
     url = stopped(relaxed)
     view = view_of(url, 1)
-    assert (view.state, view.steps, view.height, view.width) == (state, state, 63, 80)
-    here = tasks.Workplace(tasks.Address(url, view.job.id))
-    assert len(view.job.grid(1)) == 4
-    np.testing.assert_array_equal(whole(view), here.state(1, state, Rect(0, 0, 63, 80), "pixels"))
+    assert (view.state, view.steps, view.height, view.width) == ((state, state % 2), state, 63, 80)
+    here, grid = Workplace(Address(url, view.job.id)), view.job.grid(1)
+    assert len(grid) == 4
+    holding = hold(here, Block(1, new_attempt(), ((root(grid),),), 0, STORE))
+    np.testing.assert_array_equal(whole(view), holding.read(state, Rect(0, 0, 63, 80), "pixels"))
     assert view_of(url).level == 0
     assert view_of(url, 0).state is None
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize(("relaxed", "state"), [(8, 1), (9, 2)])
+def test_of_a_state_in_memory_the_last_checkpoint_is_shown(stopped, relaxed: int, state: int, blocks: int) -> None:
+    """They take turns in the slots from the first on, whatever state that is of; their pixels are those of any home."""
+    view = view_of(stopped(relaxed, "device", blocks), 1)
+    assert (view.state, view.steps) == ((state, (state - 1) % 2), state)
+    np.testing.assert_array_equal(whole(view), whole(view_of(stopped(relaxed), 1)))
+
+
+def test_before_the_first_checkpoint_nothing_is_shown(stopped) -> None:
+    url = stopped(4, "device")
+    with pytest.raises(StoreError, match="level 1 has not begun"):
+        view_of(url, 1)
 
 
 def test_export_writes_the_unfinished_level_and_changes_nothing(stopped, tmp_path: Path) -> None:
@@ -100,13 +125,14 @@ def test_a_state_that_moves_on_while_it_is_read_is_read_again(stopped, tmp_path:
         for band in bands(view):
             if moves:
                 moves -= 1
+                state, slot = view.state or (0, 0)
                 for tile in range(4):
-                    store.mark(path, 0, (view.state or 0) + 1, tile)
+                    store.mark(path, 1 - slot, state + 1, tile)
             yield band
 
     monkeypatch.setattr(View, "bands", moving)
     assert export(url, str(tmp_path / "now.png"), level=1).steps == 2
-    assert latest_state(store, 1) == 2
+    assert latest_state(store, 1) == (2, 0)
     moves = 10**6
     (tmp_path / "now.png").write_bytes(b"before")
     with pytest.raises(LevelMovedError, match="goes on faster"):
@@ -127,7 +153,7 @@ def test_a_level_that_is_finished_while_it_is_read_is_read_again(stopped, tmp_pa
 def test_damage_is_not_called_a_move(stopped, tmp_path: Path) -> None:
     url = stopped(6)
     view = view_of(url, 1)
-    for chunk in (Path(url) / view.store.state_path(1) / "pixels" / "c" / str(view.state % 2)).rglob("*"):
+    for chunk in (Path(url) / view.store.state_path(1) / "pixels" / "c" / str(view.state[1])).rglob("*"):
         if chunk.is_file():
             chunk.write_bytes(chunk.read_bytes()[:-1])
     with pytest.raises(TilerError, match="cannot be read") as error:

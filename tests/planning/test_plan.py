@@ -11,14 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tiler.cli import main
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import ResourceError
+from tiler.planning import homes, room
 from tiler.planning import plan as planning
-from tiler.planning import room
 from tiler.planning.plan import Plan, plan_job
 from tiler.planning.probe import Speed, _line
 from tiler.planning.room import check_room
@@ -71,9 +71,12 @@ def test_twice_the_size_never_needs_less(edge, tile, shape, mode, steps):
 
 
 def test_memory_depends_on_the_tile_and_not_on_the_size():
-    sizes = [planned(long_edge=edge, content=(400, 400)).memory_bytes for edge in (1024, 4096)]
+    def memory(**values) -> int:
+        return planned(state="store", **values).memory_bytes
+
+    sizes = [memory(long_edge=edge, content=(400, 400)) for edge in (1024, 4096)]
     assert sizes[1] < 1.15 * sizes[0]
-    assert planned(long_edge=4096, tile=512).memory_bytes > planned(long_edge=4096, tile=256).memory_bytes
+    assert memory(long_edge=4096, tile=512) > memory(long_edge=4096, tile=256)
 
 
 def test_more_workers_need_more_memory_and_less_time():
@@ -171,20 +174,23 @@ def test_only_the_poster_needs_room_where_the_store_is_elsewhere(tmp_path, monke
 
 
 def test_too_little_memory_names_a_tile_that_would_do(tmp_path):
-    need = planned(long_edge=2048, tile=512).memory_bytes - int(planning.CLIENT_BYTES)
-    message = refusal(tmp_path, with_memory(need), tile=1024)
-    assert message.endswith("--tile 512 would do")
-    assert "of memory and" in message
-    assert refusal(tmp_path, with_memory(need - 1), tile=1024).endswith("--tile 256 would do")
-    assert refusal(tmp_path, with_memory(10**6), tile=1024).endswith("allowed: a machine with more")
+    need = planned(long_edge=2048, tile=512, state="store").memory_bytes - int(planning.CLIENT_BYTES)
+    for state in ("store", "auto"):  # there is no room for more than the tiles
+        message = refusal(tmp_path, with_memory(need), tile=1024, state=state)
+        assert message.endswith("--tile 512 would do")
+        assert "of memory and" in message
+        assert refusal(tmp_path, with_memory(need - 1), tile=1024, state=state).endswith("--tile 256 would do")
+        assert refusal(tmp_path, with_memory(10**6), tile=1024, state=state).endswith("allowed: a machine with more")
     assert "allowed: fewer --workers, or a machine with more" in refusal(
         tmp_path, with_memory(10**6), tile=1024, workers=2
     )
 
 
 def test_the_memory_of_the_workers_machine_counts_not_of_this_one(tmp_path):
-    cluster = dict(scheduler="tcp://host:1", tile=512)
-    config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"), **cluster)
+    cluster = dict(scheduler="tcp://host:1", tile=512, state="store")
+    config, job = job_of(
+        long_edge=2048, output=str(tmp_path / "poster.png"), machine=Machine(workers=6, host=Host(workers=2)), **cluster
+    )
     need = 2 * plan_job(config, job).worker_bytes
     for free, fits in ((need, True), (need - 1, False)):
         machine = Machine(workers=6, host=Host(workers=2, free_bytes=free))
@@ -220,40 +226,155 @@ def test_a_job_begun_on_a_gpu_needs_one_somewhere(tmp_path):
 
 # GPUs -------------------------------------------------------------------------------------------------------------
 
-ON_GPU = dict(device="auto", long_edge=2048, tile=512, workers=None)
+ON_GPU = dict(device="auto", long_edge=2048, tile=512, workers=None, state="device")
 
 
 def test_workers_that_share_a_gpu_add_up(tmp_path):
+    """What a level keeps is spread over them; what a tile takes while it is computed each of them needs."""
+
     def gpu_bytes(workers: int, count: int) -> int:
         machine = Machine(gpus=Gpus(count, 1, 2**40, "H100"))
         config, job = job_of(machine=machine, **{**ON_GPU, "workers": workers})
         return plan_job(config, job, machine=machine).gpu_bytes
 
-    one = gpu_bytes(1, 1)
-    assert gpu_bytes(3, 1) == pytest.approx(3 * one, abs=3)
-    assert gpu_bytes(4, 2) == gpu_bytes(3, 2) == pytest.approx(2 * one, abs=2)
-    assert gpu_bytes(2, 2) == one
     # The largest tile reads 576 x 640 (two of 512 are balanced, halo and feather at inner edges only).
     _, job = job_of(**{**ON_GPU, "device": "cpu"})
     read = max(tile.read.area for level in range(len(job.levels)) for tile in job.grid(level))
-    features = min(2**27, sum(tile.read.area for tile in job.grid(len(job.levels) - 1)) * 64 / 64 * 2)
-    assert one == pytest.approx(read * 1450 * 1.15 + features + 26e6 * 2 + 500e6, rel=1e-6)
+    each = read * 1450 * 1.15 + 26e6 * 2 + 500e6
+    last = job.grid(len(job.levels) - 1)
+    # Of each of two states float32 pixels, bfloat16 moments, and Grams of 64 channels at five layers; of the content
+    # bfloat16 features, 64 of them at a stride of 8.
+    kept = 2 * (sum(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + len(last) * 5 * 64**2 * 4)
+    kept += sum(tile.read.area for tile in last) * 64 / 64 * 2
+    for workers, count, sharing, cards in ((1, 1, 1, 1), (3, 1, 3, 1), (4, 2, 2, 2), (3, 2, 2, 2), (1, 2, 1, 1)):
+        assert gpu_bytes(workers, count) == pytest.approx(sharing * each + kept / cards, rel=1e-6)
 
 
+@pytest.mark.parametrize("state", ["device", "host", "store"])
 @pytest.mark.parametrize("short_of", ["GPU memory", "memory"])
-def test_on_a_gpu_both_memories_must_do(short_of, tmp_path):
+def test_on_a_gpu_both_memories_must_do(short_of, state, tmp_path):
+    on_gpu = {**ON_GPU, "state": state}
     enough = Machine(gpus=Gpus(1, 1, 2**40, "H100"))
-    plan = plan_job(*job_of(machine=enough, **ON_GPU), machine=enough)
+    plan = plan_job(*job_of(machine=enough, **on_gpu), machine=enough)
     host = plan.memory_bytes - int(planning.CLIENT_BYTES)
     fits = Machine(host=Host(free_bytes=host), gpus=Gpus(1, 1, plan.gpu_bytes, "H100"))
-    config, job = job_of(machine=fits, **{**ON_GPU, "output": str(tmp_path / "poster.png")})
+    config, job = job_of(machine=fits, **{**on_gpu, "output": str(tmp_path / "poster.png")})
     check_room(plan_job(config, job, machine=fits), config, job, str(tmp_path / "job.zarr"), machine=fits)
     if short_of == "memory":
         lacks = replace(fits, host=Host(free_bytes=host - 1))
     else:
         lacks = replace(fits, gpus=Gpus(1, 1, plan.gpu_bytes - 1, "H100"))
-    message = refusal(tmp_path, lacks, **ON_GPU)
+    message = refusal(tmp_path, lacks, **on_gpu)
     assert f" of {short_of} and " in message
+
+
+# Where state lives ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edge", [300, 1024, 4096])
+def test_a_home_takes_what_it_holds_where_it_lies(edge):
+    """On a GPU with one worker: state and inputs, inputs and state, or a bounded part of the inputs."""
+    machine = Machine(gpus=Gpus(1, 1, 2**50, "H100"))
+
+    def of(state: str) -> Plan:
+        values = {**ON_GPU, "long_edge": edge, "levels": 1, "steps": 4, "state": state}
+        return plan_job(*job_of(machine=machine, **values), machine=machine)
+
+    _, job = job_of(machine=machine, **{**ON_GPU, "long_edge": edge, "levels": 1, "steps": 4})
+    state, inputs = homes.state_bytes(job, 0), homes.inputs_bytes(job, 0)
+    device, host, store = map(of, ("device", "host", "store"))
+    assert [plan.levels[0].home for plan in (device, host, store)] == ["device", "host", "store"]
+    assert device.gpu_bytes - host.gpu_bytes == pytest.approx(state, abs=2)
+    assert host.memory_bytes - device.memory_bytes == pytest.approx(state, abs=2)
+    assert host.gpu_bytes - store.gpu_bytes == pytest.approx(max(0, inputs - 2**27), abs=2)
+    assert device.memory_bytes == store.memory_bytes
+    assert device.store_bytes == host.store_bytes == store.store_bytes
+
+
+def test_what_a_level_holds_counted_by_hand():
+    """Two tiles of 64 x 64 in a level of 64 x 128, a feather of 8 and a halo of 16."""
+    values = dict(content=(64, 128), style=(64, 64), long_edge=128, levels=1, tile=64, feather=8, halo=16)
+    layers = dict(style_layers=("relu1_1", "relu2_1"), content_layers=("relu3_1",))
+    _, job = job_of(steps=2, **values, **layers)
+    assert [(one.blend.area, one.read.area) for one in job.grid(0)] == [(64 * 72, 64 * 88)] * 2
+    # bf16: float32 pixels and bfloat16 moments, two Grams of 64 x 64 a tile; features of 64 channels at a stride of 4.
+    assert homes.state_bytes(job, 0) == 2 * (2 * 64 * 72 * (12 + 12) + 2 * 2 * 64**2 * 4)
+    assert homes.inputs_bytes(job, 0) == 2 * 64 * 88 // 16 * 64 * 2
+    _, exact = job_of(steps=2, **{**values, **layers, "mode": "exact", "precision": "fp64"})
+    assert homes.state_bytes(exact, 0) == 2 * (2 * 64 * 72 * 9 * 8 + 2 * 2 * 64**2 * 8)
+    assert homes.inputs_bytes(exact, 0) == 2 * 64 * 88 // 16 * 64 * 8
+    _, still = job_of(steps=0, **values, **layers)
+    assert homes.state_bytes(still, 0) == homes.state_bytes(job, 0) // 2
+    assert homes.inputs_bytes(still, 0) == 0
+    # Guides at both style layers for two regions, and what is protected at the content's.
+    guided = replace(job, guided=True, regions=("sea", "ice"), protect_strength=1.0)
+    assert homes.state_bytes(guided, 0) == 2 * (2 * 64 * 72 * 24 + 2 * 2 * 2 * 64**2 * 4)
+    planes = 2 * 64 * 88 * 4 * (2 * (1 + 1 / 4) + 1 / 16)
+    assert homes.inputs_bytes(guided, 0) == homes.inputs_bytes(job, 0) + planes
+    _, bare = job_of(steps=2, **{**values, **layers, "content_weight": 0})
+    assert homes.inputs_bytes(bare, 0) == 0
+
+
+@settings(max_examples=60)
+@given(
+    edge=st.integers(200, 6000),
+    free=st.floats(1e9, 3e10),
+    host=st.floats(1e9, 3e10),
+    workers=st.integers(1, 4),
+    gpus=st.integers(0, 2),
+)
+@example(edge=6000, free=3.9e9, host=3e10, workers=1, gpus=2)
+@example(edge=1024, free=0, host=1.3e9, workers=1, gpus=0)
+def test_auto_never_plans_more_than_its_share(edge, free, host, workers, gpus):
+    """Of any memory, all that workers take there; where that is too much the state is in the store."""
+    cards = Gpus(gpus, -(-workers // gpus), int(free), "H100") if gpus else None
+    machine = Machine(host=Host(workers=workers, free_bytes=int(host)), gpus=cards)
+    values = dict(device="cuda" if gpus else "cpu", long_edge=edge, workers=workers, state="auto", tile=256)
+    config, job = job_of(machine=machine, **values)
+    plan = plan_job(config, job, machine=machine)
+    least = plan_job(replace(config, state="store"), job, machine=machine)
+    of_workers, at_least = (one.memory_bytes - planning._client_bytes(config, job) for one in (plan, least))
+    if gpus:
+        assert plan.gpu_bytes <= max(homes.SHARE * free, least.gpu_bytes) + 1
+        in_host = [homes.state_bytes(job, level.level) for level in plan.levels if level.home == "host"]
+        assert max(in_host, default=0) <= homes.SHARE * host + 1
+    else:
+        assert {level.home for level in plan.levels} <= {"device", "store"}
+        assert of_workers <= max(homes.SHARE * host, at_least) + 1
+
+
+def homes_of(machine: Machine, **values) -> list[str]:
+    config, job = job_of(machine=machine, **{"long_edge": 4096, "workers": None, "device": "auto", **values})
+    return [level.home for level in plan_job(config, job, machine=machine).levels]
+
+
+def test_levels_that_are_too_large_go_where_there_is_more_room():
+    """4096 px hold 12.6 million pixels, about 0.7 GB of state; the levels below are a quarter each."""
+    _, job = job_of(long_edge=4096)
+    last = len(job.levels) - 1
+    held = [homes.state_bytes(job, k) + homes.inputs_bytes(job, k) for k in range(last + 1)]
+    # Beside a tile: a worker, or what a process holds of a GPU, and the weights; the same here.
+    busy = planning._tile_bytes(job) + 500e6 + 52e6
+
+    def free(level: int) -> int:
+        """What the level before needs, and a little more, but not enough for the level."""
+        return int((1.5 * held[level - 1] + busy) / homes.SHARE)
+
+    assert homes_of(ANY) == ["device"] * (last + 1)
+    assert homes_of(with_memory(free(last))) == ["device"] * last + ["store"]
+    assert homes_of(with_memory(free(last - 1))) == ["device"] * (last - 1) + ["store"] * 2
+    for host, beyond in ((2**40, "host"), (int(held[0] / homes.SHARE), "store")):
+        machine = with_memory(host, gpus=Gpus(1, 1, free(last), "H100"))
+        assert homes_of(machine) == ["device"] * last + [beyond]
+    # Two cards hold half of it each.
+    twice = Machine(gpus=Gpus(2, 1, int((0.6 * held[last] + busy) / homes.SHARE), "H100"))
+    assert homes_of(twice)[last] == "device"
+    assert homes_of(replace(twice, gpus=replace(twice.gpus, count=1)))[last] == "host"
+
+
+@pytest.mark.parametrize("state", ["device", "host", "store"])
+def test_a_home_that_is_asked_for_is_taken(state):
+    assert set(homes_of(with_memory(10**9), state=state)) == {state}
 
 
 # The command line -------------------------------------------------------------------------------------------------
@@ -336,26 +457,27 @@ def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeyp
 
 
 @pytest.mark.parametrize(("content", "size"), [((300, 400), (192, 256)), ((400, 300), (256, 192))])
-def test_seconds_are_steps_rounds_measurements_and_tasks(content, size):
-    """One level of two tiles, counted by hand, in either shape."""
+@pytest.mark.parametrize(("state", "around"), [("device", 0.1), ("store", 0.3)])
+def test_seconds_are_steps_rounds_measurements_and_tasks(content, size, state, around):
+    """One level of four tiles, counted by hand, in either shape."""
     speed = Speed(
-        start=3, task=0.01, one_step=(0.5, 0), one_measure=(0.2, 0), one_round=(0.1, 0), move=1e-6,
-        write=5e-7, write_png=1e-7,
+        start=3, task=0.01, one_step=(0.5, 0), one_measure=(0.2, 0), one_round=(0.3, 0), one_held_round=(0.1, 0),
+        move=1e-6, write=5e-7, write_png=1e-7,
     )  # fmt: skip
     values = dict(content=content, long_edge=256, levels=1, steps=6, tile=128, steps_per_round=2, feather=0, halo=16)
+    values["state"] = state
     _, job = job_of(**values)
     tiles, styles = len(job.grid(0)), len(job.style_grid(0, 0))
     plan = planned(speed, **values)
     assert (plan.height, plan.width, tiles, plan.levels[0].rounds, styles) == (*size, 4, 3, 1)
     # 6 steps, 3 rounds, 1 look at the content, which is kept; measured at the start; one style tile.
-    work = 4 * (6 * 0.5 + 3 * 0.1 + 0.2) + 4 * 0.2 + 0.2 + 1e-6 * 192 * 256
-    # Seeding and finishing, 3 rounds and 1 measurement of 4 tiles each, the style; then 3 rounds + 3 sums and the like.
-    tasks = (2 * 4 + (1 + 3) * 4 + 1) * 0.01 + (3 + 3) * 0.01
-    assert plan.seconds == pytest.approx(3 + work + tasks + 1e-7 * 192 * 256, rel=1e-9)
+    work = 4 * (6 * 0.5 + 3 * around + 0.2) + 4 * 0.2 + 0.2 + 1e-6 * 192 * 256
+    # Beginning, finishing and letting go; measuring and all rounds; the style; adding up.
+    assert plan.seconds == pytest.approx(3 + work + (3 + 2 + 1 + 1) * 0.01 + 1e-7 * 192 * 256, rel=1e-9)
+    # Of two blocks each, and border and interior in each of the rounds; the sum of each round is waited for.
     twice = planned(speed, workers=2, **values)
-    assert twice.seconds == pytest.approx(
-        3 + work / 2 + (2 * 4 + 16 + 1) * 0.01 / 2 + 0.06 + 1e-7 * 192 * 256, rel=1e-9
-    )
+    tasks = (2 * 3 + 3 * 2 * 2 + 1) * 0.01 / 2 + 3 * 0.01
+    assert twice.seconds == pytest.approx(3 + work / 2 + tasks + 1e-7 * 192 * 256, rel=1e-9)
 
 
 def test_writing_takes_what_the_format_takes():
@@ -372,17 +494,21 @@ def test_writing_takes_what_the_format_takes():
         assert planned(speed, **values, **files).seconds == pytest.approx(per_pixel * pixels, rel=1e-9), files
 
 
-def test_io_is_charged_to_rounds_and_not_to_steps():
-    """On a GPU steps are a tenth of a round."""
-    speed = Speed(start=0, task=0, one_step=(0.02, 0), one_measure=(0, 0), one_round=(0.4, 0), move=0, write_png=0)
+@pytest.mark.parametrize(("state", "around"), [("store", 0.4), ("device", 0.05)])
+def test_io_is_charged_to_rounds_and_not_to_steps(state, around):
+    """On a GPU steps are a tenth of a round that goes through the store."""
+    speed = Speed(
+        start=0, task=0, one_step=(0.02, 0), one_measure=(0, 0), one_round=(0.4, 0), one_held_round=(0.05, 0), move=0,
+        write_png=0,
+    )  # fmt: skip
     one, two = (
-        planned(speed, long_edge=128, levels=1, tile=64, steps=12, steps_per_round=n, feather=0, halo=16)
+        planned(speed, long_edge=128, levels=1, tile=64, steps=12, steps_per_round=n, feather=0, halo=16, state=state)
         for n in (2, 4)
     )
     tiles = one.levels[0].tiles
     assert (one.levels[0].rounds, two.levels[0].rounds) == (6, 3)
-    assert one.seconds == pytest.approx(tiles * (12 * 0.02 + 6 * 0.4))
-    assert two.seconds == pytest.approx(tiles * (12 * 0.02 + 3 * 0.4))
+    assert one.seconds == pytest.approx(tiles * (12 * 0.02 + 6 * around))
+    assert two.seconds == pytest.approx(tiles * (12 * 0.02 + 3 * around))
 
 
 def test_the_poster_counts_on_the_stores_disk(tmp_path, monkeypatch):

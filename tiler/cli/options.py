@@ -130,8 +130,10 @@ RUN_OPTIONS = [item.name for item in fields(RenderConfig) if item.metadata["deci
 
 def typed_words(config: RenderConfig) -> list[str]:
     """The options to type again when a render goes on from its store."""
-    said = {name: getattr(config, name) for name in RUN_OPTIONS}
-    return [word for name, value in said.items() if value is not None for word in (f"--{name}", str(value))]
+    said = {item.name: getattr(config, item.name) for item in fields(config) if item.name in RUN_OPTIONS}
+    defaults = {item.name: item.default for item in fields(config)}
+    typed = [(name, value) for name, value in said.items() if value != defaults[name]]
+    return [word for name, value in typed for word in ("--" + name.replace("_", "-"), f"{value}")]
 
 
 def build_config(

@@ -102,6 +102,8 @@ class Arrays:
             )
             try:  # zarr looks at the groups above
                 self._root.create_array(path, shape=array.shape, chunks=array.chunks, compressors=packing, **how)
+            except OSError:
+                raise  # of the disk, which is full perhaps
             except Exception as error:
                 raise self._unreadable(path, error) from passing(error)
         self._check(path, self._array(path), array)

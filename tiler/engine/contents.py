@@ -74,6 +74,5 @@ class Contents:
 
     def _style_of(self, level: int, style: int) -> dict[str, layout.Array]:
         job, size = self._job, self._job.style_sizes[level][style]
-        tiles = len(job.style_grid(level, style))
-        measured = layout.statistics(tiles, dict(job.channels), job.state_dtype)
+        measured = layout.totals(dict(job.channels), job.state_dtype)
         return {"picture": layout.picture(*size), "guides": layout.picture(*size, 1), **measured}

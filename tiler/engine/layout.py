@@ -70,26 +70,24 @@ def image_chunks(grid: TileGrid) -> set[tuple[int, int, int]]:
     return {(3, height, width) for height in heights for width in widths}
 
 
-def statistics(tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1) -> dict[str, Array]:
-    """Gram sums of `tiles` tiles in two slots, which regions each holds, the totals, and marks. channels: per layer."""
-    arrays = {}
-    for layer, c in channels.items():
-        arrays[f"grams/{layer}"] = Array((2, tiles, regions, c, c), (1, 1, 1, c, c), dtype)
-        arrays[f"totals/{layer}"] = Array((2, regions, c, c), (1, regions, c, c), dtype)
-    held = Array((2, tiles, regions), (1, 1, regions), "uint8")
-    return {**arrays, "regions": held, "marks": Array((2, 2, tiles), (1, 1, 1), "int32", fill_value=-1)}
+def totals(channels: Mapping[str, int], dtype: str) -> dict[str, Array]:
+    """A style's normalised Grams. channels: per layer."""
+    return {f"totals/{layer}": Array((1, c, c), (1, c, c), dtype) for layer, c in channels.items()}
 
 
 def state(
     grid: TileGrid, channels: Mapping[str, int], dtype: str, moment_dtype: str, regions: int = 1
 ) -> dict[str, Array]:
-    """Two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name."""
+    """Two states of a level's tiles: patches, Gram sums and which regions each tile holds, losses, and marks.
+    moment_dtype: bfloat16 or a numpy name."""
     (height, width), tiles = grid.patch_shape, len(grid)
     chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
     moments = "uint16" if moment_dtype == "bfloat16" else moment_dtype
     return {
-        **statistics(tiles, channels, dtype, regions),
+        **{f"grams/{layer}": Array((2, tiles, regions, c, c), (1, 1, 1, c, c), dtype) for layer, c in channels.items()},
+        "regions": Array((2, tiles, regions), (1, 1, regions), "uint8"),
         "pixels": Array((2, tiles, 3, height, width), (1, 1, 3, *chunk), dtype, _PIXELS),
         "moments": Array((2, tiles, 6, height, width), (1, 1, 3, *chunk), moments, _MOMENTS),
         "losses": Array((2, tiles, 2), (1, 1, 2), "float64"),
+        "marks": Array((2, tiles), (1, 1), "int32", fill_value=-1),
     }

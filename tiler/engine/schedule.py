@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import itertools
 import os
 import time
 import uuid
@@ -14,7 +13,7 @@ from typing import Any
 import dask
 import dask.system
 import psutil
-from distributed import Client, KilledWorker, Lock, as_completed, get_client, get_worker
+from distributed import Client, KilledWorker, Lock, get_client, get_worker, wait
 from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.cluster import QUIET, own_cluster
@@ -23,10 +22,12 @@ from tiler.engine.place import first_line
 from tiler.errors import ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
+# Outside of a worker nobody listens, but for whom `heard_by` says.
+_listener: contextvars.ContextVar[Callable[[dict[str, Any]], None]] = contextvars.ContextVar(
+    "listener", default=lambda event: None
+)
 # Of a cluster that several renders share, each hears its own tasks only.
 _topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
-# For each worker: two that run, and one that waits its turn.
-_IN_FLIGHT = 3
 _RETRIES = 2
 _WAIT_SECONDS = 60
 _FAREWELL_SECONDS = 0.5
@@ -34,13 +35,23 @@ _FAREWELL_SECONDS = 0.5
 
 def reporter() -> Callable[[dict[str, Any]], None]:
     """A function that sends small dicts from the task that runs now to the pool's `on_report` handler, from any thread
-    of its own; outside a worker nobody listens."""
+    of its own; outside a worker, to whom `heard_by` says."""
     try:
         worker = get_worker()
     except ValueError:
-        return lambda event: None
+        return _listener.get()
     topic = _topic.get()
     return lambda event: worker.log_event(topic, event)
+
+
+@contextlib.contextmanager
+def heard_by(handler: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Who hears what tasks report that run in this process, and on no worker."""
+    token = _listener.set(handler)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 @contextlib.contextmanager
@@ -62,11 +73,12 @@ def _version() -> str:
     return __version__
 
 
-def _attempt(
-    function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], topic: str
-) -> dict[str, Any] | TilerError:
+def _attempt(function: Callable[..., Any], arguments: list[Any], topic: str) -> Any:
     """Runs on the worker. Errors of ours come back as values: trying again would end the same way."""
     _topic.set(topic)
+    wrong = _found_wrong(arguments)
+    if wrong is not None:
+        return wrong
     try:
         return function(*arguments)
     except Exception as error:
@@ -90,6 +102,40 @@ def _end_worker() -> None:
     worker.loop.add_callback(worker.close, reason="its GPU is lost")
 
 
+def _found_wrong(arguments: Iterable[Any]) -> TilerError | None:
+    """An error that a task before this one came to."""
+    for one in arguments:
+        wrong = one if isinstance(one, TilerError) else _found_wrong(one) if isinstance(one, list) else None
+        if wrong is not None:
+            return wrong
+    return None
+
+
+def _part(found: Any, name: Any) -> Any:
+    return found if isinstance(found, TilerError) else found[name]
+
+
+class Promise:
+    """What a task on a worker comes to. As an argument of another task it goes there from worker to worker."""
+
+    def __init__(self, pool: Pool, future: Any) -> None:
+        self._pool, self.future = pool, future
+
+    def part(self, name: Any) -> Promise:
+        """An entry of the dict that it comes to."""
+        return self._pool.promise(_part, self.future, name)
+
+    def done(self, seconds: float = 0.0) -> bool:
+        """Whether it is there, after so many seconds at most."""
+        if seconds:
+            self._pool.wait([self.future], seconds)
+        return bool(self.future.done())
+
+    def result(self) -> Any:
+        """Wait for it. Raises TilerError."""
+        return self._pool.result(self.future)
+
+
 class Pool:
     """Workers of one render: our own processes on this machine, or a running cluster.
 
@@ -100,6 +146,7 @@ class Pool:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
         self._known: set[str] | None = None
+        self._open: list[Any] = []
         try:
             own = None if scheduler else own_cluster(workers, threads)
             self._client = self._stack.enter_context(own) if own else self._connect(str(scheduler))
@@ -148,46 +195,60 @@ class Pool:
     @property
     def workers(self) -> int:
         """How many there are now. They may come and go; who did is reported."""
+        return max(1, len(self._look()))
+
+    def gone(self, addresses: Iterable[str]) -> list[str]:
+        """Which of these workers are no more."""
+        return sorted({*addresses} - self._look())
+
+    def _look(self) -> set[str]:
         now = set(self._client.scheduler_info(n_workers=-1)["workers"])
         before, self._known = now if self._known is None else self._known, now
         for kind, which in (("worker lost", before - now), ("worker joined", now - before)):
             for address in sorted(which):
                 self._handler({"event": kind, "worker": address, "workers": len(now)})
-        return max(1, len(now))
+        return now
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
         """Have `handler` called, perhaps on another thread, with what running tasks report and what befalls workers."""
         self._handler = handler
         self._client.subscribe_topic(self._topic, lambda event: handler(event[1]))
 
-    def run(
-        self, function: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]]
-    ) -> Iterator[dict[str, Any]]:
-        """Call `function` once for each tuple, a bounded number at a time; results come as they are ready.
+    @property
+    def addresses(self) -> list[str]:
+        """Of the workers that there are now, one at least."""
+        self._client.wait_for_workers(1, timeout=_WAIT_SECONDS)
+        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
 
-        When one fails for good, its error is raised as soon as those that are running have ended: nothing that was
-        begun here writes to the store afterwards.
-        """
-        waiting = iter(arguments)
-        running = as_completed(loop=self._client.loop)
-        failure: TilerError | None = None
-        for one in itertools.islice(waiting, _IN_FLIGHT * self.workers):
-            running.add(self._submit(function, one))
-        for future in running:
-            try:
-                yield self._result(future)
-            except TilerError as error:
-                failure, waiting = failure or error, iter(())
-            # A worker that came, or one that went, changes how many there should be.
-            for one in itertools.islice(waiting, max(0, _IN_FLIGHT * self.workers - running.count())):
-                running.add(self._submit(function, one))
-        if failure is not None:
-            raise failure
+    def submit(self, function: Callable[..., Any], *arguments: Any, worker: str | None = None) -> Promise:
+        """Call `function` on a worker, on this one if it lives. Promises among the arguments, and in lists of these,
+        are kept first."""
+        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
+        told = [_futures(one) for one in arguments]
+        return self.promise(_attempt, function, told, self._topic, retries=_RETRIES, **where)
 
-    def _submit(self, function: Callable[..., dict[str, Any]], one: tuple[Any, ...]) -> Any:
-        return self._client.submit(_attempt, function, one, self._topic, pure=False, retries=_RETRIES)
+    def promise(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Promise:
+        """Of what the scheduler is asked for."""
+        future = self._client.submit(function, *arguments, pure=False, **options)
+        self._open = [*(one for one in self._open if not one.done()), future]
+        return Promise(self, future)
 
-    def _result(self, future: Any) -> dict[str, Any]:
+    def rest(self) -> None:
+        """Wait until nothing that was asked for is going on: what was begun writes to the store no more."""
+        self.wait(self._open)
+
+    def drop(self) -> None:
+        """Whatever was asked for and has not begun is not wanted any more."""
+        self._client.cancel(self._open)
+        self._open = []
+
+    def wait(self, futures: list[Any], seconds: float | None = None) -> None:
+        """Until all of them are there, or failed; so many seconds at most."""
+        with self._client.as_current(), contextlib.suppress(TimeoutError):
+            wait(futures, timeout=seconds)
+
+    def result(self, future: Any) -> Any:
+        """Wait for it. Raises TilerError."""
         try:
             result = future.result()
         except TilerError:
@@ -202,6 +263,12 @@ class Pool:
         if isinstance(result, TilerError):
             raise result
         return result
+
+
+def _futures(argument: Any) -> Any:
+    if isinstance(argument, Promise):
+        return argument.future
+    return [_futures(one) for one in argument] if isinstance(argument, list) else argument
 
 
 def _check_versions(client: Client, scheduler: str) -> None:

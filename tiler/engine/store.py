@@ -7,23 +7,25 @@
     /levels/K/protect        where its content is to be kept, uint16, where anything says so
     /levels/K/image          the finished level (c, y, x), uint16; a core is eight chunks, one below the other
     /levels/K/poster         the same with the content's chroma, where --color asks for it: what is shown
-    /levels/K/state-CUT/     the tiles' working arrays, dropped with the level's other inputs when it is finished:
+    /levels/K/state-CUT/     checkpoints of the tiles' state, dropped with the level's other inputs when it is finished:
         pixels               [2 slots, tiles, 3, h, w] of each tile's blend area, in the state's float type: an
                              update is often smaller than a step of 16 bits
         moments              [2 slots, tiles, 6, h, w]: Adam's first and second, bfloat16 in fast mode: a fifth of a
                              per cent matters to nothing there, and their range is as wide as the gradients'
         grams/LAYER          [2, tiles, R, C, C] Gram sums of the cores, by region; a region that a tile does not hold
-                             has no chunk. totals/LAYER [2, R, C, C] normalised over the level
+                             has no chunk
         losses               [2, tiles, 2]: content and tv of the cores
-        marks                [2 phases, 2, tiles]: which state a slot holds, written after the data
-    /styles/K/S/...          picture, guides (its mask), grams and totals of style S at level K's scale
+        marks                [2, tiles]: which state a slot holds of a tile, written after the data
+    /styles/K/S/...          picture, guides (its mask), and totals/LAYER [1, C, C]: the style's normalised Grams at
+                             level K's scale
     /init                    the picture that --init names
 
 Jobs in fp64 keep everything but content and style pictures in float64.
 
-State k of a level (after k rounds) lives in slot k % 2, so a round never overwrites what it reads. Every chunk has one
-writer: a tile's own task, the task that adds up, or the client. Chunks end in a CRC32C that zarr checks on reading, and
-every chunk is written, so that one that is missing is noticed as well.
+Two checkpoints of a level take turns, and neither is written before the other is whole; where the state lives in the
+store, every round is one. Every chunk has one writer: the worker that has the tile, the task that adds up, or the
+client. Chunks end in a CRC32C that zarr checks on reading, and every chunk is written, so that one that is missing is
+noticed as well.
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ from tiler.engine.job import Job
 from tiler.engine.place import first_line
 from tiler.engine.records import finite, report_of
 from tiler.engine.stored_pictures import StoredPictures
-from tiler.engine.stored_state import MEASURED, PATCHED, StoredState
+from tiler.engine.stored_state import StoredState
 from tiler.errors import StoreError
 from tiler.geometry.ome import image_attributes
 
-__all__ = ["IMAGE", "MEASURED", "PATCHED", "POSTER", "RenderStore"]
+__all__ = ["IMAGE", "POSTER", "RenderStore"]
 _MEMBERS = ("levels", "styles", "init")
 _DELETED = {"deleted": True}
 
@@ -148,8 +150,12 @@ class RenderStore(StoredPictures, StoredState):
     def update(self, **values: Any) -> None:
         """Merge values into the job's attributes (client only). Raises StoreError when the store is gone: it must not
         come back without its arrays."""
-        self._root = self._group(self.url, allowed=self._allowed)
+        self.check_there()
         self._root.attrs["tiler"] = {**self.attributes, **values}
+
+    def check_there(self) -> None:
+        """Raise StoreError when the store is gone."""
+        self._root = self._group(self.url, allowed=self._allowed)
 
     def holder(self) -> str:
         """The run that may write, as the store says at this moment; empty where none is named. Cheap."""
@@ -169,6 +175,7 @@ class RenderStore(StoredPictures, StoredState):
 
     def finish_level(self, level: int, report: Mapping[str, Any]) -> None:
         """Record a level's summary and drop its working arrays; `image` stays."""
+        self.check_there()
         self._attributes(f"levels/{level}")["report"] = dict(report)
         self.tidy_level(level)
 

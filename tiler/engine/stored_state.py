@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from tiler.engine import layout
 from tiler.engine.arrays import Arrays
 from tiler.engine.contents import IMAGE, INPUTS, POSTER, state_path
 from tiler.errors import DamageError
-from tiler.geometry import Rect, Tile, TileGrid
-
-PATCHED, MEASURED = 0, 1
+from tiler.geometry import Rect, TileGrid
 
 
 class StoredState(Arrays):
@@ -32,38 +31,32 @@ class StoredState(Arrays):
         moment_dtype: str,
         regions: int = 1,
     ) -> None:
-        """Room for two states of a level's tiles and their statistics. moment_dtype: bfloat16 or a numpy name. A level
-        that was begun, and of which no state is whole any more, loses them all."""
+        """Room for two states of a level's tiles. moment_dtype: bfloat16 or a numpy name. A level that was begun, and
+        of which no state is whole any more, loses them all."""
         path = self.state_path(level)
-        if self.has(f"{path}/marks") and self.latest(path, PATCHED) < 0 < self.states(path, PATCHED).max():
+        if self.has(f"{path}/marks") and self.latest(path) is None and self.states(path).max() >= 0:
             self._drop(path)
         for name, array in layout.state(grid, channels, dtype, moment_dtype, regions).items():
             self._create(f"{path}/{name}", array)
 
-    def create_statistics(
-        self, path: str, tiles: int, channels: Mapping[str, int], dtype: str, regions: int = 1
-    ) -> None:
-        """Room for Gram sums of `tiles` tiles under `path`, two slots; channels: per layer."""
-        for name, array in layout.statistics(tiles, channels, dtype, regions).items():
-            self._create(f"{path}/{name}", array)
-
     def write_patch(
-        self, level: int, slot: int, tile: Tile, pixels: np.ndarray, moments: np.ndarray | None = None
+        self, level: int, slot: int, tile: int, pixels: torch.Tensor, moments: torch.Tensor | None = None
     ) -> None:
         """pixels: [3, h, w] over the tile's blend area; moments: [6, h, w], first and second; None: all 0."""
-        moments = np.zeros((6, *pixels.shape[1:]), pixels.dtype) if moments is None else moments
+        moments = pixels.new_zeros((6, *pixels.shape[1:])) if moments is None else moments
         for name, patch in {"pixels": pixels, "moments": moments}.items():
             array = self._array(f"{self.state_path(level)}/{name}")
-            patch = _bfloat16_bits(patch) if array.dtype == np.uint16 else patch
+            numbers = _bfloat16_bits(patch) if array.dtype == np.uint16 else patch.cpu().numpy()
             # Whole chunks: part of one would be merged into what is there, which may be damaged.
             missing = [(0, whole - size) for whole, size in zip(array.shape[2:], patch.shape, strict=True)]
-            array[slot, tile.index] = np.pad(patch, missing)
+            array[slot, tile] = np.pad(numbers, missing)
 
-    def read_patch(self, level: int, slot: int, tile: Tile, part: Rect, kind: str) -> np.ndarray:
-        """[3, h, w] "pixels" or [6, h, w] "moments" of a part of the tile's blend area, in level pixels."""
-        inner = part.relative_to(tile.blend)
-        found = self._values(f"{self.state_path(level)}/{kind}", (slot, tile.index, slice(None), *inner.slices))
-        return _from_bfloat16_bits(found) if found.dtype == np.uint16 else found
+    def read_patch(self, level: int, slot: int, tile: int, part: Rect, kind: str) -> torch.Tensor:
+        """[3, h, w] "pixels" or [6, h, w] "moments" of a part of the tile's blend area, in the patch's own pixels."""
+        found = self._values(f"{self.state_path(level)}/{kind}", (slot, tile, slice(None), *part.slices))
+        if found.dtype == np.uint16:
+            return torch.from_numpy(found.view(np.int16)).view(torch.bfloat16)
+        return torch.from_numpy(found)
 
     # Statistics and marks -----------------------------------------------------------------------------------------
 
@@ -77,6 +70,11 @@ class StoredState(Arrays):
             for region, value in zip(regions, values, strict=True):
                 self._array(f"{path}/grams/{layer}")[slot, tile, region] = value
 
+    def read_regions(self, path: str, slot: int, tile: int) -> tuple[int, ...]:
+        """Those that the tile holds."""
+        held = self._values(f"{path}/regions", (slot, tile))
+        return tuple(np.flatnonzero(held).tolist())
+
     def read_grams(
         self, path: str, slot: int, tile: int, layer: str, regions: Sequence[int] | None = None
     ) -> np.ndarray:
@@ -87,64 +85,66 @@ class StoredState(Arrays):
         wanted = range(len(held)) if regions is None else regions
         return np.stack([self._values(path, (slot, tile, r)) if held[r] else nothing for r in wanted])
 
-    def write_total(self, path: str, slot: int, layer: str, total: np.ndarray) -> None:
-        self._array(f"{path}/totals/{layer}")[slot] = total
+    def write_totals(self, path: str, totals: Mapping[str, np.ndarray]) -> None:
+        """Normalised Grams [R, C, C] of a style at a level's scale, by layer."""
+        channels = {layer: total.shape[-1] for layer, total in totals.items()}
+        for name, array in layout.totals(channels, _dtype(totals)).items():
+            self._create(f"{path}/{name}", array)
+        for layer, total in totals.items():
+            self._array(f"{path}/totals/{layer}")[...] = total
+        self._array(f"{path}/totals/{next(iter(totals))}").attrs["complete"] = True
 
-    def read_total(self, path: str, slot: int, layer: str) -> np.ndarray:
-        return self._values(f"{path}/totals/{layer}", (slot,))
+    def has_totals(self, path: str, layers: Sequence[str]) -> bool:
+        """Whether they were written to the end."""
+        return bool(self._attributes(f"{path}/totals/{layers[0]}").get("complete"))
 
-    def mark(self, path: str, phase: int, state: int, tile: int) -> None:
+    def read_total(self, path: str, layer: str) -> np.ndarray:
+        """[R, C, C]."""
+        return self._values(f"{path}/totals/{layer}", (slice(None),))
+
+    def mark(self, path: str, slot: int, state: int, tile: int) -> None:
         """Say that a tile's part of `state` is complete; call it after the data is written."""
-        self._array(f"{path}/marks")[phase, state % 2, tile] = state
+        self._array(f"{path}/marks")[slot, tile] = state
 
     def unmark(self, path: str, slot: int, tile: int) -> None:
-        """Say that a slot holds nothing of a tile; call it before its data is overwritten."""
-        self._array(f"{path}/marks")[:, slot, tile] = -1
+        """Say that a tile's part of what a slot holds is not complete."""
+        self._array(f"{path}/marks")[slot, tile] = -1
 
-    def read_marks(self, path: str, phase: int) -> np.ndarray:
+    def read_marks(self, path: str) -> np.ndarray:
         """[2 slots, tiles] int: all marks, as they are."""
-        found = np.full(self._array(f"{path}/marks").shape[1:], -1, np.int32)
+        found = np.full(self._array(f"{path}/marks").shape, -1, np.int32)
         for slot, row in enumerate(found):
-            tiles = self._marked_tiles(path, phase, slot)
+            tiles = self._marked_tiles(path, slot)
             if tiles:
-                row[tiles] = self._values(f"{path}/marks", (phase, slot, tiles), strict=False)
+                row[tiles] = self._values(f"{path}/marks", (slot, tiles), strict=False)
         return found
 
-    def _marked_tiles(self, path: str, phase: int, slot: int) -> list[int]:
+    def _marked_tiles(self, path: str, slot: int) -> list[int]:
         """Those that a slot has a mark of. Each is a chunk, and where there are none nothing is read."""
-        tiles = self._array(f"{path}/marks").shape[2]
-        names = self._names(f"{path}/marks/c/{phase}/{slot}")
+        tiles = self._array(f"{path}/marks").shape[1]
+        names = self._names(f"{path}/marks/c/{slot}")
         return sorted(int(name) for name in names if name.isdecimal() and len(name) < 10 and int(name) < tiles)
 
-    def states(self, path: str, phase: int) -> np.ndarray:
+    def states(self, path: str) -> np.ndarray:
         """[2 slots, tiles] int: the state of each tile that a slot holds, -1 for none. A mark that cannot be read is
         none."""
         try:
-            return self.read_marks(path, phase)
+            return self.read_marks(path)
         except DamageError:
-            found = np.full(self._array(f"{path}/marks").shape[1:], -1, np.int32)
+            found = np.full(self._array(f"{path}/marks").shape, -1, np.int32)
             for slot in range(len(found)):
-                for tile in self._marked_tiles(path, phase, slot):
+                for tile in self._marked_tiles(path, slot):
                     with contextlib.suppress(DamageError):
-                        found[slot, tile] = self._values(f"{path}/marks", (phase, slot, tile), strict=False)
+                        found[slot, tile] = self._values(f"{path}/marks", (slot, tile), strict=False)
             return found
 
-    def marked(self, path: str, phase: int, state: int) -> np.ndarray:
-        """[tiles] bool: which tiles' parts of `state` are in the store."""
-        return self.states(path, phase)[state % 2] == state
+    def latest(self, path: str) -> tuple[int, int] | None:
+        """(state, slot) of the newest state that the store holds of every tile: the last whole checkpoint."""
+        whole = [(int(row[0]), slot) for slot, row in enumerate(self.states(path)) if (row == row[0]).all()]
+        return max((one for one in whole if one[0] >= 0), default=None)
 
-    def latest(self, path: str, phase: int) -> int:
-        """The newest state that the store holds of every tile, -1 for none."""
-        return max((int(row[0]) for row in self.states(path, phase) if (row == row[0]).all()), default=-1)
-
-    def write_losses(self, level: int, state: int, tile: int, content: float, tv: float) -> None:
-        self._array(f"{self.state_path(level)}/losses")[state % 2, tile] = (content, tv)
-
-    def read_losses(self, level: int, state: int) -> tuple[float, float]:
-        """(content, tv) of the whole level, summed in tile order."""
-        tiles = self._array(f"{self.state_path(level)}/losses").shape[1]
-        content, tv = np.sum([self.read_loss(level, state % 2, tile) for tile in range(tiles)], axis=0)
-        return float(content), float(tv)
+    def write_loss(self, level: int, slot: int, tile: int, content: float, tv: float) -> None:
+        self._array(f"{self.state_path(level)}/losses")[slot, tile] = (content, tv)
 
     def read_loss(self, level: int, slot: int, tile: int) -> np.ndarray:
         """[content, tv] of one tile."""
@@ -153,7 +153,7 @@ class StoredState(Arrays):
     def forget(self, path: str, index: tuple[int, ...]) -> None:
         """Take back what says that a damaged part is complete, so that it is computed again: what DamageError names.
 
-        Of a tile's state that is its marks. Totals are added up anew at every start.
+        Of a tile's state that is its mark.
         """
         parent, _, name = path.rpartition("/")
         holder = parent.removesuffix("/grams").removesuffix("/totals")
@@ -166,21 +166,13 @@ class StoredState(Arrays):
         elif not index:
             self._drop(holder)
         elif len(index) > 1:
-            self._forget_tile(holder, index[0], index[1], "/grams/" in path or name == "regions")
-
-    def _forget_tile(self, path: str, slot: int, tile: int, only_measured: bool) -> None:
-        patched, measured = (self.states(path, phase)[slot, tile] for phase in (PATCHED, MEASURED))
-        if only_measured and patched == measured:
-            self._array(f"{path}/marks")[MEASURED, slot, tile] = -1
-        else:
-            self.unmark(path, slot, tile)
+            self.unmark(holder, index[0], index[1])
 
 
-def _bfloat16_bits(values: np.ndarray) -> np.ndarray:
-    """The upper half of each float32, rounded to nearest, ties to even; numpy has no such type."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
+def _dtype(totals: Mapping[str, np.ndarray]) -> str:
+    return next(iter(totals.values())).dtype.name
 
 
-def _from_bfloat16_bits(bits: np.ndarray) -> np.ndarray:
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+def _bfloat16_bits(values: torch.Tensor) -> np.ndarray:
+    """Rounded to nearest, ties to even; numpy has no such type."""
+    return values.to(torch.bfloat16).cpu().view(torch.int16).numpy().view(np.uint16)

@@ -6,7 +6,7 @@ import ctypes
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from tiler.engine import optimize
-from tiler.engine.blend import composite, repeated
+from tiler.engine.blend import repeated
 from tiler.engine.job import Job
 from tiler.engine.machine import settle_gpu, settle_torch
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError, StoreError, WeightsError
-from tiler.geometry import Rect, Tile
+from tiler.geometry import Rect
 from tiler.style.backbone import Backbone, kernels_on
 from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
@@ -31,10 +30,13 @@ from tiler.style.losses import Dream, Objective
 from tiler.style.weights import Conv, read_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
-CONTENT_CACHE_BYTES = 2**27
+# Of what tiles see in every round, where the state is in the store and memory is short.
+INPUTS_BYTES = 2**27
 # Of `noise`: independent channels, uniform in 0.4..0.6.
 NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye(3) * 0.2**2 / 12)
 Computed = TypeVar("Computed")
+# The regions that lie somewhere, and where [R, h, w]; None: the one region is everywhere.
+Planes = tuple[tuple[int, ...], np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ class Workplace:
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
-        self._content: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
         self._convs = self._same_weights()
-        self._backbones: dict[str, Backbone] = {}
-        self.backbone = self.backbone_in(self.job.precision)
+        self.backbones: Mapping[str, Backbone] = _Backbones(self.job, self._convs)
+        # Blocks by (attempt, number), see `holding`.
+        self.held: dict[tuple[str, int], Any] = {}
         self.dtype = getattr(torch, self.job.state_dtype)
         _, self._why_kernels = kernels_on(self.job.device)
 
@@ -90,23 +92,19 @@ class Workplace:
         if self.store.holder() != self._run:
             raise StoreError(f"store {self.store.url}: another run has taken it over; this task has written nothing")
 
-    def backbone_in(self, precision: str) -> Backbone:
-        """The backbone in another number type than the job's, for what overflows in that."""
-        if precision not in self._backbones:
-            job = self.job
-            self._backbones[precision] = Backbone(self._convs, job.layers, job.pooling, DTYPES[precision], job.device)
-        return self._backbones[precision]
-
     def fallen_kernels(self) -> tuple[str, str]:
         """(implementation of the kernels, why it is another than before; empty where it is none, or was told)."""
         kernels, why = kernels_on(self.job.device)
         told, self._why_kernels = self._why_kernels, why
         return kernels, "" if why == told else why
 
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """The job's, and one that reaches further when the job's is a short one."""
-        return (self.job.precision,) if self.job.precision in ("fp32", "fp64") else (self.job.precision, "fp32")
+    def tell_kernels(self, send: Callable[[dict[str, Any]], None]) -> None:
+        """Where Triton has failed since this worker was asked what it is, somebody should know."""
+        kernels, why = self.fallen_kernels()
+        if why:
+            where = socket.gethostname()
+            text = f"worker {where}: Triton fails, {kernels} takes its place from here on: {why}"
+            send({"event": "kernels", "kernels": kernels, "text": text})
 
     def compute(self, function: Callable[..., Computed], *arguments: Any) -> Computed:
         """Call `function` where torch's work is done, and wait for it."""
@@ -123,7 +121,7 @@ class Workplace:
         """A writable copy on the device, in the state's dtype."""
         return torch.tensor(array, dtype=self.dtype, device=self.job.device)
 
-    def level_guides(self, level: int, rect: Rect) -> tuple[tuple[int, ...], np.ndarray | None]:
+    def level_guides(self, level: int, rect: Rect) -> Planes:
         """The regions that lie in `rect` of a level, which may reach beyond an edge that wraps, and their guides
         [R, h, w]; None where the one region is everywhere."""
         path = self.job.guides_path(level)
@@ -141,12 +139,12 @@ class Workplace:
         planes = pooled(self.tensor(protected), self.job.content_layers)
         return {layer: 1 + self.job.protect_strength * plane for layer, plane in planes.items()}
 
-    def style_guides(self, level: int, style: int, rect: Rect) -> tuple[tuple[int, ...], np.ndarray | None]:
+    def style_guides(self, level: int, style: int, rect: Rect) -> Planes:
         """The same for what counts of a style picture, as its region 0."""
         path = self.job.style_guides_path(level, style)
         return self._present(None if path is None else self.store.read_picture(path, rect))
 
-    def _present(self, planes: np.ndarray | None) -> tuple[tuple[int, ...], np.ndarray | None]:
+    def _present(self, planes: np.ndarray | None) -> Planes:
         if planes is None:
             return (0,), None
         regions = tuple(np.flatnonzero(planes.any(axis=(1, 2))).tolist())
@@ -219,59 +217,40 @@ class Workplace:
     def _target(self, level: int, region: int) -> StyleTarget:
         job, styles = self.job, self.job.styles_of(region)
         grams = [
-            {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", 0, layer)) for layer in job.layers}
+            {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", layer)) for layer in job.layers}
             for s in styles
         ]
         by_layer = [dict(zip(job.style_layers, job.style_layer_weights[s], strict=True)) for s in styles]
         return StyleTarget.blended(grams, [job.style_shares[s] for s in styles], by_layer)
 
-    def read_content(self, level: int, tile: Tile) -> np.ndarray | None:
-        """The content over a tile's read area, or None where nobody will ask for it."""
-        if (level, tile.index) in self._content or not self.job.content_weight:
-            return None
-        return self._content_pixels(level, tile)
-
-    def _content_pixels(self, level: int, tile: Tile) -> np.ndarray:
-        return self.optimised(self.picture(level, f"levels/{level}/content", tile.read))
-
     def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] of a picture of a level's size; `rect` may reach beyond an edge that wraps."""
         size = self.job.levels[level]
-        found = repeated(
-            rect, (size.height, size.width), lambda part: torch.from_numpy(self.store.read_picture(path, part))
-        )
-        return found.numpy()
 
-    def content_features(
-        self, level: int, tile: Tile, content: np.ndarray | None, precision: str
-    ) -> dict[str, torch.Tensor]:
-        """The features of what `read_content` gave. They are the same in every round of a level, so as many as a fixed
-        number of bytes holds are kept. None is evicted: tiles come in cycles, and the last would push out the first.
-        """
-        layers = self.objective(level).content_layers
-        if layers and precision != self.job.precision:  # rare: what overflowed is done again, and not kept
-            again = self.tensor(self._content_pixels(level, tile))
-            return optimize.content_features(self.backbone_in(precision), again, layers)
-        key = level, tile.index
-        if key in self._content:
-            return self._content[key]
-        if content is None:
-            return {}
-        found = optimize.content_features(self.backbone, self.tensor(content), layers)
-        self._content = {known: kept for known, kept in self._content.items() if known[0] == level}
-        held = sum(one.nbytes for kept in (found, *self._content.values()) for one in kept.values())
-        if held <= CONTENT_CACHE_BYTES:
-            self._content[key] = found
-        return found
+        def read(part: Rect) -> torch.Tensor:
+            return torch.from_numpy(self.store.read_picture(path, part))
 
-    def state(self, level: int, state: int, rect: Rect, kind: str) -> np.ndarray:
-        """[3, h, w] "pixels" or [6, h, w] "moments" of a level's state, blended over `rect`."""
-        found = composite(
-            self.job.grid(level),
-            rect,
-            lambda tile, part: torch.from_numpy(self.store.read_patch(level, state % 2, tile, part, kind)),
-        )
-        return found.numpy()
+        return repeated(rect, (size.height, size.width), read).numpy()
+
+
+class _Backbones(Mapping[str, Backbone]):
+    """By precision, made when one is asked for: the job's, and one that reaches further where that is a short one."""
+
+    def __init__(self, job: Job, convs: list[Conv]) -> None:
+        self._job, self._convs, self._made = job, convs, dict[str, Backbone]()
+
+    def __iter__(self) -> Iterator[str]:
+        short = self._job.precision not in ("fp32", "fp64")
+        return iter((self._job.precision, "fp32") if short else (self._job.precision,))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __getitem__(self, precision: str) -> Backbone:
+        if precision not in self._made:
+            job, dtype = self._job, DTYPES[precision]
+            self._made[precision] = Backbone(self._convs, job.layers, job.pooling, dtype, job.device)
+        return self._made[precision]
 
 
 def _no_trim(pad: int) -> int:

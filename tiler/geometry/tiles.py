@@ -62,6 +62,11 @@ class Rect:
         y1, x1 = min(self.y1, other.y1), min(self.x1, other.x1)
         return Rect(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
 
+    def around(self, other: Rect) -> Rect:
+        """The smallest box that holds both."""
+        y0, x0, y1, x1 = min(self.y0, other.y0), min(self.x0, other.x0), max(self.y1, other.y1), max(self.x1, other.x1)
+        return Rect(y0, x0, y1, x1)
+
     def pieces(self, height: int, width: int) -> Iterator[tuple[Rect, Rect]]:
         """Cut this box of a plane that repeats every height x width pixels into parts that lie in 0..height, 0..width:
         (the part there, where it belongs counted from this box's first pixel)."""

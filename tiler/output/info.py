@@ -46,6 +46,6 @@ def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
     }
     if report:
         return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}
-    state = latest_state(store, level) or 0
+    state, _ = latest_state(store, level) or (0, None)
     done = job.steps_after(level, state)
     return {**facts, "state": "unfinished" if done else "not begun", "steps_done": done}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tiler.engine.job import Job
-from tiler.engine.store import MEASURED, PATCHED, RenderStore
+from tiler.engine.store import RenderStore
 from tiler.errors import DamageError
 from tiler.request import identity
 
@@ -87,37 +87,23 @@ class _Level:
     def _check_styles(self) -> None:
         for s in range(len(self._job.style_shares)):
             path = f"styles/{self._level}/{s}"
-            for slot, tile in np.argwhere(self._marks(path, MEASURED) >= 0).tolist():
-                self._check_grams(path, slot, tile, self._job.layers)
+            if self._look(self._store.has_totals, path, self._job.layers):
+                for layer in self._job.layers:
+                    self._look(self._store.read_total, path, layer)
 
     def _check_state(self) -> None:
         path, grid = self._store.state_path(self._level), self._job.grid(self._level)
-        patched, measured = self._marks(path, PATCHED), self._marks(path, MEASURED)
-        reported = not self._job.measures_every_round(self._level)
-        newest = int(patched.max(initial=-1))
-        if newest > 0:  # totals are complete as soon as a tile has gone on from them
-            self._check_totals(path, (newest - 1) % 2, self._job.style_layers)
-            for s in range(len(self._job.style_shares)):
-                self._check_totals(f"styles/{self._level}/{s}", 0, self._job.layers)
-        for slot, index in np.argwhere(patched >= 0).tolist():
-            tile, state = grid.tile(index), patched[slot, index]
-            for kind in ("pixels", "moments"):
-                self._look(self._store.read_patch, self._level, slot, tile, tile.blend, kind)
-            if state > 0:
-                self._look(self._store.read_loss, self._level, slot, index)
-            if measured[slot, index] == state or (state > 0 and reported):
-                self._check_grams(path, slot, index, self._job.style_layers)
-
-    def _marks(self, path: str, phase: int) -> np.ndarray:
         if not self._look(self._store.has, f"{path}/marks"):
-            return np.empty((0, 0), int)
-        self._look(self._store.read_marks, path, phase)
-        return self._store.states(path, phase)
-
-    def _check_grams(self, path: str, slot: int, tile: int, layers: tuple[str, ...]) -> None:
-        for layer in layers:
-            self._look(self._store.read_grams, path, slot, tile, layer)
-
-    def _check_totals(self, path: str, slot: int, layers: tuple[str, ...]) -> None:
-        for layer in layers:
-            self._look(self._store.read_total, path, slot, layer)
+            return
+        self._look(self._store.read_marks, path)
+        reported = not self._job.measures_every_round(self._level)
+        states = self._store.states(path)
+        for slot, index in np.argwhere(states >= 0).tolist():
+            tile = grid.tile(index)
+            whole = tile.blend.relative_to(tile.blend)
+            for kind in ("pixels", "moments"):
+                self._look(self._store.read_patch, self._level, slot, index, whole, kind)
+            self._look(self._store.read_loss, self._level, slot, index)
+            if states[slot, index] > 0 and reported:
+                for layer in self._job.style_layers:
+                    self._look(self._store.read_grams, path, slot, index, layer)

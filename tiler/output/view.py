@@ -10,27 +10,27 @@ import torch
 
 from tiler.engine.blend import composite
 from tiler.engine.job import Job
-from tiler.engine.store import PATCHED, RenderStore
+from tiler.engine.store import RenderStore
 from tiler.errors import LevelMovedError, StoreError
-from tiler.geometry import Rect
+from tiler.geometry import Rect, Tile
 from tiler.style.colour import keep_chroma
 
 
-def latest_state(store: RenderStore, level: int) -> int | None:
-    """The newest state of a level's working arrays that all tiles have; None where there is none."""
+def latest_state(store: RenderStore, level: int) -> tuple[int, int] | None:
+    """(state, slot) of the newest checkpoint of a level; None where there is none."""
     path = store.state_path(level)
-    state = store.latest(path, PATCHED) if store.has(f"{path}/marks") else -1
-    return None if state < 0 else state
+    return store.latest(path) if store.has(f"{path}/marks") else None
 
 
 @dataclass(frozen=True)
 class View:
-    """A level as it is now. state: None for the finished image, else the number of the rounds that it shows."""
+    """A level as it is now. state: None for the finished image, else (the number of the rounds that it shows, the slot
+    of the store that it is in)."""
 
     store: RenderStore
     job: Job
     level: int
-    state: int | None
+    state: tuple[int, int] | None
 
     @classmethod
     def of(cls, store: RenderStore, job: Job, level: int | None = None) -> View:
@@ -67,18 +67,18 @@ class View:
     def steps(self) -> int:
         """Optimiser steps that the view shows."""
         steps = self.job.levels[self.level].steps
-        return steps if self.state is None else self.job.steps_after(self.level, self.state)
+        return steps if self.state is None else self.job.steps_after(self.level, self.state[0])
 
     def read(self, rect: Rect) -> np.ndarray:
         """[3, h, w] in 0..1."""
         if self.state is None:
             return self.store.read_image(self.level, rect, self.job.images[-1])
-        slot = self.state % 2
-        pixels = composite(
-            self.job.grid(self.level),
-            rect,
-            lambda tile, part: torch.from_numpy(self.store.read_patch(self.level, slot, tile, part, "pixels")),
-        ).numpy()
+        slot = self.state[1]
+
+        def read(tile: Tile, part: Rect) -> torch.Tensor:
+            return self.store.read_patch(self.level, slot, tile.index, part.relative_to(tile.blend), "pixels")
+
+        pixels = composite(self.job.grid(self.level), rect, read).numpy()
         if not self.job.keeps_chroma:
             return pixels
         return keep_chroma(pixels, self.store.read_picture(f"levels/{self.level}/content", rect))
@@ -101,7 +101,7 @@ class View:
             raise self._moved()
 
     def _stands(self) -> bool:
-        # As soon as all tiles have the next state, the one after it may be written over this one.
+        # As soon as the next checkpoint is whole, the one after it may be written over this one.
         return self.state is None or latest_state(self.store, self.level) == self.state
 
     def _moved(self) -> LevelMovedError:

@@ -12,9 +12,11 @@ from tiler.engine import layout
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.workplace import CONTENT_CACHE_BYTES
+from tiler.engine.state import STORE
+from tiler.engine.workplace import INPUTS_BYTES
 from tiler.output.export import check_files
 from tiler.pictures.outputs import typical_bytes
+from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
 from tiler.planning.probe import Speed, probe
 from tiler.request import guiding
 from tiler.request.config import RenderConfig
@@ -28,10 +30,8 @@ from tiler.request.resolve import (
     sharing_gpu,
     store_url,
 )
-from tiler.style.backbone import stride_of
 from tiler.style.weights import trunk_of
 
-ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 # A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
 # which are kept twice. Proportional sizes (memory that processes share is split among them).
 WORKER_BYTES, WEIGHTS = 500e6, 2 * 13e6
@@ -47,7 +47,7 @@ BAND_COPIES, OVERLAY_COPIES = 4, 3
 @dataclass(frozen=True)
 class LevelPlan:
     """level: 0 = coarsest. read_pixels: of all tiles, halos included. working_bytes: disk until the level is finished;
-    kept_bytes: disk from then on. seconds: None where no speed is known."""
+    kept_bytes: disk from then on. home: where its state lives between rounds. seconds: None where no speed is known."""
 
     level: int
     height: int
@@ -58,6 +58,7 @@ class LevelPlan:
     read_pixels: int
     working_bytes: int
     kept_bytes: int
+    home: str
     seconds: float | None
 
 
@@ -123,16 +124,23 @@ def plan_job(
     """config: resolved, with its number of workers; job: the one it came to on this machine. has_alpha: the content's
     transparency is kept beside every level."""
     workers, last = config.workers or 1, job.levels[-1]
-    levels = tuple(_level(job, level.index, workers, has_alpha, speed) for level in job.levels)
+    busy = _tile_bytes(job)
+    where = homes(job, config.state, machine, busy, workers)
+    levels = tuple(_level(job, level.index, where[level.index], workers, has_alpha, speed) for level in job.levels)
+    held = [held_bytes(job, one.level, one.home, workers) for one in levels]
+    on_devices, on_hosts = (max(found) for found in zip(*held, strict=True))
     before = [sum(one.kept_bytes for one in levels[:k]) for k in range(len(levels))]
     seconds = None
     if speed is not None:
         written = _write_seconds(config, speed) * last.height * last.width
         seconds = speed.start + sum(one.seconds or 0 for one in levels) + written
     on_gpu = job.device == "cuda"
-    busy = _tile_bytes(job)
+    if not on_gpu:  # one memory
+        on_devices, on_hosts = 0, max(map(sum, held))
     on_one = busy + WEIGHTS * ITEM_BYTES[job.precision] + CONTEXT_BYTES
-    here = 0 if config.scheduler else workers
+    on_gpus = sharing_gpu(config, workers, machine) * on_one + on_devices / min(workers, _gpus(machine))
+    each = _idle_bytes(job) + (0 if on_gpu else busy)
+    here = 0 if config.scheduler else workers * each + on_hosts
     return Plan(
         height=last.height,
         width=last.width,
@@ -144,9 +152,9 @@ def plan_job(
         levels=levels,
         steps=sum(one.steps for one in levels),
         tile_steps=sum(one.steps * one.tiles for one in levels),
-        memory_bytes=round(_client_bytes(config, job) + here * (_idle_bytes(job) + (0 if on_gpu else busy))),
-        gpu_bytes=round(sharing_gpu(config, workers, machine) * on_one) if on_gpu else 0,
-        worker_bytes=round(_idle_bytes(job) + (0 if on_gpu else busy)),
+        memory_bytes=round(_client_bytes(config, job) + here),
+        gpu_bytes=round(on_gpus) if on_gpu else 0,
+        worker_bytes=round(each + on_hosts / workers),
         store_bytes=max(b + one.working_bytes + one.kept_bytes for b, one in zip(before, levels, strict=True)),
         kept_bytes=sum(one.kept_bytes for one in levels),
         output_bytes=_output_bytes(config, last.height, last.width, 4 if has_alpha else 3),
@@ -154,7 +162,7 @@ def plan_job(
     )
 
 
-def _level(job: Job, index: int, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
+def _level(job: Job, index: int, home: str, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
     level, grid = job.levels[index], job.grid(index)
     working, kept = _disk(job, index, has_alpha)
     return LevelPlan(
@@ -167,8 +175,13 @@ def _level(job: Job, index: int, workers: int, has_alpha: bool, speed: Speed | N
         read_pixels=sum(tile.read.area for tile in grid),
         working_bytes=working,
         kept_bytes=kept,
-        seconds=None if speed is None else _seconds(job, index, min(workers, len(grid)), speed),
+        home=home,
+        seconds=None if speed is None else _seconds(job, index, home, min(workers, len(grid)), speed),
     )
+
+
+def _gpus(machine: Machine) -> int:
+    return machine.gpus.count if machine.gpus else 1
 
 
 # Disk -----------------------------------------------------------------------------------------------------------------
@@ -190,10 +203,7 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     for s, size in enumerate(job.style_sizes[index]):
         working += layout.picture(*size).disk_bytes() if needed else 0
         if level.steps:
-            # One of two slots: a style is measured once.
-            working += _sum_bytes(
-                layout.statistics(len(job.style_grid(index, s)), dict(job.channels), job.state_dtype), 0.5
-            )
+            working += _sum_bytes(layout.totals(dict(job.channels), job.state_dtype), 1)
             working += layout.picture(*size, 1).disk_bytes() if job.style_masked[s] else 0
     wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
     state = layout.state(grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
@@ -227,26 +237,16 @@ def _idle_bytes(job: Job) -> float:
 
 
 def _tile_bytes(job: Job) -> float:
-    """What a worker's largest tile takes while it is computed, and the content's features that are kept."""
-    step, features = BYTES_PER_PIXEL[job.precision] * LEFT_BEHIND, 0.0
-    largest = 0.0
+    """What a worker's largest tile takes while it is computed."""
+    step, largest = BYTES_PER_PIXEL[job.precision] * LEFT_BEHIND, 0.0
     for level in job.levels:
         if not level.steps:
             continue
-        grid = job.grid(level.index)
-        largest = max(largest, *(tile.read.area * step for tile in grid))
+        largest = max(largest, *(tile.read.area * step for tile in job.grid(level.index)))
         for s in range(len(job.style_sizes[level.index])):
             areas = (tile.read.area for tile in job.style_grid(level.index, s))
             largest = max(largest, *(area * step * MEASURE_SHARE for area in areas))
-        features = max(features, sum(tile.read.area for tile in grid) * _feature_bytes(job))
-    return largest + min(features, CONTENT_CACHE_BYTES)
-
-
-def _feature_bytes(job: Job) -> float:
-    """Of the content's features, per pixel."""
-    wanted = job.content_layers if job.content_weight else ()
-    cells = sum(channels / stride_of(layer) ** 2 for layer, channels in job.channels if layer in wanted)
-    return cells * ITEM_BYTES[job.precision]
+    return largest
 
 
 def _client_bytes(config: RenderConfig, job: Job) -> float:
@@ -267,19 +267,21 @@ def _write_seconds(config: RenderConfig, speed: Speed) -> float:
     return file + (0.0 if config.tiles is None else speed.write)
 
 
-def _seconds(job: Job, index: int, parallel: int, speed: Speed) -> float:
+def _seconds(job: Job, index: int, home: str, parallel: int, speed: Speed) -> float:
+    """What a tile sees in every round is looked at once, where it is kept."""
     level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
-    tasks, work = 2 * len(grid), speed.move * level.height * level.width
+    tasks, work = 3 * parallel, speed.move * level.height * level.width
     if level.steps:
         measured = rounds + 1 if job.measures_every_round(index) else 1
-        reads = [tile.read.area for tile in grid]
-        kept = min(len(reads), int(CONTENT_CACHE_BYTES / (max(reads) * max(_feature_bytes(job), 1e-9))))
-        looks = (kept + (len(reads) - kept) * rounds) / len(reads)
+        reads, look = [tile.read.area for tile in grid], inputs_bytes(job, index)
+        kept = 1.0 if home != STORE or not look else min(1.0, INPUTS_BYTES / look)
+        around = speed.round if home == STORE else speed.held_round
+        looks = kept + (1 - kept) * rounds
         work += sum(
-            level.steps * speed.step(area) + rounds * speed.round(area) + looks * speed.measure(area) for area in reads
+            level.steps * speed.step(area) + rounds * around(area) + looks * speed.measure(area) for area in reads
         )
         work += measured * sum(speed.measure(job.measure_box(tile).area) for tile in grid)
         styles = [tile for s in range(len(job.style_sizes[index])) for tile in job.style_grid(index, s)]
         work += sum(speed.measure(tile.read.area) for tile in styles)
-        tasks += (measured + rounds) * len(grid) + len(styles)
-    return work / parallel + tasks * speed.task / parallel + (rounds + 3) * speed.task
+        tasks += (rounds if parallel > 1 else 1) * 2 * parallel + len(job.style_sizes[index])
+    return work / parallel + tasks * speed.task / parallel + (rounds if parallel > 1 else 1) * speed.task

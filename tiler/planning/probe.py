@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,16 @@ from typing import Any
 import numpy as np
 
 from tiler.engine import tasks
+from tiler.engine.holding import Block, hold, new_attempt
 from tiler.engine.job import Job
 from tiler.engine.place import is_remote
 from tiler.engine.schedule import Pool
+from tiler.engine.state import DEVICE, STORE
 from tiler.engine.store import RenderStore
-from tiler.engine.workplace import Address
+from tiler.engine.turn import Round
+from tiler.engine.workplace import Address, workplace
 from tiler.geometry import Level, Rect
+from tiler.geometry.blocks import root
 
 SMALL, LARGE = 128, 512
 STEPS = 2
@@ -31,15 +34,17 @@ MOVE, WRITE, WRITE_PNG = 0.4e-6, 0.15e-6, 0.056e-6
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds. start: until workers run. task: a task's way there and back. one_step, one_round, one_measure: (for any
-    tile, per pixel of its read area), for an optimiser's step, for a round's way from the store and back to it, and for
-    measuring statistics. move: per pixel of a level; write, write_png: of the poster."""
+    """Seconds. start: until workers run. task: a task's way there and back. one_step, one_measure, one_round,
+    one_held_round: (for any tile, per pixel of its read area), for an optimiser's step, for measuring statistics, and
+    for what a round takes beside its steps, with the state in the store or in memory. move: per pixel of a level;
+    write, write_png: of the poster."""
 
     start: float
     task: float
     one_step: tuple[float, float]
     one_measure: tuple[float, float]
     one_round: tuple[float, float] = (0.0, 0.0)
+    one_held_round: tuple[float, float] = (0.0, 0.0)
     move: float = MOVE
     write: float = WRITE
     write_png: float = WRITE_PNG
@@ -49,6 +54,9 @@ class Speed:
 
     def round(self, pixels: int) -> float:
         return self.one_round[0] + self.one_round[1] * pixels
+
+    def held_round(self, pixels: int) -> float:
+        return self.one_held_round[0] + self.one_held_round[1] * pixels
 
     def measure(self, pixels: int) -> float:
         return self.one_measure[0] + self.one_measure[1] * pixels
@@ -61,13 +69,17 @@ def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
     sides = sorted({min(side, -(-largest // job.align) * job.align) for side in (SMALL, LARGE)})
     with tempfile.TemporaryDirectory(prefix=".tiler-", dir=folder_above(url)) as at:
         # One after the other: beside another task a round would wait for the device.
-        found = [one for side in sides for one in pool.run(time_tile, [(job.to_dict(), f"{at}/{side}", side)])]
-        list(pool.run(nothing, [()]))
+        found = [
+            one for side in sides for one in [pool.submit(time_tile, job.to_dict(), f"{at}/{side}", side).result()]
+        ]
+        pool.submit(nothing).result()
         began = time.perf_counter()
-        list(pool.run(nothing, [()] * _ROUND_TRIPS))
+        for waiting in [pool.submit(nothing) for _ in range(_ROUND_TRIPS)]:
+            waiting.result()
         task = (time.perf_counter() - began) / _ROUND_TRIPS
     found.sort(key=lambda one: one["pixels"])
-    return Speed(start, task, _line(found, "step"), _line(found, "measure"), _line(found, "round"))
+    step, measure, around, held_round = (_line(found, name) for name in ("step", "measure", "round", "held_round"))
+    return Speed(start, task, step, measure, around, held_round)
 
 
 def folder_above(url: str) -> Path | None:
@@ -113,24 +125,26 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
     address, noise = Address(url, one.id), np.random.default_rng(0).random((3, side, side), np.float32)
     for path in ("levels/0/content", "styles/0/0/picture"):
         store.write_picture(path, side, side, [noise])
-    store.create_statistics("styles/0/0", len(one.style_grid(0, 0)), dict(one.channels), one.state_dtype)
-    for tile in one.style_grid(0, 0):
-        tasks.measure_style(address, 0, 0, tile.index)
-    tasks.add_up_style(address, 0, 0)
+    whole_style = root(one.style_grid(0, 0))
+    tasks.add_up_style(address, 0, 0, [tasks.measure_style(address, 0, 0, whole_style)])
     wanted = {layer: channels for layer, channels in one.channels if layer in one.style_layers}
     store.create_state(0, one.grid(0), wanted, one.state_dtype, one.moment_dtype)
-    tasks.seed(address, 0, 0)
-    tasks.measure_tile(address, 0, 0, 0)
-    measure = _seconds(tasks.measure_tile, address, 0, 0, 0)
-    tasks.add_up_level(address, 0, 0)
-    tasks.relax_tile(address, 0, 0, 0, 1, 0)
-    tasks.add_up_level(address, 0, 1)
-    done = tasks.relax_tile(address, 0, 1, 1, STEPS, 0)
-    step, around = done["computing"] / STEPS, done["seconds"] - done["computing"]
-    return {"pixels": Rect(0, 0, side, side).area, "step": step, "round": around, "measure": measure}
+    found = {home: _time_home(address, one, home) for home in (STORE, DEVICE)}
+    rounds = {"round": found[STORE]["round"], "held_round": found[DEVICE]["round"]}
+    return {"pixels": Rect(0, 0, side, side).area, **found[DEVICE], **rounds}
 
 
-def _seconds(task: Callable[..., Any], *arguments: Any) -> float:
+def _time_home(address: Address, job: Job, home: str) -> dict[str, float]:
+    """Seconds of a step, a measurement, and what a round takes beside its steps, once all that is made once is."""
+    told: list[dict[str, Any]] = []
+    holding = hold(workplace(address), Block(0, new_attempt(), ((root(job.grid(0)),),), 0, home))
+    holding.seed()
+    holding.measure(0)
     began = time.perf_counter()
-    task(*arguments)
-    return time.perf_counter() - began
+    holding.measure(0)
+    measure = time.perf_counter() - began
+    for state, steps in ((0, 1), (1, STEPS)):
+        total = tasks.add_up(address, 0, [holding.sums(state)])
+        holding.relax(Round(state, state, steps, total), holding.tiles, told.append)
+    done = next(one for one in reversed(told) if one["event"] == "tile")
+    return {"step": done["stepping"] / STEPS, "round": done["seconds"] - done["stepping"], "measure": measure}

@@ -240,6 +240,16 @@ class RenderConfig:
         decided=HERE,
     )
     workers: int | None = option(None, "Worker processes; default: one per GPU, or one.", RUN, 1, 1024, decided=HERE)
+    state: str = option(
+        "auto",
+        "Where a level's state lives between rounds: by default where it fits.",
+        RUN,
+        choices=("auto", "device", "host", "store"),
+        decided=HERE,
+    )
+    checkpoint_seconds: float = option(
+        60.0, "Between two checkpoints of a level: what a crash can cost.", RUN, 0, 86400, decided=HERE, metavar="S"
+    )
     threads: int | None = option(None, "CPU threads per worker; default: cores / workers.", RUN, 1, 1024)
     device: str = option("auto", "Where tiles are computed.", RUN, choices=("auto", "cpu", "cuda"))
     scheduler: str | None = option(

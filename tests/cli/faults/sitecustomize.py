@@ -1,4 +1,4 @@
-"""Imported by every Python process that has this folder on its PYTHONPATH: one tile's task fails as FAULT says.
+"""Imported by every Python process that has this folder on its PYTHONPATH: one tile's round fails as FAULT says.
 
 FAULT = "kill|raise|cuda:TIMES:TILE_SIZE": as often as TIMES, and only while the job's tiles are at least that large.
 FAULT_COUNT: a file that counts across processes.
@@ -15,34 +15,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TASKS = "tiler.engine.tasks"
+TURN = "tiler.engine.turn"
 
 
-def _faulty(task: Any) -> Any:
+def _faulty(relaxed: Any) -> Any:
     kind, times, size = os.environ["FAULT"].split(":")
     count = Path(os.environ["FAULT_COUNT"])
 
-    @functools.wraps(task)
-    def run(address: Any, level: int, state: int, start: int, steps: int, index: int) -> dict[str, Any]:
-        job = sys.modules[TASKS].workplace(address).job
+    @functools.wraps(relaxed)
+    def run(self: Any, now: Any, tile: Any, given: Any) -> Any:
         before = len(count.read_text()) if count.exists() else 0
-        if (level, state, index) == (1, 1, 1) and job.tile >= int(size) and before < int(times):
+        here = (self._level, now.state, tile.index) == (1, 1, 1)
+        if here and self._here.job.tile >= int(size) and before < int(times):
             with open(count, "a") as file:
                 file.write("x")
             if kind == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             sys.modules["tiler.engine.schedule"].device_lost = lambda error: "CUDA error" in str(error)
             raise RuntimeError("CUDA error: an illegal memory access was encountered" if kind == "cuda" else "injected")
-        return task(address, level, state, start, steps, index)
+        return relaxed(self, now, tile, given)
 
     return run
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Changes the tasks as soon as they are imported."""
+    """Changes it as soon as it is imported."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name != TASKS:
+        if name != TURN:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -52,7 +52,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def changed(module: Any) -> None:
             execute(module)
-            module.relax_tile = _faulty(module.relax_tile)
+            module.Turns.relaxed = _faulty(module.Turns.relaxed)
 
         spec.loader.exec_module = changed  # type: ignore[method-assign]
         return spec

@@ -1,0 +1,325 @@
+"""A worker's block: the tiles of a level that it holds, and what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from tiler.engine import finite
+from tiler.engine.ahead import in_turn
+from tiler.engine.behind import Behind
+from tiler.engine.blend import composite
+from tiler.engine.fitting import must_fit
+from tiler.engine.inputs import LevelInputs
+from tiler.engine.seeding import start
+from tiler.engine.state import STORE, Kept, LevelState, Resident, Stored
+from tiler.engine.turn import Done, Round, Send, Turns
+from tiler.engine.workplace import INPUTS_BYTES, Workplace
+from tiler.errors import StateLostError, TilerError
+from tiler.geometry import Rect, Tile
+from tiler.geometry.blocks import Node, seen, summed
+from tiler.style.colour import keep_chroma
+
+Sums = dict[str, torch.Tensor]
+# (kind, tile): which part of the tile's patch, and its pixels or moments there.
+Strips = dict[tuple[str, int], tuple[Rect, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """attempt: one of the client's, to bring the level to its end; what another left behind is of no use. shares: the
+    tiles of all blocks; number: which of them this one is. base: see `Stored`."""
+
+    level: int
+    attempt: str
+    shares: tuple[tuple[Node, ...], ...]
+    number: int
+    home: str
+    base: int = 0
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.shares[self.number]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the whole level."""
+        return len(self.shares) == 1
+
+
+def new_attempt() -> str:
+    """Unlike every other."""
+    return uuid.uuid4().hex
+
+
+class Holding:
+    """A block's tiles. Every method gives the same when it is called again, as long as no later one was: a task may be
+    repeated. Raises StateLostError for what is not here (any more)."""
+
+    def __init__(self, here: Workplace, block: Block) -> None:
+        self._here, self._block, self._grid = here, block, here.job.grid(block.level)
+        self.tiles = [self._grid.tile(index) for node in block.nodes for index in node.tiles(self._grid)]
+        self._own = {tile.index for tile in self.tiles}
+        self._state = self._home()
+        self._strips: dict[tuple[str, int], tuple[Rect, torch.Tensor]] = {}
+        limit = INPUTS_BYTES if block.home == STORE else float("inf")
+        self._inputs = LevelInputs(here, block.level, limit)
+        self._behind = Behind(here, block.level)
+
+    def _home(self) -> LevelState:
+        here, block, device = self._here, self._block, torch.device(self._here.job.device)
+        if block.home == STORE:
+            return Stored(here.store, block.level, block.base, device, here.dtype, here.check_run)
+        return Resident(device, block.home, here.dtype, getattr(torch, here.job.moment_dtype))
+
+    # How it begins ------------------------------------------------------------------------------------------------
+
+    def seed(self) -> None:
+        """State 0."""
+        there = self._state.present(0)
+        for tile in self.tiles:
+            if tile.index not in there:
+                with must_fit(tile.blend):
+                    pixels = self._here.compute(start, self._here, self._block.level, tile.blend)
+                    self._state.put(0, tile, Kept(pixels))
+
+    def restore(self, slot: int, state: int) -> None:
+        """A checkpoint's state, from a slot of the store."""
+        if self._block.home != STORE:
+            for tile in self.tiles:
+                self._state.put(state, tile, self._stored(slot, state, tile))
+
+    def _stored(self, slot: int, state: int, tile: Tile) -> Kept:
+        store, level, index = self._here.store, self._block.level, tile.index
+        whole, path = tile.blend.relative_to(tile.blend), store.state_path(level)
+        pixels, moments = (store.read_patch(level, slot, index, whole, kind) for kind in ("pixels", "moments"))
+        content, tv = store.read_loss(level, slot, index)
+        grams: Sums = {}
+        regions: tuple[int, ...] = ()
+        if state and not self._here.job.measures_every_round(level):
+            regions = store.read_regions(path, slot, index)
+            found = {layer: store.read_grams(path, slot, index, layer, regions) for layer in self._layers}
+            grams = {layer: torch.from_numpy(value).to(self._here.job.device) for layer, value in found.items()}
+        return Kept(pixels, moments, grams, regions, (float(content), float(tv)))
+
+    # What passes between blocks -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _shown(self) -> list[tuple[int, str, Tile, Rect]]:
+        """What other blocks see of this one's patches: (their number, kind, tile, part). Nothing where all is in the
+        store."""
+        found = []
+        for number, nodes in enumerate(self._block.shares):
+            if number != self._block.number and self._block.home != STORE:
+                others = [index for node in nodes for index in node.tiles(self._grid)]
+                for kind, box in (("pixels", _read_area), ("moments", _blend_area)):
+                    parts = seen(self._grid, others, self._own, box)
+                    found += [(number, kind, self._grid.tile(index), part) for index, part in parts.items()]
+        return found
+
+    @cached_property
+    def border(self) -> list[Tile]:
+        """The tiles that other blocks see: all, where they see them in the store."""
+        if self._block.home == STORE:
+            return self.tiles
+        shown = {tile.index for _, _, tile, _ in self._shown}
+        return [tile for tile in self.tiles if tile.index in shown]
+
+    @cached_property
+    def interior(self) -> list[Tile]:
+        """The others."""
+        border = {tile.index for tile in self.border}
+        return [tile for tile in self.tiles if tile.index not in border]
+
+    def strips(self, state: int) -> dict[int, Strips]:
+        """What the other blocks see of this one's patches, by their number."""
+        found: dict[int, Strips] = {number: {} for number in range(len(self._block.shares))}
+        for number, kind, tile, part in self._shown:
+            found[number][kind, tile.index] = part, self._state.read(state, tile, part, kind).cpu().numpy()
+        return found
+
+    def receive(self, strips: Sequence[Strips]) -> None:
+        """What other blocks have sent, in place of what they had sent before."""
+        device = self._here.job.device
+        if any(strips):
+            self._strips = {
+                key: (part, torch.from_numpy(values).to(device))
+                for one in strips
+                for key, (part, values) in one.items()
+            }
+
+    def sums(self, state: int) -> dict[Node, Sums]:
+        """Gram sums [R, C, C] over each of the block's nodes, by layer, in float64."""
+        return {node: self._here.compute(self._summed, state, node) for node in self._block.nodes}
+
+    def _summed(self, state: int, node: Node) -> Sums:
+        regions = range(len(self._here.job.regions))
+
+        def of_tile(index: int) -> Sums:
+            tile = self._grid.tile(index)
+            return {layer: self._state.grams(state, tile, layer, regions).double() for layer in self._layers}
+
+        return summed(node, self._grid, of_tile, added)
+
+    # A round ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _layers(self) -> tuple[str, ...]:
+        return self._here.job.style_layers
+
+    def read(self, state: int, rect: Rect, kind: str) -> torch.Tensor:
+        """[3, h, w] "pixels" or [6, h, w] "moments", blended over `rect`; a copy."""
+
+        def patch(tile: Tile, part: Rect) -> torch.Tensor:
+            inner = part.relative_to(tile.blend)
+            if tile.index in self._own or self._block.home == STORE:
+                return self._state.read(state, tile, inner, kind)
+            if (kind, tile.index) not in self._strips:
+                raise StateLostError(f"tile {tile.index} of another block: its {kind} were not sent")
+            held, values = self._strips[kind, tile.index]
+            return values[(slice(None), *inner.relative_to(held).slices)]
+
+        found = composite(self._grid, rect, patch)
+        one_patch = len(list(itertools.islice(self._grid.overlapping(rect), 2))) == 1
+        return found.clone() if one_patch else found  # which may be the state itself
+
+    def _each(
+        self,
+        tiles: Sequence[Tile],
+        read: Callable[[Tile], Any],
+        work: Callable[[Tile, Any], Any],
+        keep: Callable[[Tile, Any], None],
+    ) -> None:
+        """keep(tile, work(tile, read(tile))) for all. What comes from and goes to the store does so while another tile
+        is computed; what lies in memory is moved by the thread that computes."""
+
+        def fitting(tile: Tile, given: Any) -> Any:
+            with must_fit(tile.read):
+                return work(tile, given)
+
+        def whole(tile: Tile) -> None:
+            with must_fit(tile.read):
+                keep(tile, work(tile, read(tile)))
+
+        if self._block.home == STORE:
+            in_turn(tiles, read, partial(self._here.compute, fitting), keep)
+        else:
+            for tile in tiles:
+                self._here.compute(whole, tile)
+
+    def measure(self, state: int) -> None:
+        """Gram sums of each tile's core, of a state whose tiles did not report theirs."""
+        job, level, layers = self._here.job, self._block.level, self._layers
+
+        def read(tile: Tile) -> tuple[torch.Tensor, Any]:
+            box = job.measure_box(tile)
+            return self.read(state, box, "pixels"), self._here.level_guides(level, box)
+
+        def work(tile: Tile, given: tuple[torch.Tensor, Any]) -> tuple[Sums, tuple[int, ...]]:
+            (pixels, planes), box = given, job.measure_box(tile)
+            self._here.shaped(pixels.shape)
+            regions, found_planes = planes
+            guides = self._here.guides(regions, found_planes, layers)
+            what = f"level {level + 1}, tile {tile.index}"
+            core = tile.core.relative_to(box)
+            return finite.measured(self._here.backbones, pixels, layers, core, guides, what).sums, guides.regions
+
+        def keep(tile: Tile, found: tuple[Sums, tuple[int, ...]]) -> None:
+            self._state.put_grams(state, tile, *found)
+
+        self._each(self.tiles, read, work, keep)
+
+    def relax(self, now: Round, tiles: Sequence[Tile], send: Send) -> None:
+        """One round of some tiles: state -> state + 1."""
+        self._behind.make_way(now.state + 1)
+        there = self._state.present(now.state + 1)
+        reports = not self._here.job.measures_every_round(self._block.level)
+        turns = Turns(self._here, self._block.level, self._inputs, self.read, partial(self._reported, now.state), send)
+
+        def keep(tile: Tile, done: Done) -> None:
+            began = time.perf_counter()
+            self._state.put(now.state + 1, tile, done.kept(reports))
+            turns.tell(now, tile, done, time.perf_counter() - began)
+
+        waiting = [tile for tile in tiles if tile.index not in there]
+        self._each(waiting, partial(turns.given, now), partial(turns.relaxed, now), keep)
+        self._here.tell_kernels(send)
+
+    def _reported(self, state: int, tile: Tile, layer: str, regions: tuple[int, ...]) -> torch.Tensor:
+        return self._state.grams(state, tile, layer, regions)
+
+    def newest(self) -> int:
+        """The newest state that all tiles have here; -1: none."""
+        return self._state.newest([tile.index for tile in self.tiles])
+
+    def losses(self, state: int) -> dict[int, tuple[float, float]]:
+        """(content, tv) of each tile's core."""
+        return {tile.index: self._state.losses(state, tile) for tile in self.tiles}
+
+    # How it ends --------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, state: int, slot: int) -> None:
+        """Begin to write a state to a slot of the store, beside what follows."""
+        assert isinstance(self._state, Resident)
+        self._behind.begin(self._state, self.tiles, state, slot)
+
+    def settle(self) -> None:
+        """Wait for the last checkpoint to be written; raises what went wrong with it."""
+        self._behind.settle()
+
+    def finish(self, state: int) -> None:
+        """Blend the cores of the last state into the level's image."""
+        here, level = self._here, self._block.level
+
+        def read(tile: Tile) -> np.ndarray:
+            return self.read(state, tile.core, "pixels").cpu().numpy()
+
+        def keep(tile: Tile, pixels: np.ndarray) -> None:
+            here.check_run()
+            here.store.write_image(level, tile.core, pixels)
+            if here.job.keeps_chroma:
+                content = here.store.read_picture(f"levels/{level}/content", tile.core)
+                here.store.write_image(level, tile.core, keep_chroma(pixels, content), here.job.images[-1])
+
+        in_turn(self.tiles, read, lambda tile, pixels: pixels, keep)
+
+
+def _read_area(tile: Tile) -> Rect:
+    return tile.read
+
+
+def _blend_area(tile: Tile) -> Rect:
+    return tile.blend
+
+
+def added(one: Sums, other: Sums) -> Sums:
+    """By layer."""
+    return {layer: value + other[layer] for layer, value in one.items()}
+
+
+def hold(here: Workplace, block: Block) -> Holding:
+    """A new one; what this worker holds of other attempts is let go."""
+    for key in [key for key in here.held if key[0] != block.attempt]:
+        with contextlib.suppress(TilerError, OSError):
+            here.held.pop(key).settle()  # two checkpoints must not be written at once
+    found = here.held[block.attempt, block.number] = Holding(here, block)
+    return found
+
+
+def held(here: Workplace, block: Block) -> Holding:
+    """The one that `hold` made here. Raises StateLostError where it was made in another process."""
+    found: Holding | None = here.held.get((block.attempt, block.number))
+    if found is None:
+        if block.home != STORE:
+            raise StateLostError(f"level {block.level + 1}, block {block.number + 1}: its state is not here")
+        found = hold(here, block)
+    return found

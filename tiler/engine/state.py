@@ -1,0 +1,199 @@
+"""Where the state of a level's tiles lives while it is optimised: in memory, or in the store.
+
+Each home keeps two states, so that a round never overwrites what it reads, and rounds where the store does: the same
+bytes come out of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tiler.engine.store import RenderStore
+from tiler.errors import StateLostError
+from tiler.geometry import Rect, Tile
+
+DEVICE, HOST, STORE = HOMES = ("device", "host", "store")
+
+
+def from_here(home: str, device: str) -> list[str]:
+    """A home, and those with more room that come after it. On a CPU the device's memory is the host's."""
+    homes = HOMES if device == "cuda" else (DEVICE, STORE) if home == DEVICE else (HOST, STORE)
+    return list(homes[homes.index(home) :])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a round leaves of a tile. pixels [3, h, w] and moments [6, h, w] over its blend area; None: all 0. grams
+    [R, C, C] by layer: Gram sums of its core in its `regions`; empty where they are not known. losses: (content, tv) of
+    its core."""
+
+    pixels: torch.Tensor
+    moments: torch.Tensor | None = None
+    grams: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    regions: tuple[int, ...] = ()
+    losses: tuple[float, float] = (0.0, 0.0)
+
+    def copied(self) -> Kept:
+        """In the host's memory, whatever becomes of this one."""
+        assert self.moments is not None
+        return replace(self, pixels=self.pixels.to("cpu", copy=True), moments=self.moments.to("cpu", copy=True))
+
+
+class LevelState(Protocol):
+    """The tiles of a block in their newest two states. Reads come in the state's type, on the device that computes."""
+
+    def present(self, state: int) -> set[int]:
+        """The tiles whose part of a state is there, though it was not put since this was made."""
+
+    def newest(self, tiles: Sequence[int]) -> int:
+        """The newest state that all of these have; -1: none."""
+
+    def put(self, state: int, tile: Tile, kept: Kept) -> None:
+        """Keep a tile's part of a state, in place of its last but one."""
+
+    def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
+        """Keep what was measured of a state that is there."""
+
+    def read(self, state: int, tile: Tile, part: Rect, kind: str) -> torch.Tensor:
+        """ "pixels" [3, h, w] or "moments" [6, h, w] of `part`, in the patch's own pixels."""
+
+    def grams(self, state: int, tile: Tile, layer: str, regions: Sequence[int]) -> torch.Tensor:
+        """[len(regions), C, C]; 0 of those that the tile does not hold."""
+
+    def losses(self, state: int, tile: Tile) -> tuple[float, float]:
+        """As they were put."""
+
+
+class Resident:
+    """In the memory of the device that computes, or in the host's, which is then pinned and copied from and to.
+
+    Raises StateLostError for a state that is not here: this process took the place of another, or has gone on.
+    """
+
+    def __init__(self, device: torch.device, home: str, dtype: torch.dtype, moment_dtype: torch.dtype) -> None:
+        self._device, self._dtype, self._moment_dtype = device, dtype, moment_dtype
+        pinned = home == HOST and device.type == "cuda"
+        self._where = {"device": "cpu", "pin_memory": True} if pinned else {"device": device}
+        # By state % 2 and tile: which state it is, -1 while it is being put, and what is kept of it.
+        self._found: dict[tuple[int, int], tuple[int, Kept]] = {}
+
+    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, **self._where)
+
+    def present(self, state: int) -> set[int]:
+        return set()  # what is here was put here
+
+    def newest(self, tiles: Sequence[int]) -> int:
+        found = ({self._found.get((slot, tile), (-1, None))[0] for tile in tiles} for slot in (0, 1))
+        return max(states.pop() if len(states) == 1 else -1 for states in found)
+
+    def kept(self, state: int, tile: Tile) -> Kept:
+        """What was put."""
+        there, found = self._found.get((state % 2, tile.index), (-1, None))
+        if found is None or there != state:
+            raise StateLostError(f"tile {tile.index}: its state {state} is not here")
+        return found
+
+    def put(self, state: int, tile: Tile, kept: Kept) -> None:
+        key, (_, height, width) = (state % 2, tile.index), kept.pixels.shape
+        # In place of what was there: memory of the same size that comes and goes leaves holes.
+        _, before = self._found.pop(key, (-1, None))
+        pixels = before.pixels if before else self._empty((3, height, width), self._dtype)
+        moments = before.moments if before else self._empty((6, height, width), self._moment_dtype)
+        assert moments is not None
+        pixels.copy_(kept.pixels)
+        moments.zero_() if kept.moments is None else moments.copy_(kept.moments)
+        self._found[key] = state, replace(kept, pixels=pixels, moments=moments)
+
+    def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
+        kept = replace(self.kept(state, tile), grams=grams, regions=regions)
+        self._found[state % 2, tile.index] = state, kept
+
+    def read(self, state: int, tile: Tile, part: Rect, kind: str) -> torch.Tensor:
+        found: torch.Tensor = getattr(self.kept(state, tile), kind)
+        return found[(slice(None), *part.slices)].to(self._device, self._dtype, non_blocking=True)
+
+    def grams(self, state: int, tile: Tile, layer: str, regions: Sequence[int]) -> torch.Tensor:
+        found = self.kept(state, tile)
+        if layer not in found.grams:
+            raise StateLostError(f"tile {tile.index}: the statistics of its state {state} are not here")
+        return spread(found.grams[layer], found.regions, regions)
+
+    def losses(self, state: int, tile: Tile) -> tuple[float, float]:
+        return self.kept(state, tile).losses
+
+
+def spread(sums: torch.Tensor, regions: Sequence[int], wanted: Sequence[int]) -> torch.Tensor:
+    """Gram sums [R, C, C] of `regions` as those of the `wanted` ones."""
+    if tuple(regions) == tuple(wanted):
+        return sums
+    nothing = torch.zeros_like(sums[0]) if len(sums) else sums.new_zeros(sums.shape[1:])
+    known = dict(zip(regions, sums, strict=True))
+    return torch.stack([known.get(region, nothing) for region in wanted])
+
+
+class Stored:
+    """In the store, where every round is a checkpoint. base: state k lies in the slot (k + base) % 2. check:
+    raises where a task may not write (any more)."""
+
+    def __init__(
+        self,
+        store: RenderStore,
+        level: int,
+        base: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        check: Callable[[], None],
+    ) -> None:
+        self._store, self._level, self._base, self._path = store, level, base, store.state_path(level)
+        self._device, self._dtype, self._check = device, dtype, check
+
+    def _slot(self, state: int) -> int:
+        return (state + self._base) % 2
+
+    def present(self, state: int) -> set[int]:
+        marked = self._store.states(self._path)[self._slot(state)] == state
+        return {int(index) for index in np.flatnonzero(marked)}
+
+    def newest(self, tiles: Sequence[int]) -> int:
+        found = self._store.states(self._path)[:, list(tiles)]
+        return max(int(row[0]) if (row == row[0]).all() else -1 for row in found)
+
+    def put(self, state: int, tile: Tile, kept: Kept) -> None:
+        self._check()
+        write_kept(self._store, self._level, self._slot(state), state, tile, kept)
+
+    def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
+        self._check()
+        numbers = {layer: value.cpu().numpy() for layer, value in grams.items()}
+        self._store.write_grams(self._path, self._slot(state), tile.index, numbers, regions)
+
+    def read(self, state: int, tile: Tile, part: Rect, kind: str) -> torch.Tensor:
+        found = self._store.read_patch(self._level, self._slot(state), tile.index, part, kind)
+        return found.to(self._device, self._dtype)
+
+    def grams(self, state: int, tile: Tile, layer: str, regions: Sequence[int]) -> torch.Tensor:
+        found = self._store.read_grams(self._path, self._slot(state), tile.index, layer, regions)
+        return torch.from_numpy(found).to(self._device)
+
+    def losses(self, state: int, tile: Tile) -> tuple[float, float]:
+        content, tv = self._store.read_loss(self._level, self._slot(state), tile.index)
+        return float(content), float(tv)
+
+
+def write_kept(store: RenderStore, level: int, slot: int, state: int, tile: Tile, kept: Kept) -> None:
+    """A tile's part of a state into a slot of the store, marked once it is whole."""
+    path = store.state_path(level)
+    # Were this cut short, the state that the slot held, should the last turn out to be damaged, would seem to be whole.
+    store.unmark(path, slot, tile.index)
+    store.write_patch(level, slot, tile.index, kept.pixels, kept.moments)
+    if kept.grams:
+        numbers = {layer: value.cpu().numpy() for layer, value in kept.grams.items()}
+        store.write_grams(path, slot, tile.index, numbers, kept.regions)
+    store.write_loss(level, slot, tile.index, *kept.losses)
+    store.mark(path, slot, state, tile.index)

@@ -1,0 +1,78 @@
+"""Where the state of each level lives: on the device where it fits, else in the host's memory, else in the store. The
+choice changes no byte of the poster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tiler.engine.job import Job
+from tiler.engine.machine import Machine
+from tiler.engine.state import DEVICE, HOST, STORE
+from tiler.engine.workplace import INPUTS_BYTES
+from tiler.style.backbone import stride_of
+
+# Of the memory that is free, at most; the rest is for whatever else the machine is at.
+SHARE = 0.6
+ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def state_bytes(job: Job, level: int) -> int:
+    """Of two states of a level's tiles: pixels, moments and Gram sums."""
+    grid = job.grid(level)
+    item = np.dtype(job.state_dtype).itemsize
+    moment = 2 if job.moment_dtype == "bfloat16" else item
+    rounds = 2 if job.levels[level].steps else 1
+    pixels = sum(tile.blend.area for tile in grid)
+    grams = sum(channels**2 for layer, channels in job.channels if layer in job.style_layers) * len(job.regions)
+    return rounds * (pixels * (3 * item + 6 * moment) + len(grid) * grams * item)
+
+
+def inputs_bytes(job: Job, level: int) -> int:
+    """Of what a level's tiles see in every round: the content's features, the guides, what is protected."""
+    if not job.levels[level].steps:
+        return 0
+    pixels = sum(tile.read.area for tile in job.grid(level))
+    wanted = job.content_layers if job.content_weight else ()
+    cells = sum(channels / stride_of(layer) ** 2 for layer, channels in job.channels if layer in wanted)
+    item = np.dtype(job.state_dtype).itemsize
+    planes = sum(1 / stride_of(layer) ** 2 for layer in job.style_layers) * len(job.regions) if job.guided else 0
+    weights = sum(1 / stride_of(layer) ** 2 for layer in wanted) if job.protect_strength else 0
+    return round(pixels * (cells * ITEM_BYTES[job.precision] + (planes + weights) * item))
+
+
+def held_bytes(job: Job, level: int, home: str, workers: int) -> tuple[int, int]:
+    """(on the devices, in the hosts' memory) of all workers together, for what a level keeps between rounds."""
+    state, inputs = state_bytes(job, level), inputs_bytes(job, level)
+    if home == STORE:
+        return min(inputs, workers * INPUTS_BYTES), 0
+    return (state + inputs, 0) if home == DEVICE else (inputs, state)
+
+
+def homes(job: Job, asked: str, machine: Machine, busy_bytes: float, workers: int) -> tuple[str, ...]:
+    """Of each level. asked: `auto`, or one of HOMES for all. busy_bytes: what a worker's largest tile takes while it is
+    computed; what the levels keep is spread over all workers."""
+    if asked != "auto":
+        return (asked,) * len(job.levels)
+    return tuple(_home(job, level.index, machine, busy_bytes, workers) for level in job.levels)
+
+
+def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: int) -> str:
+    hosts = max(1, round(workers / machine.host.workers))
+    for home in _possible(job):
+        device, host = held_bytes(job, level, home, workers)
+        if job.device == "cuda" and machine.gpus:
+            fits = device / machine.gpus.count + machine.gpus.workers * busy_bytes <= SHARE * machine.gpus.free_bytes
+            fits = fits and host / hosts <= SHARE * machine.host.free_bytes
+        else:
+            each = min(workers, machine.host.workers if hosts > 1 else workers)
+            fits = (device + host) / hosts + each * busy_bytes <= SHARE * machine.host.free_bytes
+        if fits:
+            return home
+    return STORE
+
+
+def _possible(job: Job) -> Sequence[str]:
+    """On the CPU the device's memory is the host's."""
+    return (DEVICE, HOST) if job.device == "cuda" else (DEVICE,)
