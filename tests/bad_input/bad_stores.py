@@ -134,13 +134,13 @@ WRONG_JOBS: dict[str, tuple[str, Any]] = {
     "an unknown mode": ("mode", ""),
 }
 WRONG_ARRAYS: dict[str, Change] = {
-    "marks of 10^13 tiles": put("shape", value=[2, 2, 10**13]),
+    "marks of 10^13 tiles": put("shape", value=[2, 10**13]),
     "marks of texts": put("data_type", value="string"),
     "marks of an unknown type": put("data_type", value="object"),
     "marks of pickles": put("codecs", value=[{"name": "numcodecs.pickle", "configuration": {}}]),
     "marks of another codec": put("codecs", value=[{"name": "os.system", "configuration": {"id": "touch stolen"}}]),
     "marks of fewer dimensions": put("shape", value=[4]),
-    "marks of a negative shape": put("shape", value=[2, 2, -1]),
+    "marks of a negative shape": put("shape", value=[2, -1]),
     "marks of the old format": put("zarr_format", value=2),
 }
 WRONG_BYTES = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"zarr_format": 3}', b"[" * 100_000, b'{"a": ' * 50_000]

@@ -19,6 +19,7 @@ from unittest import mock
 import numpy as np
 from here import run_main
 from PIL import Image
+from serial_pool import SerialPool
 
 from tiler.engine import workplace
 from tiler.render import render
@@ -39,12 +40,13 @@ class StoppedError(Exception):
     pass
 
 
-class Here:
-    """A pool without workers. tiles: how many are relaxed before the render is stopped."""
+class Here(SerialPool):
+    """With all else that is told to a pool. tiles: how many are relaxed before the render is stopped."""
 
-    tiles, workers = 10**9, 1
+    tiles = 10**9
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__()
         self._left = type(self).tiles
 
     def __enter__(self) -> Here:
@@ -54,7 +56,13 @@ class Here:
         pass
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
-        pass
+        def heard(event: dict[str, Any]) -> None:
+            handler(event)
+            self._left -= event["event"] == "tile"
+            if not self._left:
+                raise StoppedError
+
+        super().on_report(heard)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Whatever else is told to a pool is about processes."""
@@ -64,14 +72,6 @@ class Here:
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         return {"here": function(*arguments)}
-
-    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        for one in arguments:
-            if function.__name__ == "relax_tile":
-                self._left -= 1
-                if self._left < 0:
-                    raise StoppedError
-            yield function(*one)
 
 
 class Stores:
@@ -97,7 +97,7 @@ class Stores:
             mock.patch.object(Here, "tiles", tiles),
             contextlib.suppress(StoppedError),
         ):
-            render(RenderConfig(*_listed(files), weights=weights, **OPTIONS))
+            render(RenderConfig(*_listed(files), weights=weights, state="store", **OPTIONS))
 
     def _listing(self) -> dict[str, bytes | int]:
         """All that is here but for what a command may write."""

@@ -67,7 +67,7 @@ CHUNKS = ("chunk_grid", "configuration", "chunk_shape")
 LEVEL = {"index": 0, "height": 2**20, "width": 2**20, "steps": 1, "peak_rate": 0.02}
 ATTACKS: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     "marks of 3e8 tiles": (
-        "begun", metadata(f"{STATE}/marks", "shape", value=[2, 2, 3 * 10**8]), "info", "marks is int32"
+        "begun", metadata(f"{STATE}/marks", "shape", value=[2, 3 * 10**8]), "info", "marks is int32"
     ),
     "levels without number": (
         "begun", metadata("", *JOB, "levels", value=[LEVEL] * 200_000), "info", "zarr.json is larger"
