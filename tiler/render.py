@@ -128,8 +128,11 @@ class _Render:
     def run(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
         """Bring every level to its end. What turns out to be damaged in the store is computed again, each part a few
         times at most. layout: the content; without one, the picture that gives the poster its shape."""
-        ingest = Ingest(self._config, self._opened, layout, styles)
-        self._announce(layout, styles, ingest.transparent)
+        with Ingest(self._config, self._opened, layout, styles) as ingest:
+            self._announce(layout, styles, ingest.transparent)
+            self._repaired(ingest)
+
+    def _repaired(self, ingest: Ingest) -> None:
         damages: Counter[tuple[str, tuple[int, ...]]] = Counter()
         while True:
             try:
@@ -143,6 +146,7 @@ class _Render:
                 if damages[part] > _REPAIRS or not RenderStore.exists(self._store.url):
                     raise
                 self._progress({"event": "damage", "message": str(damage)})
+                ingest.stop()
                 self._store.forget(*part)
 
     def _all_levels(self, ingest: Ingest) -> None:
@@ -155,6 +159,8 @@ class _Render:
                 if self._job.needs_pictures(level):
                     for guides in ingest.level(self._store, self._job, level):
                         self._add_up_guides(*guides)
+                if level + 1 < len(self._job.levels) and self._job.needs_pictures(level + 1):
+                    ingest.begin(self._store, self._job, level + 1)
                 if size.steps:
                     measure_styles(self._site, level)
                 report = self._run_level(level)

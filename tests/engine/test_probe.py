@@ -24,4 +24,5 @@ def test_a_tile_of_any_job_can_be_timed(options, small_weights, pictures_dir, tm
     assert found["pixels"] == 48 * 48
     assert found["step"] > 0
     assert found["measure"] > 0
+    assert found["round"] > found["held_round"] > 0, "the store costs more than memory"
     assert RenderStore.exists(str(tmp_path / "probe.zarr"))
