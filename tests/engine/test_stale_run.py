@@ -15,6 +15,7 @@ from serial_pool import SerialPool
 from tiler.engine.behind import Behind
 from tiler.engine.workplace import Address
 from tiler.errors import StoreError
+from tiler.ingest import Ingest
 
 WRITE = {"add_up_guides", "add_up_style", "begin", "finish"}
 # Of one block, and of each of two.
@@ -38,6 +39,7 @@ def test_every_task_of_another_run_ends_with_a_word_and_writes_nothing(
     render_serially, pictures_dir: Path, monkeypatch: pytest.MonkeyPatch, mode: str, blocks: int
 ) -> None:
     seen, submit = set(), SerialPool.submit
+    monkeypatch.setattr(Ingest, "begin", lambda *_: None)  # which writes beside the tasks
 
     def haunted(
         pool: SerialPool, function: Callable[..., Any], address: Address, *rest: Any, worker: Any = None

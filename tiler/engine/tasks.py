@@ -50,7 +50,8 @@ def _style_tile(here: Workplace, level: int, style: int, index: int) -> Sums:
     tile, path, layers = here.job.style_grid(level, style).tile(index), f"styles/{level}/{style}", here.job.layers
     planes = here.style_guides(level, style, tile.read)
     if not planes[0]:  # nothing of what counts
-        return {layer: torch.zeros((1, c, c), dtype=torch.float64) for layer, c in here.job.channels if layer in layers}
+        sizes = dict(here.job.channels)
+        return {layer: torch.zeros((1, sizes[layer], sizes[layer]), dtype=torch.float64) for layer in layers}
     pixels = here.store.read_picture(f"{path}/picture", tile.read)
 
     def sums() -> Sums:

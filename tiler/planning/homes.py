@@ -51,8 +51,8 @@ def held_bytes(job: Job, level: int, home: str, workers: int) -> tuple[int, int]
 
 
 def homes(job: Job, asked: str, machine: Machine, busy_bytes: float, workers: int) -> tuple[str, ...]:
-    """Of each level. asked: `auto`, or one of HOMES for all. busy_bytes: what a worker's largest tile takes while it is
-    computed; what the levels keep is spread over all workers."""
+    """Of each level. asked: `auto`, or one of HOMES for all. busy_bytes: what a worker takes beside, with its
+    largest tile; what the levels keep is spread over all workers."""
     if asked != "auto":
         return (asked,) * len(job.levels)
     return tuple(_home(job, level.index, machine, busy_bytes, workers) for level in job.levels)
@@ -63,7 +63,10 @@ def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: in
     for home in _possible(job):
         device, host = held_bytes(job, level, home, workers)
         if job.device == "cuda" and machine.gpus:
-            fits = device / machine.gpus.count + machine.gpus.workers * busy_bytes <= SHARE * machine.gpus.free_bytes
+            fits = (
+                device / min(workers, machine.gpus.count) + machine.gpus.workers * busy_bytes
+                <= SHARE * machine.gpus.free_bytes
+            )
             fits = fits and host / hosts <= SHARE * machine.host.free_bytes
         else:
             each = min(workers, machine.host.workers if hosts > 1 else workers)

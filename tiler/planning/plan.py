@@ -124,8 +124,10 @@ def plan_job(
     """config: resolved, with its number of workers; job: the one it came to on this machine. has_alpha: the content's
     transparency is kept beside every level."""
     workers, last = config.workers or 1, job.levels[-1]
-    busy = _tile_bytes(job)
-    where = homes(job, config.state, machine, busy, workers)
+    on_gpu, busy = job.device == "cuda", _tile_bytes(job)
+    on_one = busy + WEIGHTS * ITEM_BYTES[job.precision] + CONTEXT_BYTES
+    each = _idle_bytes(job) + (0 if on_gpu else busy)
+    where = homes(job, config.state, machine, on_one if on_gpu else each, workers)
     levels = tuple(_level(job, level.index, where[level.index], workers, has_alpha, speed) for level in job.levels)
     held = [held_bytes(job, one.level, one.home, workers) for one in levels]
     on_devices, on_hosts = (max(found) for found in zip(*held, strict=True))
@@ -134,12 +136,9 @@ def plan_job(
     if speed is not None:
         written = _write_seconds(config, speed) * last.height * last.width
         seconds = speed.start + sum(one.seconds or 0 for one in levels) + written
-    on_gpu = job.device == "cuda"
     if not on_gpu:  # one memory
         on_devices, on_hosts = 0, max(map(sum, held))
-    on_one = busy + WEIGHTS * ITEM_BYTES[job.precision] + CONTEXT_BYTES
     on_gpus = sharing_gpu(config, workers, machine) * on_one + on_devices / min(workers, _gpus(machine))
-    each = _idle_bytes(job) + (0 if on_gpu else busy)
     here = 0 if config.scheduler else workers * each + on_hosts
     return Plan(
         height=last.height,
