@@ -63,7 +63,7 @@ def test_what_became_of_each_test_is_told(asked: _gpu_machine.Asked, monkeypatch
     path = asked.folder / "test_some.py"
     path.write_text(SOME_TESTS.replace("MARK", "gpu"))
     monkeypatch.setattr(_gpu_tests, "with_gpu_tests", lambda: [str(path)])
-    *rows, last = _gpu_tests.tests(asked, [], time.monotonic() + 60)
+    *rows, last = _gpu_tests.tests(asked, [], time.monotonic() + 150)
     assert {row["what"]: row["tests"] for row in rows if "tests" in row} == {
         "passed": 1, "failed": 1, "error": 1, "skipped": 1
     }  # fmt: skip

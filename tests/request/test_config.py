@@ -51,6 +51,7 @@ RANGES = {
     "halo": (-1, 0, 4096, 4097),
     "workers": (0, 1, 1024, 1025),
     "threads": (0, 1, 1024, 1025),
+    "checkpoint_seconds": (-1, 0, 86400, 86401),
 }
 CHOICES = {
     "optimizer": ("adam", "lbfgs"),
@@ -60,6 +61,7 @@ CHOICES = {
     "mode": ("fast", "exact"),
     "wrap": ("none", "x", "y", "xy"),
     "device": ("auto", "cpu", "cuda"),
+    "state": ("auto", "device", "host", "store"),
     "color": ("style", "content", "luminance", "match"),
 }
 # name: texts that it takes, in their final spelling.
@@ -377,7 +379,7 @@ DEFAULTS = dict(
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
     pooling="avg", content_layers=("relu4_2",),
     style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",
-    mode="fast", device="auto",
+    mode="fast", device="auto", state="auto", checkpoint_seconds=60.0,
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ CHANGES = dict(
 FREE = dict(long_edge=77, scale="2x", print="A0", dpi=300, bits=16, compression="zstd",
             quality=5, cog=True, tiles="x", overlay="x",
             content="z.png", styles=("x.png", "y.png"), output="z.tif", store="other.zarr", workers=4,
+            state="store", checkpoint_seconds=7,
             init="noise", weights="torchvision", scheduler="tcp://somewhere:1")  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def test_missing_inputs_are_named(tmp_path):
 def test_run_options_are_those_of_the_run_group():
     """Should an option move to another group, its part in the identity moves along: think before that."""
     names = {name for name, item in RenderConfig.__dataclass_fields__.items() if item.metadata["group"] == RUN}
-    assert names == {"store", "workers", "threads", "device", "scheduler"}
+    assert names == {"store", "workers", "threads", "device", "scheduler", "state", "checkpoint_seconds"}
 
 
 def test_another_version_is_refused_by_name():

@@ -34,9 +34,11 @@ FILLED = RenderConfig(
 def test_every_value_that_names_files_says_so():
     """A new option must be decided about: see tiler/request/option.py."""
     meta = {item.name: item.metadata for item in fields(RenderConfig)}
-    assert {name for name, one in meta.items() if one["decided"] != "asked"} == {"store", "workers", "scheduler"}
+    assert {name for name, one in meta.items() if one["decided"] != "asked"} == {
+        "store", "workers", "scheduler", "state", "checkpoint_seconds",
+    }  # fmt: skip
     assert meta["scheduler"]["decided"] == "typed"
-    assert sorted(RUN_OPTIONS) == ["scheduler", "workers"]
+    assert sorted(RUN_OPTIONS) == ["checkpoint_seconds", "scheduler", "state", "workers"]
     seen = []
     moved = FILLED.moved(lambda path, places: seen.append((path, places.written)) or f"X{path}")
     others = ("e", "i.pth", "q.zarr")
