@@ -25,6 +25,9 @@ def triton_fails(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     class Launch(SimpleNamespace):
         INTERPRETED = False
 
+        def __init__(self, family: str = "gram") -> None:
+            pass
+
         def require(self, device: torch.device) -> None:
             pass
 
