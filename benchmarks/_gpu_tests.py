@@ -56,7 +56,10 @@ def _run(python: list[str], words: list[str], reports: Path, ends: float) -> Ite
         "-o", "addopts=--strict-markers", "-p", "_gpu_reports", "-p", "no:cacheprovider", *words,
     ]  # fmt: skip
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "GPU_REPORTS": str(reports)}
+    # What another run of pytest tells its own processes is not for this one.
+    others = ("TILER_ALL_TESTS", "PYTEST_")
+    told = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    environment = {**told, "PYTHONPATH": path, "GPU_REPORTS": str(reports)}
     began = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
