@@ -214,6 +214,8 @@ class Trial:
         file.write_bytes(source)
         if outcome.noticed == "time":
             outcome.undecided = f"undecided: not done after {self.limit:.0f} s"
+        elif outcome.noticed.startswith(("exit code 255", "exit code -")):
+            outcome.undecided = "undecided: the tests' process was killed"
         test = outcome.noticed.partition(" - ")[0]
         if "::" in test and test not in self.sound:
             failed, _ = tree.tested([test], self.limit)
