@@ -44,8 +44,7 @@ def test_exact_mode_stays_exact_over_levels_and_steps(render_serially: Render) -
     assert np.abs(whole - render_serially(tile=1024, **{**options, "steps": (4, 2)})).max() > 1e-3
 
 
-@pytest.mark.parametrize("mode", ["fast", "exact"])
-@pytest.mark.parametrize("how", [{}, {"wrap": "xy"}], ids=["plain", "wrap"])
+@pytest.mark.parametrize(("mode", "how"), [("fast", {"wrap": "xy"}), ("exact", {})])
 def test_who_holds_the_tiles_and_where_does_not_change_a_byte(render_serially: Render, mode: str, how: dict) -> None:
     options = {"mode": mode, "long_edge": 96, "levels": 2, "steps": (1, 3), "tile": 48, "steps_per_round": 1, **how}
     options |= {"precision": "fp32", "color": "content"}
