@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-OPTIONS = ("--long-edge=96", "--steps=4,4", "--tile=32", "--min-edge=48", "--threads=1")
+OPTIONS = ("--long-edge=96", "--steps=4,4", "--tile=32", "--min-edge=48", "--threads=1",
+           "--checkpoint-seconds=0")  # fmt: skip
 
 
 def _start(inputs: Path, mode: str) -> subprocess.Popen[str]:

@@ -19,7 +19,10 @@ def _soak(inputs: Path, undisturbed, options: tuple[str, ...], kills: int, seed:
     dice, counts = random.Random(seed), {"worker": 0, "client": 0, "everything": 0, "posters": 0}
     done = 0
     while True:
-        render = Running(inputs, *RENDER, *options, "--workers=2", "--log-json")
+        home = dice.choice(("device", "store"))  # where the state was before does not matter either
+        render = Running(
+            inputs, *RENDER, *options, "--workers=2", "--log-json", f"--state={home}", "--checkpoint-seconds=0"
+        )
         while done < kills:
             _wait(render, dice, length)
             whom = dice.choice(("worker", "client", "everything"))
