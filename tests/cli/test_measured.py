@@ -19,7 +19,8 @@ def test_a_renders_time_is_told_apart(here, events, small_weights: str, monkeypa
     rendering = importlib.import_module("_rendering")
     began = time.time()
     done = here(
-        "render", "content.png", "style.png", "-o", "poster.tif", "--long-edge", "120", "--min-edge", "60", "--tile", "64", "--steps", "2",
+        "render", "content.png", "style.png", "-o", "poster.tif",
+        "--long-edge=120", "--min-edge=60", "--tile=64", "--steps=2",
         "--steps-per-round", "1", "--weights", small_weights, "--log-json",
     )  # fmt: skip
     run = rendering.Run(began, time.time(), done.returncode, done.stderr, events(done.stdout))
