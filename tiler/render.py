@@ -1,4 +1,4 @@
-"""The level x round loop. Read `_Render.run` and you know the engine."""
+"""The level x round loop. Read `_Render._all_levels` and you know the engine."""
 
 from __future__ import annotations
 

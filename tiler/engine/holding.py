@@ -243,7 +243,9 @@ class Holding:
         self._behind.make_way(now.state + 1)
         there = self._state.present(now.state + 1)
         reports = not self._here.job.measures_every_round(self._block.level)
-        turns = Turns(self._here, self._block.level, self._inputs, self.read, partial(self._reported, now.state), send)
+        turns = Turns(
+            self._here, self._block.level, self._inputs, self.read, partial(self._state.grams, now.state), send
+        )
 
         def keep(tile: Tile, done: Done) -> None:
             began = time.perf_counter()
@@ -253,9 +255,6 @@ class Holding:
         waiting = [tile for tile in tiles if tile.index not in there]
         self._each(waiting, partial(turns.given, now), partial(turns.relaxed, now), keep)
         self._here.tell_kernels(send)
-
-    def _reported(self, state: int, tile: Tile, layer: str, regions: tuple[int, ...]) -> torch.Tensor:
-        return self._state.grams(state, tile, layer, regions)
 
     def newest(self) -> int:
         """The newest state that all tiles have here; -1: none."""

@@ -106,7 +106,7 @@ class _MoreHandsError(Exception):
 
 class LevelRun:
     """Brings one level to its end: its images are written, and what it came to is known. home: see `state.HOMES`;
-    checkpoint_seconds: from the end of one checkpoint to the next, where the state is in memory."""
+    checkpoint_seconds: from the beginning of one checkpoint to the next, where the state is in memory."""
 
     def __init__(self, site: Site, level: int, home: str, checkpoint_seconds: float) -> None:
         self._site, self._level, self._home, self._every = site, level, home, checkpoint_seconds
@@ -207,7 +207,7 @@ class LevelRun:
             slot = self._slot(state) if state > self._came_to else None
             if slot is not None:
                 self._wait(self._call(tasks.checkpoint, block, state, slot))
-                self._checkpoints.begun([self._call(tasks.settle, block, None)])
+                self._checkpoints.begun([self._call(tasks.settle, block)])
                 self._look_for_hands()
             seconds = min(self._checkpoints.seconds_left, _LONGEST_SECONDS)
             reached = self._wait(self._call(tasks.advance, block, state, self._rounds[state:], seconds))
@@ -259,7 +259,7 @@ class LevelRun:
                 for block, promise in zip(self._blocks, passed, strict=True)
             ]
             self._wait_all(begun)  # before the next round but one
-            self._checkpoints.begun([self._call(tasks.settle, block, None) for block in self._blocks])
+            self._checkpoints.begun([self._call(tasks.settle, block) for block in self._blocks])
             self._look_for_hands()
 
     def _end_together(self, passed: list[Promise], strips: list[Promise]) -> dict[str, Any]:

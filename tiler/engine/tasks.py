@@ -181,12 +181,12 @@ def _own_total(address: Address, holding: Holding, block: Block, state: int) -> 
 
 
 def checkpoint(address: Address, block: Block, state: int, slot: int, after: Any = None) -> dict[str, Any]:
-    """Begin to write a state to a slot of the store, beside what follows."""
+    """Begin to write a state to a slot of the store, beside what follows. after: what leads to that state."""
     held(workplace(address), block).checkpoint(state, slot)
     return {}
 
 
-def settle(address: Address, block: Block, after: Any = None) -> dict[str, Any]:
+def settle(address: Address, block: Block) -> dict[str, Any]:
     """Wait until the last checkpoint is written."""
     held(workplace(address), block).settle()
     return {}
