@@ -215,11 +215,13 @@ class _Render:
 
     def _add_up_guides(self, path: str, layers: tuple[str, ...]) -> None:
         if self._store.read_areas(path) is None:
-            self._site.wait(self._pool.submit(tasks.add_up_guides, self._address, path, layers))
+            site = self._site
+            site.wait(self._pool.submit(tasks.add_up_guides, site.address, path, layers))
 
     @property
     def _site(self) -> Site:
-        return Site(self._store, self._job, self._pool, self._address)
+        # A level that went back to a checkpoint has given the run another number.
+        return Site(self._store, self._job, self._pool, replace(self._address, run=self._store.holder()))
 
     def _run_level(self, level: int) -> dict[str, Any]:
         """What a level came to. When it does not fit into memory, its state moves to where there is more; after that

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_pool import SerialPool
+from serial_pool import Kept, SerialPool
 
+from tiler.engine import tasks
 from tiler.engine.behind import Behind
 from tiler.engine.workplace import Address
-from tiler.errors import StoreError
+from tiler.errors import StateLostError, StoreError
 from tiler.ingest import Ingest
 
 WRITE = {"add_up_guides", "add_up_style", "begin", "finish"}
@@ -76,3 +77,27 @@ def test_a_checkpoint_of_another_run_is_not_written(render_serially, monkeypatch
     url = str(error.value).split()[1].rstrip(":")
     assert before
     assert _files(Path(url)) == before
+
+
+def test_tasks_from_before_a_worker_was_lost_write_nothing_after_it(render_serially, monkeypatch) -> None:
+    """They may still run on another worker, and read what by then is a later state."""
+    options = dict(long_edge=48, steps=(3,), levels=1, tile=32, steps_per_round=1, state="store")
+    expected, late, submit = render_serially(2, **options), [], SerialPool.submit
+
+    def losing(pool: SerialPool, function: Callable[..., Any], address: Address, *rest: Any, **where: Any) -> Any:
+        if function.__name__ == "relax_border" and not late:
+            late.append((address, rest))
+            return Kept(StateLostError("worker a is gone"))
+        if function.__name__ == "finish" and len(late) == 1:
+            (before, arguments), files = late[0], _files(Path(address.url))
+            late.append(submit(pool, function, before, *rest))
+            for found in (late[1], submit(pool, tasks.relax_border, before, *arguments)):
+                with pytest.raises(StoreError, match="another run has taken it over"):
+                    found.result()
+            assert _files(Path(address.url)) == files
+        return submit(pool, function, address, *rest)
+
+    monkeypatch.setattr(SerialPool, "submit", losing)
+    monkeypatch.setattr(SerialPool, "drop", lambda self: None, raising=False)
+    np.testing.assert_array_equal(render_serially(2, **options), expected)
+    assert len(late) == 2

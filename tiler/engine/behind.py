@@ -34,8 +34,7 @@ class Behind:
                 found = [(tile, kept.copied()) for tile, kept in found]
                 copied.set()
             for tile, kept in found:
-                self._here.check_run()
-                write_kept(self._here.store, self._level, slot, state, tile, kept)
+                write_kept(self._here.store, self._level, slot, state, tile, kept, self._here.check_run)
         finally:
             copied.set()
 

@@ -7,8 +7,9 @@ up, and the total and the strips that neighbours need go from worker to worker: 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,12 @@ class Site:
     job: Job
     pool: Pool
     address: Address
+
+    def taken_over(self) -> Site:
+        """Tasks that were asked for until now write no more, wherever they are."""
+        run = uuid.uuid4().hex
+        self.store.update(run=run)
+        return replace(self, address=replace(self.address, run=run))
 
     def wait(self, promise: Promise, holders: Sequence[str] = ()) -> Any:
         """What comes of it, as long as this process may write: its workers write for it. holders: workers whose state
@@ -123,6 +130,7 @@ class LevelRun:
             except _MoreHandsError:
                 continue
             except StateLostError as error:
+                self._site = self._site.taken_over()
                 lost, reached = lost + 1 if self._came_to <= reached else 1, max(reached, self._came_to)
                 if lost >= _TRIES:
                     raise WorkerDiedError(

@@ -165,8 +165,7 @@ class Stored:
         return max(int(row[0]) if (row == row[0]).all() else -1 for row in found)
 
     def put(self, state: int, tile: Tile, kept: Kept) -> None:
-        self._check()
-        write_kept(self._store, self._level, self._slot(state), state, tile, kept)
+        write_kept(self._store, self._level, self._slot(state), state, tile, kept, self._check)
 
     def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
         self._check()
@@ -186,9 +185,13 @@ class Stored:
         return float(content), float(tv)
 
 
-def write_kept(store: RenderStore, level: int, slot: int, state: int, tile: Tile, kept: Kept) -> None:
-    """A tile's part of a state into a slot of the store, marked once it is whole."""
+def write_kept(
+    store: RenderStore, level: int, slot: int, state: int, tile: Tile, kept: Kept, check: Callable[[], None]
+) -> None:
+    """A tile's part of a state into a slot of the store, marked once it is whole. check: raises where a task may not
+    write (any more), which may happen in between."""
     path = store.state_path(level)
+    check()
     # Were this cut short, the state that the slot held, should the last turn out to be damaged, would seem to be whole.
     store.unmark(path, slot, tile.index)
     store.write_patch(level, slot, tile.index, kept.pixels, kept.moments)
@@ -196,4 +199,5 @@ def write_kept(store: RenderStore, level: int, slot: int, state: int, tile: Tile
         numbers = {layer: value.cpu().numpy() for layer, value in kept.grams.items()}
         store.write_grams(path, slot, tile.index, numbers, kept.regions)
     store.write_loss(level, slot, tile.index, *kept.losses)
+    check()
     store.mark(path, slot, state, tile.index)

@@ -42,7 +42,8 @@ Planes = tuple[tuple[int, ...], np.ndarray | None]
 @dataclass(frozen=True)
 class Address:
     """Where a task finds its job. id guards against a store that was replaced while a worker lived on; run, of who
-    holds the store, against the tasks of a process that has ended, which may go on in a cluster."""
+    holds the store, against tasks that nobody waits for: those of a process that has ended, and those of a level that
+    went back to its last checkpoint. They may go on in a cluster, and would write over what came after them."""
 
     url: str
     id: str
@@ -89,8 +90,7 @@ class Workplace:
 
     def check_run(self) -> None:
         """Raise StoreError when another run holds the store by now: to be called once a task is about to write."""
-        if self.store.holder() != self._run:
-            raise StoreError(f"store {self.store.url}: another run has taken it over; this task has written nothing")
+        check_run(self.store, self._run)
 
     def fallen_kernels(self) -> tuple[str, str]:
         """(implementation of the kernels, why it is another than before; empty where it is none, or was told)."""
@@ -233,6 +233,12 @@ class Workplace:
         return repeated(rect, (size.height, size.width), read).numpy()
 
 
+def check_run(store: RenderStore, run: str) -> None:
+    """Raise StoreError when another run holds the store."""
+    if store.holder() != run:
+        raise StoreError(f"store {store.url}: another run has taken it over; this task has written nothing")
+
+
 class _Backbones(Mapping[str, Backbone]):
     """By precision, made when one is asked for: the job's, and one that reaches further where that is a short one."""
 
@@ -264,6 +270,8 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", _no_trim) if sys.platform == "
 def workplace(address: Address) -> Workplace:
     """The worker's one workplace; another job's takes the place of the last."""
     with _ONE_AT_A_TIME:
+        if address not in _CURRENT:
+            check_run(RenderStore.open(address.url), address.run)  # a late task must not take the place of what is held
         if _CURRENT and next(iter(_CURRENT)) != address:
             _CURRENT.clear()  # before the next is made, which would not fit beside it
         if address not in _CURRENT:
