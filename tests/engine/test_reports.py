@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+from distributed.comm import CommClosedError
 from serial_pool import SerialPool
 
 from tiler.engine import optimize
 from tiler.engine.schedule import Pool
 from tiler.engine.state import Resident
+from tiler.errors import RenderError
 
 
 def test_seconds_of_the_steps_alone(render_serially: Callable[..., np.ndarray], monkeypatch) -> None:
@@ -39,3 +43,17 @@ def test_who_came_and_who_went_is_said_once_also_when_all_went(monkeypatch) -> N
     pool._handler = lambda event: said.append((event["event"], event["worker"], event["workers"]))
     assert [pool.workers for _ in range(6)] == [1, 1, 1, 1, 1, 2]
     assert said == [("worker lost", "a", 0), ("worker joined", "b", 1), ("worker joined", "c", 2)]
+
+
+@pytest.mark.parametrize(("deaths", "said"), [(0, ""), (2, ""), (3, "a worker cannot be used: CommClosedError: gone")])
+def test_who_dies_while_all_are_asked_is_missed_and_the_others_are_asked_again(deaths: int, said: str) -> None:
+    pool, left = object.__new__(Pool), [CommClosedError("gone")] * deaths
+
+    def run(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        if left:
+            raise left.pop()
+        return {"b": function(*arguments)}
+
+    pool._client = SimpleNamespace(run=run, wait_for_workers=lambda workers, timeout: None)
+    with pytest.raises(RenderError, match=said) if said else contextlib.nullcontext():
+        assert pool.everywhere(lambda one: {"told": one}, 7) == {"b": {"told": 7}}

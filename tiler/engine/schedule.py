@@ -178,13 +178,17 @@ class Pool:
 
     def everywhere(self, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, dict[str, Any]]:
         """Call `function` once on every worker, which it is told as `dask_worker` where it asks for that; results by
-        the workers' addresses."""
-        try:
-            return dict(self._client.run(function, *arguments))
-        except TilerError:
-            raise
-        except Exception as error:
-            raise RenderError(f"a worker cannot be used: {_line(error)}") from error
+        the workers' addresses. Once more where one dies meanwhile: another takes its place, or it is missed."""
+        for left in reversed(range(_RETRIES + 1)):
+            try:
+                return dict(self._client.run(function, *arguments))
+            except TilerError:
+                raise
+            except Exception as error:
+                if not left or not isinstance(error, OSError):
+                    raise RenderError(f"a worker cannot be used: {_line(error)}") from error
+            self._client.wait_for_workers(1, timeout=_WAIT_SECONDS)
+        raise AssertionError("not reached")
 
     def __enter__(self) -> Pool:
         return self
