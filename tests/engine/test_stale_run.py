@@ -14,6 +14,7 @@ from serial_pool import Kept, SerialPool
 
 from tiler.engine import tasks
 from tiler.engine.behind import Behind
+from tiler.engine.holding import Holding
 from tiler.engine.workplace import Address
 from tiler.errors import StateLostError, StoreError
 from tiler.ingest import Ingest
@@ -101,3 +102,35 @@ def test_tasks_from_before_a_worker_was_lost_write_nothing_after_it(render_seria
     monkeypatch.setattr(SerialPool, "drop", lambda self: None, raising=False)
     np.testing.assert_array_equal(render_serially(2, **options), expected)
     assert len(late) == 2
+
+
+@pytest.mark.parametrize("home", ["device", "store"])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_task_that_is_repeated_late_changes_nothing(render_serially, monkeypatch, home: str, blocks: int) -> None:
+    """Whoever schedules them repeats tasks whose results were lost with a worker, and all that led to these."""
+    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state=home)
+    expected, done, submit, refused = render_serially(blocks, **options), [], SerialPool.submit, []
+
+    def repeating(pool: SerialPool, function: Callable[..., Any], *arguments: Any, **where: Any) -> Any:
+        found = submit(pool, function, *arguments)
+        done.append((function, arguments))
+        for late, given in done[1:-1] if function.__name__ in ("add_up", "advance", "relax_border") else []:
+            if late.__name__ in ("advance", "measure", "relax_border", "relax_interior") or home == "store":
+                refused.append(isinstance(submit(pool, late, *given).value, StateLostError))
+        return found
+
+    monkeypatch.setattr(SerialPool, "submit", repeating)
+    np.testing.assert_array_equal(render_serially(blocks, **options), expected)
+    assert any(refused) or blocks == 1
+
+
+def test_a_task_that_runs_keeps_its_strips_from_one_that_is_repeated_beside_it(render_serially, monkeypatch) -> None:
+    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state="device")
+    expected, relax = render_serially(2, **options), Holding.relax
+
+    def beside(holding: Holding, now: Any, *arguments: Any) -> None:
+        holding.receive(now.state - 1, [])
+        relax(holding, now, *arguments)
+
+    monkeypatch.setattr(Holding, "relax", beside)
+    np.testing.assert_array_equal(render_serially(2, **options), expected)

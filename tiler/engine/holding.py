@@ -68,9 +68,11 @@ class Holding:
     def __init__(self, here: Workplace, block: Block) -> None:
         self._here, self._block, self._grid = here, block, here.job.grid(block.level)
         self.tiles = [self._grid.tile(index) for node in block.nodes for index in node.tiles(self._grid)]
-        self._own = {tile.index for tile in self.tiles}
+        self._numbers = [tile.index for tile in self.tiles]
+        self._own = {*self._numbers}
         self._state = self._home()
-        self._strips: dict[tuple[str, int], tuple[Rect, torch.Tensor]] = {}
+        # By state: a task that is repeated late must not take them from one that runs.
+        self._strips: dict[int, dict[tuple[str, int], tuple[Rect, torch.Tensor]]] = {}
         limit = INPUTS_BYTES if block.home == STORE else float("inf")
         self._inputs = LevelInputs(here, block.level, limit)
         self._behind = Behind(here, block.level)
@@ -85,6 +87,7 @@ class Holding:
 
     def seed(self) -> None:
         """State 0."""
+        self._state.require(0)
         there = self._state.present(0)
         for tile in self.tiles:
             if tile.index not in there:
@@ -144,21 +147,21 @@ class Holding:
         """What the other blocks see of this one's patches, by their number."""
         found: dict[int, Strips] = {number: {} for number in range(len(self._block.shares))}
         for number, kind, tile, part in self._shown:
-            found[number][kind, tile.index] = part, self._state.read(state, tile, part, kind).cpu().numpy()
+            # A copy: they are also sent late, when the next state but one may lie where they did.
+            found[number][kind, tile.index] = part, self._state.read(state, tile, part, kind).cpu().numpy().copy()
         return found
 
-    def receive(self, strips: Sequence[Strips]) -> None:
-        """What other blocks have sent, in place of what they had sent before."""
+    def receive(self, state: int, strips: Sequence[Strips]) -> None:
+        """What other blocks have sent of a state, in place of what they had sent of the last but one."""
         device = self._here.job.device
-        if any(strips):
-            self._strips = {
-                key: (part, torch.from_numpy(values).to(device))
-                for one in strips
-                for key, (part, values) in one.items()
-            }
+        found = {
+            key: (part, torch.from_numpy(values).to(device)) for one in strips for key, (part, values) in one.items()
+        }
+        self._strips = {**{kept: strips for kept, strips in self._strips.items() if kept >= state - 1}, state: found}
 
     def sums(self, state: int) -> dict[Node, Sums]:
         """Gram sums [R, C, C] over each of the block's nodes, by layer, in float64."""
+        self._state.require(state, self._numbers)
         return {node: self._here.compute(self._summed, state, node) for node in self._block.nodes}
 
     def _summed(self, state: int, node: Node) -> Sums:
@@ -179,13 +182,15 @@ class Holding:
     def read(self, state: int, rect: Rect, kind: str) -> torch.Tensor:
         """[3, h, w] "pixels" or [6, h, w] "moments", blended over `rect`; a copy."""
 
+        sent = self._strips.get(state, {})
+
         def patch(tile: Tile, part: Rect) -> torch.Tensor:
             inner = part.relative_to(tile.blend)
             if tile.index in self._own or self._block.home == STORE:
                 return self._state.read(state, tile, inner, kind)
-            if (kind, tile.index) not in self._strips:
+            if (kind, tile.index) not in sent:
                 raise StateLostError(f"tile {tile.index} of another block: its {kind} were not sent")
-            held, values = self._strips[kind, tile.index]
+            held, values = sent[kind, tile.index]
             return values[(slice(None), *inner.relative_to(held).slices)]
 
         found = composite(self._grid, rect, patch)
@@ -218,6 +223,7 @@ class Holding:
 
     def measure(self, state: int) -> None:
         """Gram sums of each tile's core, of a state whose tiles did not report theirs."""
+        self._state.require(state)
         job, level, layers = self._here.job, self._block.level, self._layers
 
         def read(tile: Tile) -> tuple[torch.Tensor, Any]:
@@ -240,6 +246,7 @@ class Holding:
 
     def relax(self, now: Round, tiles: Sequence[Tile], send: Send) -> None:
         """One round of some tiles: state -> state + 1."""
+        self._state.require(now.state)
         self._behind.make_way(now.state + 1)
         there = self._state.present(now.state + 1)
         reports = not self._here.job.measures_every_round(self._block.level)
@@ -258,10 +265,11 @@ class Holding:
 
     def newest(self) -> int:
         """The newest state that all tiles have here; -1: none."""
-        return self._state.newest([tile.index for tile in self.tiles])
+        return self._state.newest(self._numbers)
 
     def losses(self, state: int) -> dict[int, tuple[float, float]]:
         """(content, tv) of each tile's core."""
+        self._state.require(state, self._numbers)
         return {tile.index: self._state.losses(state, tile) for tile in self.tiles}
 
     # How it ends --------------------------------------------------------------------------------------------------
@@ -277,6 +285,7 @@ class Holding:
 
     def finish(self, state: int) -> None:
         """Blend the cores of the last state into the level's image."""
+        self._state.require(state)
         here, level = self._here, self._block.level
 
         def read(tile: Tile) -> np.ndarray:
@@ -318,7 +327,5 @@ def held(here: Workplace, block: Block) -> Holding:
     """The one that `hold` made here. Raises StateLostError where it was made in another process."""
     found: Holding | None = here.held.get((block.attempt, block.number))
     if found is None:
-        if block.home != STORE:
-            raise StateLostError(f"level {block.level + 1}, block {block.number + 1}: its state is not here")
-        found = hold(here, block)
+        raise StateLostError(f"level {block.level + 1}, block {block.number + 1}: its state is not here")
     return found

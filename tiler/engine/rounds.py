@@ -256,8 +256,8 @@ class LevelRun:
         return site.pool.submit(tasks.add_up, site.address, self._level, sums)
 
     def _sent_to(self, block: Block, strips: list[Promise]) -> list[Promise]:
-        """By the other blocks."""
-        return [one.part(block.number) for number, one in enumerate(strips) if number != block.number]
+        """By the other blocks; and by itself nothing, once it is as far."""
+        return [one.part(block.number) for one in strips]
 
     def _checkpoint_together(self, state: int, passed: list[Promise]) -> None:
         slot = self._slot(state)

@@ -53,6 +53,10 @@ class LevelState(Protocol):
     def newest(self, tiles: Sequence[int]) -> int:
         """The newest state that all of these have; -1: none."""
 
+    def require(self, state: int, tiles: Sequence[int] | None = None) -> None:
+        """Raise StateLostError where a state has been written over since, of some tiles or any of the level: a task
+        that is repeated late would take another for it."""
+
     def put(self, state: int, tile: Tile, kept: Kept) -> None:
         """Keep a tile's part of a state, in place of its last but one."""
 
@@ -91,6 +95,9 @@ class Resident:
     def newest(self, tiles: Sequence[int]) -> int:
         found = ({self._found.get((slot, tile), (-1, None))[0] for tile in tiles} for slot in (0, 1))
         return max(states.pop() if len(states) == 1 else -1 for states in found)
+
+    def require(self, state: int, tiles: Sequence[int] | None = None) -> None:
+        """Each tile's is asked for by its number (see `kept`)."""
 
     def kept(self, state: int, tile: Tile) -> Kept:
         """What was put."""
@@ -163,6 +170,13 @@ class Stored:
     def newest(self, tiles: Sequence[int]) -> int:
         found = self._store.states(self._path)[:, list(tiles)]
         return max(int(row[0]) if (row == row[0]).all() else -1 for row in found)
+
+    def require(self, state: int, tiles: Sequence[int] | None = None) -> None:
+        states = self._store.states(self._path)
+        fresh = state == 0 and states.max() <= 0  # while it is being seeded
+        asked = states[self._slot(state)] if tiles is None else states[self._slot(state), list(tiles)]
+        if not fresh and not (asked == state).all():
+            raise StateLostError(f"level {self._level + 1}: its state {state} has been written over")
 
     def put(self, state: int, tile: Tile, kept: Kept) -> None:
         write_kept(self._store, self._level, self._slot(state), state, tile, kept, self._check)

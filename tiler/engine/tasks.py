@@ -118,7 +118,7 @@ def _on_cpu(sums: Mapping[Node, Sums]) -> dict[Node, Sums]:
 def measure(address: Address, block: Block, state: int, strips: Sequence[Strips]) -> dict[Node, Sums]:
     """Gram sums of a block's tiles. strips: what the other blocks sent of `state`."""
     holding = held(workplace(address), block)
-    holding.receive(strips)
+    holding.receive(state, strips)
     holding.measure(state)
     return _on_cpu(holding.sums(state))
 
@@ -139,7 +139,7 @@ def relax_border(
     relaxed."""
     here = workplace(address)
     holding = held(here, block)
-    holding.receive(strips)
+    holding.receive(state, strips)
     holding.relax(_round(here, state, steps, total), holding.border, reporter())
     return holding.strips(state + 1)
 
@@ -209,7 +209,7 @@ def grade(address: Address, block: Block, state: int, total: Sums | None) -> dic
 def finish(address: Address, block: Block, state: int, strips: Sequence[Strips]) -> dict[str, Any]:
     """Write the cores of the last state into the level's image."""
     holding = held(workplace(address), block)
-    holding.receive(strips)
+    holding.receive(state, strips)
     holding.finish(state)
     return {}
 
