@@ -126,11 +126,13 @@ def test_a_task_that_is_repeated_late_changes_nothing(render_serially, monkeypat
 
 def test_a_task_that_runs_keeps_its_strips_from_one_that_is_repeated_beside_it(render_serially, monkeypatch) -> None:
     options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state="device")
-    expected, relax = render_serially(2, **options), Holding.relax
+    expected, relax, rounds = render_serially(2, **options), Holding.relax, []
 
     def beside(holding: Holding, now: Any, *arguments: Any) -> None:
+        rounds.append(now.state)
         holding.receive(now.state - 1, [])
         relax(holding, now, *arguments)
 
     monkeypatch.setattr(Holding, "relax", beside)
     np.testing.assert_array_equal(render_serially(2, **options), expected)
+    assert rounds == sorted(rounds), "it went back to a checkpoint"
