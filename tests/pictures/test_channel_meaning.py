@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -83,6 +85,37 @@ def test_codecs_that_libvips_lacks(tmp_path, codec, tile):
     written(tmp_path / "a.tif", RGB, compression=codec, tile=tile, **lossless)
     atol = 0.05 if codec in ("webp", "jpegxr", "jpeg2000", "jpegxl") else 0
     np.testing.assert_allclose(read_picture(tmp_path / "a.tif"), planes(RGB), atol=atol)
+
+
+@pytest.mark.parametrize(("packed", "number"), [(None, 0), ("deflate", 1), ("zstd", 2)])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_lerc_may_be_packed_again(tmp_path, packed, number, tile):
+    """A bomb in it is unpacked to twice the bytes of a tile's or strip's pixels and 64 kB, and is no LERC then."""
+    import imagecodecs
+
+    options = dict(compression="lerc", tile=tile, compressionargs={} if packed is None else dict(compression=packed))
+    written(tmp_path / "a.tif", RGB, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.pages.first.tags["LercParameters"].value[1] == number
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(RGB))
+    if packed is None:
+        return
+    bomb = (zlib.compress if packed == "deflate" else imagecodecs.zstd_encode)(bytes(2**24))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+        page = tif.pages.first
+        tif.filehandle.seek(0, 2)
+        at, names = (
+            tif.filehandle.tell(),
+            ("TileOffsets", "TileByteCounts") if tile else ("StripOffsets", "StripByteCounts"),
+        )
+        tif.filehandle.write(bomb)
+        for name, value in zip(names, (at, len(bomb)), strict=True):
+            page.tags[name].overwrite([value] * len(page.dataoffsets))
+    tracemalloc.start()
+    with pytest.raises(PictureError, match="damaged"):
+        read_picture(tmp_path / "a.tif")
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()
 
 
 def test_a_codec_that_nobody_has_is_named(tmp_path):
@@ -168,14 +201,15 @@ def test_lab(tmp_path, dtype, values, photometric):
     np.testing.assert_allclose(read_picture(tmp_path / "a.tif")[:, 3, 3] * 255, LAB_SEEN, atol=1.2)
 
 
-@pytest.mark.parametrize(("compression", "first"), [("zstd", 166), (None, 165)])
-def test_what_alpha_is_divided_out_of_is_rounded(tmp_path, compression, first):
-    """255 * 50 / 77 = 165.58, 255 * 20 / 77 = 66.23, and what exceeds its alpha is full. libvips, which reads the
-    second, cuts the fraction off."""
-    values = np.full((20, 36, 4), (50, 20, 90, 77), np.uint8)
+@pytest.mark.parametrize("compression", ["zstd", "lzw", None])
+@pytest.mark.parametrize(("dtype", "fine"), [(np.uint8, 1), (np.uint16, 257)])
+def test_what_alpha_is_divided_out_of_is_rounded(tmp_path, compression, dtype, fine):
+    """255 * 50 / 77 = 165.58, 255 * 20 / 77 = 66.23, 65535 * 50 / 77 = 42555.19; what exceeds its alpha is full."""
+    values = np.full((20, 36, 4), (50, 20, 90, 77), dtype) * dtype(fine)
     written(tmp_path / "a.tif", values, extrasamples=["assocalpha"], compression=compression)
-    found = read_picture(tmp_path / "a.tif", channels="rgba")[:, 3, 3] * 255
-    np.testing.assert_allclose(found, (first, 66, 255, 77), atol=1e-4)
+    found = read_picture(tmp_path / "a.tif", channels="rgba")[:, 3, 3] * np.iinfo(dtype).max
+    expected = (166, 66, 255, 77) if fine == 1 else (42555, 17022, 65535, 77 * 257)
+    np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

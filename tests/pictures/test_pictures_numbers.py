@@ -2,41 +2,90 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tiler.errors import PictureChangedError, PictureError
 from tiler.pictures import label_bands, mask_bands, open_picture, read_picture
+from tiler.pictures.stream import load_vips
 
 
-def grey_profile(gamma: float) -> bytes:
-    """ICC, version 2: one curve from black to the white of D50."""
+def grey_profile(curve: list[int]) -> bytes:
+    """ICC, version 2: one curve from black to the white of D50; of one number, 256 times an exponent."""
     white = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
-    curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0)
+    points = b"curv\0\0\0\0" + struct.pack(f">I{len(curve)}H", len(curve), *curve)
     head = bytearray(128)
     head[8:24] = b"\x02\x40\0\0mntrGRAYXYZ "
     head[36:40] = b"acsp"
     head[68:80] = white[8:]
     at = 128 + 4 + 2 * 12
-    table = struct.pack(">I4sII4sII", 2, b"wtpt", at, 20, b"kTRC", at + 20, 14)
-    data = bytes(head) + table + white + curve
+    table = struct.pack(">I4sII4sII", 2, b"wtpt", at, 20, b"kTRC", at + 20, len(points))
+    data = bytes(head) + table + white + points + bytes(-len(points) % 4)
     return struct.pack(">I", len(data)) + data[4:]
+
+
+def srgb_to_light(coded: np.ndarray) -> np.ndarray:
+    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
 
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_grey_profile_is_obeyed(tmp_path, deep):
     """Half of the light of a linear grey is 188 of sRGB's 255."""
     values = np.full((9, 5), 32768 if deep else 128, np.uint16 if deep else np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", iccprofile=grey_profile(1.0))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", iccprofile=grey_profile([256]))
     for channels, count in (("grey", 1), ("rgb", 3)):
         found = read_picture(tmp_path / "a.tif", channels=channels) * 255
         assert found.shape == (count, 9, 5)
         np.testing.assert_allclose(found, 188, atol=1)
+
+
+@pytest.mark.parametrize("steps", [-3, -2, -1, 0, 1, 2, 3])
+def test_a_profile_within_a_step_of_srgb_is_srgb_and_any_other_is_obeyed(tmp_path, steps):
+    """What is sRGB's comes back equal. The curve of a grey is moved by some of 255 steps, but for black and white."""
+    coded = np.clip(np.linspace(0, 255, 256) + steps, 0, 255) / 255
+    coded[[0, -1]] = 0, 1
+    profile = grey_profile([round(65535 * light) for light in srgb_to_light(coded)])
+    values = np.arange(40, 200, dtype=np.uint8).reshape(32, 5)
+    for name, stored in (("8", values), ("16", values.astype(np.uint16) * 257)):
+        tifffile.imwrite(tmp_path / name, stored, photometric="minisblack", iccprofile=profile)
+        found = read_picture(tmp_path / name, channels="grey")[0] * 255
+        np.testing.assert_allclose(found, values + (float(steps) if abs(steps) > 1 else 0), atol=0.1 if steps else 1e-4)
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "separated"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_profiles_are_obeyed_as_littlecms_does(tmp_path, photometric, dtype, compression):
+    """Relative colorimetric with black point compensation, in numbers of every type, by either reader. The profiles:
+    RGB with a curve of its own, and the press that inks without a profile are taken for."""
+    count = 3 if photometric == "rgb" else 4
+    values = np.random.default_rng(5).integers(*((90, 170) if count == 3 else (0, 256)), (12, 5, count), dtype=np.uint8)
+    values[:2, 0] = [[0] * count, [255] * count]
+    data = bytes(load_vips().Operation.call("profile_load", "p3" if count == 3 else "cmyk"))
+    seen = ImageCms.profileToProfile(
+        Image.frombytes("RGB" if count == 3 else "CMYK", (5, 12), values.tobytes()),
+        ImageCms.ImageCmsProfile(io.BytesIO(data)),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE,
+    )
+    most = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    stored = (values * (most / 255)).astype(dtype) if dtype == np.float32 else values * dtype(most // 255)
+    for profile in (data,) if count == 3 else (data, None):
+        options = dict(photometric=photometric, iccprofile=profile, compression=compression, planarconfig="contig")
+        tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+        found = read_picture(tmp_path / "a.tif").transpose(1, 2, 0) * 255
+        difference = np.abs(found - np.asarray(seen, np.float64))
+        assert difference.max() < 7  # where it is darkest, 8 bits are few
+        assert difference.mean() < 0.5
+        np.testing.assert_allclose(difference[:2, 0], 0, atol=0.5)
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])

@@ -1,6 +1,8 @@
 """Known colours in every kind of file come out upright, right and at any size, whatever the band height."""
 
+import gc
 import io
+import os
 import pickle
 import sys
 from subprocess import run
@@ -10,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
+import tiler.pictures.picture
 from tiler.errors import PictureError
 from tiler.pictures import open_picture, read_picture
 
@@ -247,6 +250,43 @@ def test_bands_can_be_left_half_way(tmp_path):
         next(bands)
         bands.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.ppm", "zstd.tif", "plain.tif"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_file_stays_open(tmp_path, name, whole):
+    """Read to the end or not, kept or not, however often."""
+    if name == "zstd.tif":
+        tifffile.imwrite(tmp_path / name, RGB8, photometric="rgb", compression="zstd")
+    else:
+        Image.fromarray(RGB8).save(tmp_path / name)
+    held = []
+    for _ in range(3):
+        for picture in (open_picture(tmp_path / name), open_picture(tmp_path / name).kept_in(tmp_path)):
+            bands = picture.bands(*RGB8.shape[:2], 5, "rgba")
+            assert next(bands).shape[1] == 5
+            for _ in bands if whole else ():
+                pass
+            bands.close()
+            if picture.kept:
+                picture.kept.drop()
+            del picture, bands
+        gc.collect()
+        held.append(len(os.listdir("/proc/self/fd")))
+    assert held[1] == held[2]
+
+
+@pytest.mark.parametrize("width", [1, 700, 5000])
+def test_a_check_reads_a_million_pixels_at_a_time(tmp_path, monkeypatch, width):
+    """And so do percentiles."""
+    asked = []
+    monkeypatch.setattr(
+        tiler.pictures.picture, "bands_of", lambda image, rows, tick: asked.append(rows) or (_ for _ in ())
+    )
+    Image.new("L", (width, 3)).save(tmp_path / "a.png")
+    open_picture(tmp_path / "a.png").check()
+    open_picture(tmp_path / "a.png").stretched(2, 98)
+    assert asked == [2**20 // width] * 2
 
 
 def test_a_part_of_a_picture_is_a_picture(tmp_path):

@@ -59,7 +59,7 @@ def to_srgb(image: Any) -> Any:
     """
     profile = _usable_profile(image)
     if image.interpretation == "cmyk":
-        image = widen(image).copy(interpretation="cmyk") if image.format == "uint" else image
+        image = _integers(image).copy(interpretation="cmyk")
         return _transform(image, embedded=profile is not None, input_profile="cmyk")
     if image.interpretation == "lab":  # of D50, as ICC's connection space, where libvips' own is of D65
         options = dict(output_profile="srgb", pcs="lab", depth=16, intent="relative", black_point_compensation=True)
@@ -69,14 +69,18 @@ def to_srgb(image: Any) -> Any:
     if profile is None or _is_srgb(profile):
         return widen(image)
     grey = image.bands == 1
-    if is_float(image):
-        image = (image * PEAK).rint().cast("ushort")
-    elif image.format == "uint":
-        image = widen(image)
+    image = _integers(image)
     narrow = image.format == "uchar"
     image = image.copy(interpretation=("b-w" if narrow else "grey16") if grey else ("srgb" if narrow else "rgb16"))
     converted = _transform(image, embedded=True)
     return converted.extract_band(1) if grey else converted
+
+
+def _integers(image: Any) -> Any:
+    """Of 8 or 16 bits, which is what libvips gives to LittleCMS as they are."""
+    if is_float(image):
+        return (image * PEAK).rint().cast("ushort")
+    return widen(image) if image.format == "uint" else image
 
 
 def _transform(image: Any, **options: Any) -> Any:

@@ -57,19 +57,13 @@ class Georef:
     def tags(self) -> list[ExtraTag]:
         """GeoTIFF tags. Without rotation the pair every reader knows, else the full matrix."""
         a, b, c, d, e, f = self.transform
-        tags: list[ExtraTag]
+        values: dict[int, tuple[str, Any]]
         if b == d == 0 and a > 0 > e:
-            tags = [(_SCALE, "d", 3, (a, -e, 0.0), True), (_TIEPOINT, "d", 6, (0.0, 0.0, 0.0, c, f, 0.0), True)]
+            values = {_SCALE: ("d", (a, -e, 0.0)), _TIEPOINT: ("d", (0.0, 0.0, 0.0, c, f, 0.0))}
         else:
-            matrix = (a, b, 0.0, c, d, e, 0.0, f, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-            tags = [(_MATRIX, "d", 16, matrix, True)]
-        if self.keys:
-            tags.append((_KEYS, "H", len(self.keys), self.keys, True))
-        if self.doubles:
-            tags.append((_DOUBLES, "d", len(self.doubles), self.doubles, True))
-        if self.text:
-            tags.append((_ASCII, "s", 0, self.text, True))
-        return tags
+            values = {_MATRIX: ("d", (a, b, 0.0, c, d, e, 0.0, f, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))}
+        values |= {_KEYS: ("H", self.keys), _DOUBLES: ("d", self.doubles), _ASCII: ("s", self.text)}
+        return [(tag, kind, len(value), value, True) for tag, (kind, value) in values.items() if value]
 
     def world_file(self) -> str:
         """The six lines of a world file, which speaks of the centre of the first pixel."""

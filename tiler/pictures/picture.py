@@ -26,7 +26,7 @@ from tiler.pictures.tiffpage import Page
 Channels = Literal["rgb", "rgba", "grey", "alpha"]
 Crop = tuple[int, int, int, int]
 COUNTS: dict[str, int] = {"rgb": 3, "rgba": 4, "grey": 1, "alpha": 1}
-_CHECK_PIXELS = 2**20
+_CHECK_PIXELS = 2**20  # of a band; no row has more
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Picture:
         """Decode all pixels once and drop them: what is damaged deep inside a file must show before hours of work, and
         before anything is written. Returns notes on how its values lie. Raises PictureError as `bands` does."""
         low, high = 1.0, 0.0
-        for band in self.bands(self.height, self.width, max(1, _CHECK_PIXELS // self.width), "rgba"):
+        for band in self.bands(self.height, self.width, _CHECK_PIXELS // self.width, "rgba"):
             shown = band[:3, band[3] > 0]
             if shown.size:
                 low, high = min(low, float(shown.min())), max(high, float(shown.max()))
@@ -227,7 +227,7 @@ class Picture:
                 pixels = pixels.cast("float")
             return pixels if alpha is None else pixels.bandjoin(alpha.cast(pixels.format))
 
-        with closing(self.streamed(joined, max(1, _CHECK_PIXELS // self.width))) as bands:
+        with closing(self.streamed(joined, _CHECK_PIXELS // self.width)) as bands:
             for band, _ in bands:
                 colours = band[..., : self.meaning.colours]
                 yield colours, band[..., -1] if self.has_alpha else None

@@ -176,9 +176,7 @@ def _load_with_pillow(path: Path) -> Any:
         # Pillow's decoders raise nearly anything on damaged input, from SyntaxError to struct.error.
         found = first_line(error)
         raise PictureError(f"{path}: damaged, unsupported or too large to be read whole ({found})") from None
-    wide = pixels.dtype == np.uint16
-    colour = ("grey16" if wide else "b-w") if pixels.ndim == 2 else ("rgb16" if wide else "srgb")
-    return vips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(interpretation=colour)
+    return vips.Image.new_from_array(np.ascontiguousarray(pixels))
 
 
 def check_sides(path: Path, height: int, width: int) -> None:

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tiler.pictures.feed import streaming
 from tiler.pictures.meaning import CMYK, LAB
 from tiler.pictures.probe import check_sides, load
@@ -49,13 +47,10 @@ def _dressed(image: Any, path: Path, page: Page) -> Any:
     import tifffile
 
     vips = load_vips()
-    wide = dtype_of(page) == np.dtype(np.uint16)
-    grey = page.meaning.colours == 1
-    plain = ("grey16" if wide else "b-w") if grey else ("rgb16" if wide else "srgb")
     with tifffile.TiffFile(path) as tif:
         tags = at(tif, page.chain)
         profile, per_mm = tags.iccprofile, _pixels_per_mm(tags)
-    image = image.copy(interpretation=_INTERPRETATIONS.get(page.meaning.space, plain), xres=per_mm, yres=per_mm)
+    image = image.copy(interpretation=_INTERPRETATIONS.get(page.meaning.space, "multiband"), xres=per_mm, yres=per_mm)
     image.set_type(vips.GValue.gint_type, "orientation", page.orientation)
     if isinstance(profile, bytes) and profile:
         image.set_type(vips.GValue.blob_type, "icc-profile-data", profile)

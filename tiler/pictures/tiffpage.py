@@ -114,6 +114,7 @@ def _page(path: Path, tif: Any, warnings: list[str]) -> Page:
         and nodata is None
         and mask is None
         and space != LAB
+        and not associated  # libvips cuts off the fractions of what it divides alpha out of
         and page.compression in _VIPS_CODECS
         and bits in _VIPS_BITS.get(sample_format, ())
         and not (page.is_tiled and page.planarconfig == 2)

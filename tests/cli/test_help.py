@@ -1,0 +1,91 @@
+"""What help says of every option: in which group it stands, what stands for its value, and its default."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from here import run_main
+
+SIZE = ["--long-edge PX", "--size WxH", "--scale Nx", "--print WxHcm|A0"]
+FILE = [
+    "--dpi X",
+    "--bits 8|16 [8]",
+    "--compression KIND",
+    "--quality N [95]",
+    "--cog",
+    "--tiles DIR",
+    "--overlay FILE",
+]
+LOOK = [
+    "--style-weight X [1.0]", "--content-weight X [0.2]", "--keep-detail", "--protect MASK",
+    "--protect-strength X [10.0]", "--tv-weight X [0.05]", "--style-scale X,... [1.0]", "--content-gsd M|auto",
+    "--style-gsd M,...", "--style-blend-weights W,...", "--style-layer-weights W,...",
+    "--init content|noise|FILE [content]", "--wrap none|x|y|xy [none]",
+    "--color style|content|luminance|match [style]", "--stretch LOW,HIGH", "--seed N [0]",
+]  # fmt: skip
+REGIONS = [
+    "--region NAME=STYLE[,STYLE]", "--mask NAME=FILE[,FILE]", "--labels FILE", "--label '#RRGGBB=STYLE'",
+    "--region-edge X [1.0]", "--style-mask NAME=FILE",
+]  # fmt: skip
+DREAM = ["--dream-weight X [0.0]", "--dream-layer L [relu4_3]", "--dream-channel N", "--jitter PX [0]"]
+WORK = [
+    "--steps N,...", "--levels N", "--min-edge PX [128]", "--optimizer adam|lbfgs [adam]", "--learning-rate X [0.02]",
+    "--pooling avg|max [avg]", "--content-layers L,... [relu4_2]",
+    "--style-layers L,... [relu1_1,relu2_1,relu3_1,relu4_1,relu5_1]", "--weights bundled|torchvision|FILE [bundled]",
+    "--precision auto|fp32|bf16|fp16|fp64 [auto]", "--mode fast|exact [fast]", "--steps-per-round N", "--tile PX",
+    "--feather PX", "--halo PX",
+]  # fmt: skip
+RUN = [
+    "--store DIR|URL", "--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
+    "--threads N", "--device auto|cpu|cuda [auto]", "--scheduler tcp://HOST:PORT",
+]  # fmt: skip
+RENDER = {"Size (one of)": SIZE, "The file": FILE, "Look": LOOK, "Regions": REGIONS, "Dream": DREAM,
+          "How it is computed": WORK, "Where it runs": RUN}  # fmt: skip
+SAYING = ["--quiet", "--log-json"]
+HELP = "-h, --help"
+COMMANDS = {
+    "render": {
+        "This command": ["[CONTENT] STYLE...", "-o, --output POSTER", "--job FILE.toml", "--force-new", *SAYING, HELP],
+        **RENDER,
+    },
+    "dream": {
+        "This command": ["IMAGE", "-o, --output OUT [required]", "--layer L [default: relu4_3]", "--channel N",
+                         "--octaves N [4]", "--zoom FRAMES [x>=1]", "--zoom-factor X [default: 1.05; 1<x<=2]",
+                         "--force-new", *SAYING, HELP],
+        **RENDER,
+    },
+    "plan": {
+        "This command": ["CONTENT", "[STYLE...]", "-o, --output POSTER [poster.png]", "--job FILE.toml",
+                         "--json", HELP],
+        **RENDER,
+    },
+    "demo": {
+        "This command": ["-o, --output POSTER [default: tiler-demo/poster.png]", *SAYING, "--force-new", HELP],
+        **RENDER,
+    },
+    "export": {"This command": ["STORE", "-o, --output FILE", "--level K", "--quiet", HELP], "The file": FILE},
+    "resume": {
+        "This command": ["STORE", "-o, --output POSTER", "--inputs DIR", *SAYING, HELP],
+        "The file": ["--tiles DIR"],
+        "Where it runs": ["--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
+                          "--scheduler tcp://HOST:PORT"],
+    },
+    "info": {"Options": ["--json", HELP]},
+    "verify": {"Options": [HELP]},
+}  # fmt: skip
+
+
+def _groups(text: str) -> dict[str, list[str]]:
+    """Group -> its options, with what ends their description in brackets."""
+    found: dict[str, list[str]] = {}
+    for title, body in re.findall(r"^(\S.*):\n((?:  .*\n)+)", text, re.M):
+        for head, first, more in re.findall(r"^  (\S.*?)(?:  +(\S.*))?\n((?:   .*\n)*)", body, re.M):
+            default = re.search(r"\[[^\]]*\]$", f"{first} {more}".strip())
+            found.setdefault(title, []).append(head + (f" {default[0]}" if default else ""))
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_spelled_as_it_is_known(command: str) -> None:
+    assert _groups(run_main(command, "--help").stdout) == COMMANDS[command]
