@@ -40,6 +40,12 @@ def test_memory_is_of_the_tightest_host_and_what_workers_hold_is_theirs() -> Non
     assert (found.host.workers, found.host.free_bytes, found.host.cores) == (1, 9 * GB, 3)
 
 
+def test_nothing_in_particular_bounds_nothing() -> None:
+    found = machine.ANY
+    assert (found.workers, found.gpus, found.bf16, found.versions, found.device) == (1, None, (), (), "cpu")
+    assert (found.host.workers, found.host.cores, found.host.free_bytes) == (1, 1, 2**62)
+
+
 def test_a_gpu_counts_where_every_worker_has_one() -> None:
     two = merged([worker(gpu=card("0")), worker(gpu=card("1", free_bytes=60 * GB))])
     assert two.device == "cuda"

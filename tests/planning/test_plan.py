@@ -88,6 +88,34 @@ def test_more_workers_need_more_memory_and_less_time():
     assert elsewhere.memory_bytes < one.memory_bytes / 2
 
 
+# (content and style, options, pixels of the largest tile as they count, bytes of what is kept of the inputs)
+COUNTED = [
+    # A level's tiles of 96 x 128 with a halo of 16 at their inner edges; the style's one tile has more, to be measured.
+    (((300, 400), (200, 300)), dict(tile=128), 0.6 * 171 * 256, 4 * 112 * 144 * 64 // 64 * 2),
+    # Where it is a large one it takes less than a step; of four times the size it is cut, and takes more.
+    (((300, 400), (200, 300)), dict(tile=512), 192 * 256, 192 * 256 * 2),
+    (((300, 400), (900, 900)), dict(tile=512, style_scale=(4.0,)), 0.6 * 544 * 544, 192 * 256 * 2),
+    (((400, 300), (900, 900)), dict(tile=512, style_scale=(4.0,)), 0.6 * 544 * 544, 192 * 256 * 2),
+]
+
+
+@pytest.mark.parametrize(("pictures", "values", "pixels", "inputs"), COUNTED)
+@pytest.mark.parametrize(("precision", "item", "a_pixel"), [("bf16", 2, 1450), ("fp32", 4, 2700)])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_memory_counted_by_hand(pictures, values, pixels, inputs, precision, item, a_pixel, workers):
+    """Workers, their weights twice, their largest tiles; and four copies of 128 rows of the poster in the client, to
+    which an overlay adds three."""
+    values = dict(values, content=pictures[0], style=pictures[1], long_edge=256, levels=1, feather=0, halo=16)
+    values.update(state="store", precision=precision, workers=workers)
+    each = 500e6 + 26e6 * item + pixels * a_pixel * 1.15
+    rows = 12 * 128 * planned(**values).width
+    whole = 270e6 + workers * each + inputs * item / 2
+    assert planned(**values).memory_bytes == pytest.approx(whole + 4 * rows, abs=1)
+    assert planned(overlay="o.png", **values).memory_bytes == pytest.approx(whole + 7 * rows, abs=1)
+    assert planned(**values).worker_bytes == pytest.approx(each + inputs * item / 2 / workers, abs=1)
+    assert planned(**values, scheduler="tcp://host:1").memory_bytes == pytest.approx(270e6 + 4 * rows, abs=1)
+
+
 def test_precision_sets_memory():
     in_bf16, in_fp32 = (planned(long_edge=2048, tile=512, precision=kind).memory_bytes for kind in ("bf16", "fp32"))
     assert in_bf16 < in_fp32 < 2.1 * in_bf16
