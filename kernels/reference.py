@@ -170,20 +170,23 @@ def content_term_(
 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, box: Box | None, core: Box | None,
+    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
 ) -> Tensor:  # fmt: skip
-    """One update of the pixels in the box, then kept in 0..1; the total variation that they had in the core, [].
+    """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
-    g = gradient + smooth * dTV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
-    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). TV: sum of squared forward differences.
+    g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
+    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + chroma * sum (d - mean of d
+    over channels)^2 over the forward differences d.
     """
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
         slope.narrow(axis, 1, steps.shape[axis]).add_(2 * steps)
         slope.narrow(axis, 0, steps.shape[axis]).sub_(2 * steps)
-        variation = variation + crop(steps, core or box).square().sum()
-    total = gradient.to(pixels.dtype) + smooth * crop(slope, box)
+        inner = crop(steps, core or box)
+        variation = variation + smooth * inner.square().sum() + chroma * (inner - inner.mean(0)).square().sum()
+    slope = smooth * slope + chroma * (slope - slope.mean(0))
+    total = gradient.to(pixels.dtype) + crop(slope, box)
     first.add_((1 - betas[0]) * (total - first))
     second.mul_(betas[1]).add_((1 - betas[1]) * total.square())
     inner = crop(pixels, box)

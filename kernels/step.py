@@ -33,16 +33,16 @@ def _(
 @operator("adam_step_", mutates=("pixels", "first", "second"))
 def _adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, box: Sequence[int] | None, core: Sequence[int] | None,
+    epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
 ) -> Tensor:  # fmt: skip
-    arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, box, core)
+    arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core)
     return run("step", "adam_step_", pixels.device, pixels.dtype, *arguments)
 
 
 @torch.library.register_fake("tiler_kernels::adam_step_")
 def _(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, box: Sequence[int] | None, core: Sequence[int] | None,
+    epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
 ) -> Tensor:  # fmt: skip
     return pixels.new_empty(())
 
@@ -94,6 +94,7 @@ def adam_step_(
     betas: Sequence[float],
     epsilon: float,
     smooth: float = 0.0,
+    chroma: float = 0.0,
     box: Sequence[int] | None = None,
     core: Sequence[int] | None = None,
 ) -> Tensor:
@@ -107,11 +108,12 @@ def adam_step_(
             that change from step to step are read on the device, so that a captured graph serves all.
         betas, epsilon: Adam's.
         smooth: weight of the total variation, sum of squared forward differences over all pixels; none beyond the edge.
+        chroma: the same of the differences less their mean over the channels, which only changes of colour add to.
         box: (y0, x0, y1, x1) in pixels; all when None.
-        core: the same, inside the box, of what the total variation is returned of; the box when None.
+        core: the same, inside the box, of what the variation is returned of; the box when None.
 
     Returns:
-        The total variation in the core before the update, [], the pixels' type.
+        The weighted variation in the core before the update, [], the pixels' type.
 
     Raises:
         ValueError: a shape, dtype, device or box that does not fit.
@@ -122,4 +124,6 @@ def adam_step_(
     checks.within("core", core, box)
     checks.state(pixels, {"first": first, "second": second}, gradient, box)
     checks.planes("pace", pace, (2,), pixels)
-    return _adam_step_(pixels, first, second, gradient, pace, betas, float(epsilon), float(smooth), box, core)
+    return _adam_step_(
+        pixels, first, second, gradient, pace, betas, float(epsilon), float(smooth), float(chroma), box, core
+    )

@@ -36,12 +36,13 @@ def content_term_(
 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, box: Box | None, core: Box | None,
+    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
 ) -> Tensor:  # fmt: skip
-    """One update of the pixels in the box, then kept in 0..1; the total variation that they had in the core, [].
+    """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
-    g = gradient + smooth * dTV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
-    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). TV: sum of squared forward differences.
+    g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
+    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + chroma * sum (d - mean of d
+    over channels)^2 over the forward differences d.
     """
     inner = crop(pixels, box)
     (c, rows, width), (h, w) = inner.shape, pixels.shape[1:]
@@ -52,8 +53,9 @@ def adam_step_(
     with on(pixels.device):
         step_triton.adam_step[grid](
             after, pixels, first, second, gradient, pace, losses, h, w, top, left, rows, width,
-            *(core or box or (0, 0, h, w)), 1 - betas[0], betas[1], 1 - betas[1], epsilon, 2 * smooth,
-            *pixels.stride(), *first.stride(), *second.stride(), *gradient.stride(), BP=PIXELS,
+            *(core or box or (0, 0, h, w)), 1 - betas[0], betas[1], 1 - betas[1], epsilon, smooth, chroma,
+            *pixels.stride(), *first.stride(), *second.stride(), *gradient.stride(),
+            C=c, BP=PIXELS,
         )  # fmt: skip
     inner.copy_(after)
     return losses.sum(dtype=torch.float64).float()

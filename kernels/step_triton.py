@@ -44,14 +44,29 @@ def content_term(
 
 
 @triton.jit
+def neighbours(at, use, y, x, h, w, p_y, p_x):
+    """(pixels, half the total variation's gradient, differences to the next row, and column) of one channel."""
+    here = tl.load(at, mask=use, other=0.0)
+    above = tl.load(at - p_y, mask=use & (y > 0), other=0.0)
+    below = tl.load(at + p_y, mask=use & (y < h - 1), other=0.0)
+    before = tl.load(at - p_x, mask=use & (x > 0), other=0.0)
+    after = tl.load(at + p_x, mask=use & (x < w - 1), other=0.0)
+    to_below = tl.where(y < h - 1, below - here, 0.0)
+    to_after = tl.where(x < w - 1, after - here, 0.0)
+    slope = tl.where(y > 0, here - above, 0.0) - to_below
+    slope += tl.where(x > 0, here - before, 0.0) - to_after
+    return here, slope, to_below, to_after
+
+
+@triton.jit
 def adam_step(
     out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
-    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, twice,
+    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma,
     p_c, p_y, p_x, m_c, m_y, m_x, v_c, v_y, v_x, g_c, g_y, g_x,
-    BP: tl.constexpr,
+    C: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """out = the pixels [C, rows, width] at (top, left) of [C, h, w] after an update; sums of squared differences to the
-    next row and column inside the box; grid (blocks of pixels, C).
+    """out = the pixels [C, rows, width] at (top, left) of [C, h, w] after an update; weighted sums of squared
+    differences to the next row and column inside the box; grid (blocks of pixels, C).
 
     Written beside the pixels, since their neighbours' gradient of the total variation is still to be taken.
     """
@@ -62,17 +77,19 @@ def adam_step(
     right = (n % width).to(tl.int64)
     y = top + down
     x = left + right
-    at = p_ptr + c * p_c + y * p_y + x * p_x
-    here = tl.load(at, mask=use, other=0.0)
-    above = tl.load(at - p_y, mask=use & (y > 0), other=0.0)
-    below = tl.load(at + p_y, mask=use & (y < h - 1), other=0.0)
-    before = tl.load(at - p_x, mask=use & (x > 0), other=0.0)
-    after = tl.load(at + p_x, mask=use & (x < w - 1), other=0.0)
-    to_below = tl.where(y < h - 1, below - here, 0.0)
-    to_after = tl.where(x < w - 1, after - here, 0.0)
-    slope = tl.where(y > 0, here - above, 0.0) - to_below
-    slope += tl.where(x > 0, here - before, 0.0) - to_after
-    g = tl.load(g_ptr + c * g_c + down * g_y + right * g_x, mask=use, other=0.0).to(tl.float32) + twice * slope
+    place = p_ptr + y * p_y + x * p_x
+    here, slope, to_below, to_after = neighbours(place + c * p_c, use, y, x, h, w, p_y, p_x)
+    mean = slope * 0.0
+    mean_below = mean
+    mean_after = mean
+    if chroma > 0.0:
+        for k in tl.static_range(C):
+            _, one, below, after = neighbours(place + k * p_c, use, y, x, h, w, p_y, p_x)
+            mean += one / C
+            mean_below += below / C
+            mean_after += after / C
+    slope = 2.0 * (smooth * slope + chroma * (slope - mean))
+    g = tl.load(g_ptr + c * g_c + down * g_y + right * g_x, mask=use, other=0.0).to(tl.float32) + slope
     first_at = first_ptr + c * m_c + down * m_y + right * m_x
     second_at = second_ptr + c * v_c + down * v_y + right * v_x
     first = tl.load(first_at, mask=use, other=0.0)
@@ -85,5 +102,8 @@ def adam_step(
     moved = tl.clamp(moved, 0.0, 1.0, propagate_nan=tl.PropagateNan.ALL)
     tl.store(out_ptr + (c * rows + down) * width + right, moved, mask=use)
     inside = use & (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
-    loss = tl.sum(tl.where(inside, to_below * to_below + to_after * to_after, 0.0), 0)
+    # The squares of what differs from the mean add up to the same as its products with the whole.
+    weighted = to_below * (smooth * to_below + chroma * (to_below - mean_below))
+    weighted += to_after * (smooth * to_after + chroma * (to_after - mean_after))
+    loss = tl.sum(tl.where(inside, weighted, 0.0), 0)
     tl.store(loss_ptr + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), loss)

@@ -40,7 +40,7 @@ PLANES = {
     step_triton.adam_step: ({"g_ptr"}, {"g_c"}),
 }
 WIDE = {"factor_ptr", "loss_ptr"}  # of the reduction
-FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon"}
+FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon", "smooth", "chroma"}
 SOME = [("planes", False), ("pixels", True)]
 ALL = [*SOME, ("planes", True), ("pixels", False)]
 
@@ -114,7 +114,7 @@ def step_jobs() -> list[Any]:
         cut = trunk_launch.blocks(100, 64)[1]
         made = source(kernel, torch.bfloat16, "pixels", constants | cut | {"UPCAST": False})
         found.append((f"{kernel.__name__} {constants}", made, {}))
-    adam = source(step_triton.adam_step, torch.bfloat16, "pixels", {"BP": step_launch.PIXELS})
+    adam = source(step_triton.adam_step, torch.bfloat16, "pixels", {"C": 3, "BP": step_launch.PIXELS})
     return [*found, ("adam_step", adam, {})]
 
 

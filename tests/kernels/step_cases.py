@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels import reference
 
-BETAS, EPSILON, SMOOTH = (0.9, 0.99), 1e-8, 0.05
+BETAS, EPSILON, SMOOTH, CHROMA = (0.9, 0.99), 1e-8, 0.05, 0.7
 Box = tuple[int, int, int, int]
 
 
@@ -64,16 +64,17 @@ def state(size: tuple[int, int], box: Box | None, seed: int, grad: torch.dtype, 
 
 
 def plain(given: Sequence[Tensor], pace: Tensor, box: Box | None, core: Box | None) -> list[Tensor]:
-    """The update and the total variation as one would write them, in the tensors' own type."""
+    """The update and the variation as one would write them, in the tensors' own type."""
     pixels, first, second, gradient = (one.clone() for one in given)
     slope, variation = torch.zeros_like(pixels), torch.zeros_like(pixels)
-    slope[:, 1:] += 2 * (pixels[:, 1:] - pixels[:, :-1])
-    slope[:, :-1] -= 2 * (pixels[:, 1:] - pixels[:, :-1])
-    slope[:, :, 1:] += 2 * (pixels[:, :, 1:] - pixels[:, :, :-1])
-    slope[:, :, :-1] -= 2 * (pixels[:, :, 1:] - pixels[:, :, :-1])
-    variation[:, :-1] += (pixels[:, 1:] - pixels[:, :-1]) ** 2
-    variation[:, :, :-1] += (pixels[:, :, 1:] - pixels[:, :, :-1]) ** 2
-    total = gradient.to(pixels.dtype) + SMOOTH * reference.crop(slope, box)
+    for weight, values in ((SMOOTH, pixels), (CHROMA, pixels - pixels.mean(0))):
+        slope[:, 1:] += 2 * weight * (values[:, 1:] - values[:, :-1])
+        slope[:, :-1] -= 2 * weight * (values[:, 1:] - values[:, :-1])
+        slope[:, :, 1:] += 2 * weight * (values[:, :, 1:] - values[:, :, :-1])
+        slope[:, :, :-1] -= 2 * weight * (values[:, :, 1:] - values[:, :, :-1])
+        variation[:, :-1] += weight * (values[:, 1:] - values[:, :-1]) ** 2
+        variation[:, :, :-1] += weight * (values[:, :, 1:] - values[:, :, :-1]) ** 2
+    total = gradient.to(pixels.dtype) + reference.crop(slope, box)
     first = BETAS[0] * first + (1 - BETAS[0]) * total
     second = BETAS[1] * second + (1 - BETAS[1]) * total**2
     inner = reference.crop(pixels, box)
@@ -85,7 +86,7 @@ def check_adam(
     size: tuple[int, int], box: Box | None, core: Box | None, operation: Callable[..., Tensor],
     device: str = "cpu", grad: torch.dtype = torch.float32,
 ) -> None:  # fmt: skip
-    """Pixels, both moments and the total variation right and repeatable; nothing outside the box touched."""
+    """Pixels, both moments and the variation right and repeatable; nothing outside the box touched."""
     parts: list[list[Any]] = [[], [], [], []]
     pace = torch.tensor([0.03, 0.2])
     for seed in range(3):
@@ -95,7 +96,7 @@ def check_adam(
         runs = []
         for _ in range(2):
             moved = [one.clone().to(device) for one in given]
-            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, box, core)
+            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core)
             runs.append([*(one.cpu() for one in moved[:3]), variation.cpu()])
         assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
         outside = torch.ones(size, dtype=torch.bool)

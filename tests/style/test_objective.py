@@ -18,7 +18,7 @@ LAYERS = [
     (("relu1_2", "relu3_1"), ("relu3_1", "relu2_2")),
     (("relu2_1",), ("relu4_2", "relu1_1")),
 ]
-WEIGHTS = [(1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0), (1.3, 0.15, 0.05), (0.7, 2.0, 0)]
+WEIGHTS = [(1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0), (1.3, 0.15, 0.05, 0.4), (0.7, 2.0, 0, 0)]
 CONVS = small_convs(seed=4)
 
 
@@ -30,7 +30,7 @@ def gram(features, guide=None):
 
 def written_out(pixels, content, target, layers, weights, content_weights):
     """L, term by term, from the module's documentation."""
-    (style_layers, content_layers), (style_weight, content_weight, tv_weight) = layers, weights
+    (style_layers, content_layers), (style_weight, content_weight, tv_weight, chroma_weight) = layers, weights
     ours, theirs = composed(CONVS, pixels), composed(CONVS, content)
     style = sum(
         (gram(ours[layer]) - target.grams[layer]).square().sum() / target.grams[layer].square().sum()
@@ -41,11 +41,15 @@ def written_out(pixels, content, target, layers, weights, content_weights):
         for layer in content_layers
     )
     _, height, width = pixels.shape
-    tv = (pixels[:, 1:] - pixels[:, :-1]).square().sum() + (pixels[:, :, 1:] - pixels[:, :, :-1]).square().sum()
+    chroma = pixels - pixels.mean(0)
+    tv, chroma_tv = (
+        (one[:, 1:] - one[:, :-1]).square().sum() + (one[:, :, 1:] - one[:, :, :-1]).square().sum()
+        for one in (pixels, chroma)
+    )
     return (
         style_weight * style / len(style_layers),
         content_weight * content_term / len(content_layers),
-        tv_weight * tv / (height * width),
+        (tv_weight * tv + chroma_weight * chroma_tv) / (height * width),
     )
 
 
@@ -57,7 +61,9 @@ class Case:
         self.target = StyleTarget.blended([{layer: gram(style[layer])[None] for layer in used}], [1.0])
         self.layers, self.weights = layers, weights
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(self.target, *layers, *weights, *size, Areas.everywhere(used, *size))
+        self.objective = Objective(
+            self.target, *layers, *weights[:3], *size, Areas.everywhere(used, *size), chroma_weight=weights[3]
+        )
         self.whole = Rect(0, 0, *size)
         self.content_weights = {}
 
@@ -105,7 +111,7 @@ def test_gradient_and_losses_are_those_of_the_formula(size, layers, weights, str
 
 
 def test_losses_of_cores_add_to_the_whole():
-    case = Case((50, 37), LAYERS[0], (1.0, 0.5, 0.25))
+    case = Case((50, 37), LAYERS[0], (1.0, 0.5, 0.25, 0.5))
     _, _, content, tv = case.computed(case.whole)
     parts = [case.computed(tile.core)[2:] for tile in TileGrid(50, 37, 16, 16)]
     assert sum(part[0] for part in parts) == pytest.approx(content, rel=1e-12)
@@ -115,7 +121,7 @@ def test_losses_of_cores_add_to_the_whole():
 
 def test_balance_of_terms_does_not_depend_on_the_size():
     """A picture repeated side by side has the same statistics, so its loss is that of one copy but for the joints."""
-    layers, weights = (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 1.0)
+    layers, weights = (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 1.0, 1.0)
     small = Case((64, 64), layers, weights)
     large = Case((128, 128), layers, weights)
     large.pixels, large.content = small.pixels.tile(1, 2, 2), small.content.tile(1, 2, 2)
@@ -129,7 +135,7 @@ def test_balance_of_terms_does_not_depend_on_the_size():
 
 
 def test_a_dead_style_layer_gives_no_nan():
-    case = Case((16, 16), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.1))
+    case = Case((16, 16), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.1, 0.1))
     zeros = {"relu1_1": torch.zeros(1, 5, 5, dtype=torch.float64)}
     case.objective = replace(case.objective, target=StyleTarget.blended([zeros], [1]))
     gradient, errors, *_ = case.computed(case.whole)
@@ -137,7 +143,7 @@ def test_a_dead_style_layer_gives_no_nan():
     assert errors["relu1_1"] > 0
 
 
-REGION_WEIGHTS = (1.3, 0.15, 0.05)
+REGION_WEIGHTS = (1.3, 0.15, 0.05, 0.0)
 
 
 def shrunk(plane, layer):
@@ -164,7 +170,7 @@ class Regions(Case):
         self.target, self.dream = StyleTarget.joined(single, self.shares), dream
         areas = Areas.summed([self.planes], tuple(used))
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(self.target, *self.layers, *self.weights, *size, areas, dream)
+        self.objective = Objective(self.target, *self.layers, *self.weights[:3], *size, areas, dream, self.weights[3])
         self.guides = Guides.of(range(3), self.planes, used)
 
     def energy(self, layer):
@@ -232,7 +238,7 @@ def test_a_tile_that_holds_some_regions_has_their_part_of_the_objective():
 
 def test_half_precision_features_are_squared_in_float32():
     """1 + 2^-7 squared has more bits than bfloat16; the sum of 300 of them, too."""
-    case = Case((15, 20), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.0))
+    case = Case((15, 20), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.0, 0.0))
     features = torch.full((5, 15, 20), 1 + 2**-7, dtype=torch.bfloat16)
     objective = replace(case.objective, dream=Dream("relu1_1", None, 1.0))
     wanted = (1 + 2**-7) ** 2 / case.target.energies["relu1_1"]
@@ -244,6 +250,6 @@ def test_half_precision_features_are_squared_in_float32():
 
 
 def test_dark_styles_divide_by_no_less_than_the_floor():
-    case = Case((4, 4), (("relu1_1",), ("relu1_1",)), (1.0, 0.5, 0.0))
+    case = Case((4, 4), (("relu1_1",), ("relu1_1",)), (1.0, 0.5, 0.0, 0.0))
     dark = replace(case.objective, target=replace(case.target, energies={"relu1_1": 0.0}))
     assert dark.content_scale("relu1_1", 5) == pytest.approx(0.5 / (5 * 1e-12))

@@ -50,6 +50,7 @@ class Job:
     content_weight: float
     protect_strength: float
     tv_weight: float
+    chroma_weight: float
     dream_layer: str | None
     dream_channel: int | None
     dream_weight: float

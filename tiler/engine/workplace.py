@@ -212,6 +212,7 @@ class Workplace:
             size.width,
             areas,
             Dream(job.dream_layer, job.dream_channel, job.dream_weight) if job.dream_layer else None,
+            job.chroma_weight,
         )
 
     def _target(self, level: int, region: int) -> StyleTarget:

@@ -129,6 +129,7 @@ def resolve_config(
         content_weight=config.content_weight,
         protect_strength=config.protect_strength if config.protect else 0.0,
         tv_weight=config.tv_weight,
+        chroma_weight=config.chroma_weight,
         dream_layer=config.dream_layer if config.dream_weight else None,
         dream_channel=config.dream_channel,
         dream_weight=config.dream_weight,

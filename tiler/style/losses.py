@@ -3,6 +3,7 @@
     L = style_weight * sum_r share_r * mean_l ||G_rl - A_rl||^2 / ||A_rl||^2
       + content_weight * mean_l mean(w_l (F_l - C_l)^2) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
+      + chroma_weight * mean over pixels of |forward differences less their mean over R, G and B|^2
       - dream_weight * mean(F_d^2) / energy_d
 
 The last term is DeepDream's (Mordvintsev et al. 2015): whatever layer d, or one channel of it, sees is amplified.
@@ -55,6 +56,7 @@ class Objective:
     width: int
     areas: Areas
     dream: Dream | None = None
+    chroma_weight: float = 0.0
 
     def within(self, regions: Sequence[int]) -> Objective:
         """The same objective as a tile sees it that holds only some regions."""
@@ -176,14 +178,18 @@ class Objective:
         return gradient, torch.stack(parts).sum() if parts else gradient.new_zeros((), dtype=torch.float32)
 
     def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, torch.Tensor]:
-        """Total variation (squared forward differences) of pixels [3, h, w] -> (gradient, loss of the core [])."""
+        """Total variation (squared forward differences) of pixels [3, h, w], and that of their chroma -> (gradient,
+        loss of the core [])."""
         gradient, total = torch.zeros_like(pixels), pixels.new_zeros(())
         for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
             steps = pixels.diff(dim=axis)
-            gradient.narrow(axis, 1, last - 1).add_(steps, alpha=2 * self.tv_weight)
-            gradient.narrow(axis, 0, last - 1).sub_(steps, alpha=2 * self.tv_weight)
-            total += steps[(slice(None), *core.slices)].pow(2).sum()
-        return gradient, total * self._per_pixel(self.tv_weight)
+            chroma = steps - steps.mean(0)
+            slope = steps * (2 * self.tv_weight) + chroma * (2 * self.chroma_weight)
+            gradient.narrow(axis, 1, last - 1).add_(slope)
+            gradient.narrow(axis, 0, last - 1).sub_(slope)
+            for part, weight in ((steps, self.tv_weight), (chroma, self.chroma_weight)):
+                total += weight * part[(slice(None), *core.slices)].pow(2).sum()
+        return gradient, total * self._per_pixel(1)
 
     def descend_(
         self,
@@ -196,9 +202,10 @@ class Objective:
         blend: Rect,
         core: Rect,
     ) -> torch.Tensor:
-        """One update by Adam of the pixels [3, h, w] in `blend`, along the other terms' gradient there and the total
-        variation's, all in one pass; the total variation's loss of the core [], before it. pace: see
+        """One update by Adam of the pixels [3, h, w] in `blend`, along the other terms' gradient there and the
+        variations', all in one pass; the variations' loss of the core [], before it. pace: see
         `kernels.adam_step_`."""
         boxes = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
-        variation = kernels.adam_step_(pixels, *moments, gradient, pace, betas, epsilon, self.tv_weight, *boxes)
-        return variation * self._per_pixel(self.tv_weight)
+        weights = self.tv_weight, self.chroma_weight
+        variation = kernels.adam_step_(pixels, *moments, gradient, pace, betas, epsilon, *weights, *boxes)
+        return variation * self._per_pixel(1)
