@@ -116,6 +116,70 @@ def test_memory_counted_by_hand(pictures, values, pixels, inputs, precision, ite
     assert planned(**values, scheduler="tcp://host:1").memory_bytes == pytest.approx(270e6 + 4 * rows, abs=1)
 
 
+def _array(counts, plain, ratio=1.0, written=1.0):
+    """Bytes of an array: blocks for every chunk, for folders of all indices but the last, and three of its own. counts:
+    of chunks along each axis; plain: bytes of all of them."""
+    chunks = math.prod(counts)
+    folders = sum(math.prod(counts[: n + 1]) for n in range(len(counts) - 1))
+    blocks = chunks * math.ceil((plain / chunks * ratio + 4) / 4096) + folders
+    return (math.ceil(blocks * written) + 3) * 4096
+
+
+def _picture(height, width, channels=3):
+    """16 bits, in chunks of up to 128 rows and 512 columns, packed to 0.7."""
+    return _array((1, -(-height // 128), -(-width // 512)), channels * height * width * 2, 0.7)
+
+
+def _state(tiles, regions, slots):
+    """Of patches of 96 x 128 and 64 channels at five layers; all but moments are there from the start."""
+    patch = 96 * 128 * 2 * tiles
+    grams = 5 * _array((2, tiles, regions, 1, 1), 2 * tiles * regions * 64 * 64 * 4, written=slots)
+    few = [((2, tiles, 1), 2 * tiles * regions), ((2, tiles, 1), 2 * tiles * 2 * 8), ((2, tiles), 2 * tiles * 4)]
+    return (
+        grams
+        + sum(_array(counts, plain, written=slots) for counts, plain in few)
+        + _array((2, tiles, 1, 1, 1), patch * 3 * 4, 0.79, slots)
+    )
+
+
+def _moments(tiles, slots):
+    return _array((2, tiles, 2, 1, 1), 96 * 128 * 2 * tiles * 6 * 2, 0.7, slots)
+
+
+def test_disk_counted_by_hand():
+    """Two levels, of one tile and one round, and of four tiles and two rounds; all that may lie beside them."""
+    values = dict(content=(300, 400), long_edge=256, levels=2, tile=128, feather=0, halo=16, steps=4)
+    values.update(steps_per_round=2, state="store")
+    config, job = job_of(**values)
+    job = replace(job, levels=(replace(job.levels[0], steps=2), job.levels[1]))
+    totals = 6 * _array((1, 1, 1), 64 * 64 * 4)
+
+    def disk(changed=job, level=1, has_alpha=False):
+        found = plan_job(config, changed, has_alpha).levels[level]
+        return found.working_bytes, found.kept_bytes
+
+    images = _array((1, 8, 1), 3 * 96 * 128 * 2, 0.94), _array((1, 16, 2), 3 * 192 * 256 * 2, 0.94)
+    small = _picture(96, 128) + _picture(85, 128) + totals + _state(1, 1, 1) + _moments(1, 0.5)
+    large = _picture(192, 256) + _picture(171, 256) + totals + _state(4, 1, 1) + _moments(4, 1)
+    assert (disk(level=0), disk()) == ((small, images[0]), (large, images[1]))
+    detail = replace(job, keep_detail=True)
+    assert (disk(detail, 0), disk(detail)) == ((small, images[0]), (large + _picture(96, 128), images[1]))
+    protected = replace(job, protect_strength=1.0)
+    assert disk(protected, 0)[0] == small + _picture(96, 128, 1)
+    assert disk(protected)[0] == large + _picture(96, 128) + _picture(192, 256, 1)
+    guided = replace(job, guided=True, regions=("sea", "ice"))
+    assert disk(guided)[0] == large + _picture(192, 256, 2) + _state(4, 2, 1) - _state(4, 1, 1)
+    assert disk(replace(job, style_masked=(True,)))[0] == large + _picture(171, 256, 1)
+    assert disk(has_alpha=True) == (large, images[1] + _picture(192, 256, 1))
+    assert disk(replace(job, color="content")) == (large, 2 * images[1])
+    begun = replace(job, init="picture")
+    assert [disk(begun, k)[1] for k in (0, 1)] == [images[0] + _picture(96, 128), images[1]]
+    still = replace(job, levels=tuple(replace(level, steps=0) for level in job.levels))
+    never = [((2, 4, 1, 1, 1), 1)] * 5 + [((2, 4, 1), 1)] * 2 + [((2, 4), 1)]
+    start = _array((2, 4, 1, 1, 1), 4 * 2 * 96 * 128 * 12, 0.79, 0.5) + _moments(4, 0)
+    assert disk(still)[0] == start + sum(_array(counts, plain, written=0) for counts, plain in never)
+
+
 def test_precision_sets_memory():
     in_bf16, in_fp32 = (planned(long_edge=2048, tile=512, precision=kind).memory_bytes for kind in ("bf16", "fp32"))
     assert in_bf16 < in_fp32 < 2.1 * in_bf16
