@@ -33,6 +33,7 @@ def test_weights_are_sums_over_a_box_of_cells():
     assert guides.weights("relu2_1", Rect(1, 0, 2, 3)).tolist() == [0.875, 2.125]
     assert guides.at("relu2_1") is guides.planes["relu2_1"]
     assert EVERYWHERE.weights("relu3_1", Rect(1, 2, 4, 9)).tolist() == [21]
+    assert EVERYWHERE.weights("relu3_1", Rect(1, 2, 4, 9)).dtype == torch.float64
     assert EVERYWHERE.at("relu3_1") is None
     assert EVERYWHERE.regions == (0,)
 

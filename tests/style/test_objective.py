@@ -253,3 +253,18 @@ def test_dark_styles_divide_by_no_less_than_the_floor():
     case = Case((4, 4), (("relu1_1",), ("relu1_1",)), (1.0, 0.5, 0.0, 0.0))
     dark = replace(case.objective, target=replace(case.target, energies={"relu1_1": 0.0}))
     assert dark.content_scale("relu1_1", 5) == pytest.approx(0.5 / (5 * 1e-12))
+    dreaming = replace(dark, dream=Dream("relu1_1", None, 3.0))
+    gradient, loss = dreaming._dream(torch.ones(5, 4, 4, dtype=torch.float64), case.whole.slices)
+    assert float(loss) == pytest.approx(-3e12)
+    assert gradient.unique().item() == pytest.approx(-2 * 3 / (5 * 1e-12))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_loss_of_style_alone_is_nothing_of_a_type_that_sums_keep_their_digits_in(dtype):
+    """What content and dreams add over tiles."""
+    case = Case((9, 14), (("relu1_1",), ("relu1_1",)), (1.0, 0.0, 0.0))
+    activations = Backbone(CONVS, ("relu1_1",), dtype=dtype).forward(case.pixels.to(dtype))
+    slopes = {"relu1_1": torch.eye(5, dtype=torch.float32 if dtype == torch.bfloat16 else dtype)[None]}
+    gradient, loss = case.objective.features_gradient(activations, slopes, {}, case.whole)
+    assert (gradient.shape, loss.shape, loss.dtype, float(loss)) == ((3, 9, 14), (), torch.float32, 0)
+    assert gradient.any()

@@ -300,6 +300,12 @@ def test_a_loaded_file_is_not_mapped(tmp_path, state):
     assert convs[3].weight.isfinite().all()
 
 
+def test_the_same_numbers_in_another_shape_are_others():
+    numbers, bias = torch.arange(36.0), torch.zeros(1)
+    shapes = [(1, 4, 3, 3), (4, 1, 3, 3), (2, 2, 3, 3)]
+    assert len({weights._digest([weights.Conv("1_1", numbers.reshape(shape), bias)]) for shape in shapes}) == 3
+
+
 def test_the_digest_is_of_the_numbers_whatever_file_holds_them(tmp_path, state):
     paths = [tmp_path / name for name in ("a.pth", "b.pt", "c.safetensors", "other.pth")]
     torch.save(state, paths[0])
