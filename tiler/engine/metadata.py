@@ -37,7 +37,7 @@ def _rules(found: Any) -> Iterator[tuple[bool, str]]:
     kind = found.get("node_type")
     yield kind in ("group", "array"), "is of no group or array"
     unknown = sorted({*found} - (_GROUP if kind == "group" else _ARRAY))
-    yield not unknown, f"{str(unknown[:1])[2:42]!r} is unknown"
+    yield not unknown, f"{''.join(unknown[:1])[:40]!r} is unknown"
     if kind == "group":
         yield found.get("consolidated_metadata") is None, "what its members are is for them to say"
     else:
