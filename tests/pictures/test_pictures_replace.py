@@ -280,6 +280,80 @@ def test_a_changed_file_of_ours_is_not_ours_any_more(tmp_path):
         write_new(tmp_path / "tiles")
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("made", ["pipe", "device", "link", "larger than any"])
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_is_no_file_of_ours_is_not_opened_as_the_mark(tmp_path, name, made):
+    """A folder that somebody sent may hold a pipe there, which would be waited for, or what has no end."""
+    folder = tmp_path / ("a_files" if name == "a.dzi" else name)
+    write_old(tmp_path / name)
+    mark = next(folder.rglob(".tiler-output"))
+    kept = mark.rename(tmp_path / "kept")
+    if made == "pipe":
+        os.mkfifo(mark)
+    elif made == "larger than any":
+        mark.touch()
+        os.truncate(mark, 2**40)
+    else:
+        mark.symlink_to("/dev/zero" if made == "device" else kept)
+    with pytest.raises(OutputError, match="something else"):
+        write_new(tmp_path / name)
+    assert not remove_ours(folder)
+    assert len(list(folder.rglob("*"))) > 4
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("made", ["pipe", "device"])
+def test_what_is_no_group_is_not_opened_as_one(tmp_path, made):
+    (tmp_path / "a.zarr").mkdir()
+    place = tmp_path / "a.zarr" / "zarr.json"
+    os.mkfifo(place) if made == "pipe" else place.symlink_to("/dev/zero")
+    with pytest.raises(OutputError, match="something else"):
+        check_output(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_link_by_the_name_that_old_folders_have_for_a_moment_leads_nowhere(tmp_path, name, there):
+    """Whoever sends a folder may have put it there, and know where somebody keeps a map."""
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "mine").mkdir()
+    write_old(tmp_path / "mine" / name)
+    if there:
+        write_old(tmp_path / "sent" / name)
+    folder = "a_files" if name == "a.dzi" else name
+    replace._aside(tmp_path / "sent" / folder).symlink_to(tmp_path / "mine" / folder)
+    write_new(tmp_path / "sent" / name)
+    assert shade_of(tmp_path / "sent" / name) == 0.75
+    assert not (tmp_path / "sent" / folder).is_symlink()
+    assert shade_of(tmp_path / "mine" / name) == 0.25
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_by_the_name_of_the_page_leads_nowhere(tmp_path, there):
+    """The page's name is nobody's wish."""
+    if there:
+        (tmp_path / "mine").write_text("mine")
+    (tmp_path / "a.html").symlink_to(tmp_path / "mine")
+    for write_one in (write_old, write_new):
+        write_one(tmp_path / "a.dzi")
+        assert (tmp_path / "mine").exists() == there
+        assert not there or (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["a.dzi", "a.html"])
+def test_a_file_beside_the_tiles_that_is_larger_than_any_of_ours_is_not_read(tmp_path, name):
+    write_old(tmp_path / "a.dzi")
+    (tmp_path / name).write_bytes(b"")
+    os.truncate(tmp_path / name, 2**40)
+    write_new(tmp_path / "a.dzi")
+    if name == "a.html":  # is somebody's
+        assert (tmp_path / name).stat().st_size == 2**40
+    else:
+        assert shade_of(tmp_path / name) == 0.75
+
+
 @pytest.mark.parametrize("made", ["link", "pipe", "link to a folder"])
 def test_links_and_pipes_in_a_folder_of_ours_are_neither_followed_nor_removed(tmp_path, made):
     write_old(tmp_path / "tiles")

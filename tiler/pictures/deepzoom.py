@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tiler.pictures.bands import halvings
+from tiler.pictures.held import same_bytes
 from tiler.pictures.ours import DEEPZOOM
 from tiler.pictures.outputs import dzi_files
-from tiler.pictures.replace import new_folder, settled
+from tiler.pictures.replace import is_passing, new_folder
 from tiler.pictures.stream import consume
 from tiler.pictures.viewer import page, tile_format
 
@@ -59,6 +60,6 @@ def write_dzi(
 
 
 def _is_ours(html: Path, copy: Path) -> bool:
-    """Whether the page may be replaced: a page of somebody else's stays."""
-    html = settled(html)
-    return not os.path.lexists(html) or (copy.is_file() and html.is_file() and html.read_bytes() == copy.read_bytes())
+    """Whether the page may be replaced: a page of somebody else's stays, and so does a link that leads to none of ours,
+    since nobody typed its name."""
+    return not os.path.lexists(html) or is_passing(html) or same_bytes(Path(os.path.realpath(html)), copy)

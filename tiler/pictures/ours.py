@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import OutputError
+from tiler.pictures.held import held
 
 TILES, DEEPZOOM, OMEZARR, FRAMES = "map tiles", "DeepZoom tiles", "an OME-Zarr poster", "frames of a dream"
 _NAME = ".tiler-output"
 # Readers of zarr take what they do not know in a group for a fault; in an array they do not look.
 _PLACES = {TILES: _NAME, DEEPZOOM: _NAME, FRAMES: _NAME, OMEZARR: f"0/{_NAME}"}
+# Of a list: some million tiles.
+_MOST_BYTES = 2**27
 # What file managers leave behind wherever they have been, and a mark that a process was killed while writing.
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", f"{_NAME}.new"}
 
@@ -59,10 +62,9 @@ def stranger(folder: Path, kind: str) -> str | None:
 def read_list(folder: Path, kind: str) -> dict[str, int | None]:
     """The files that we wrote into `folder`, as `write_list` takes them; none where it is not marked as this kind."""
     try:
-        with open(folder / _PLACES[kind], encoding="utf-8") as file:
-            held: Any = json.load(file)
-        if held["tiler"] == kind:
-            return {**{str(name): size for name, size in held["files"].items()}, _PLACES[kind]: None}
+        found: Any = json.loads(held(folder / _PLACES[kind], _MOST_BYTES))
+        if found["tiler"] == kind:
+            return {**{str(name): size for name, size in found["files"].items()}, _PLACES[kind]: None}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return {}

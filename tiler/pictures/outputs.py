@@ -10,11 +10,13 @@ from pathlib import Path
 
 from tiler.errors import OutputError
 from tiler.pictures.cog import available
+from tiler.pictures.held import held
 from tiler.pictures.ours import DEEPZOOM, OMEZARR, check_ours
 from tiler.pictures.replace import scratch, settled
 
 # Pixels of all levels over those of the finest.
 _PYRAMID = 4 / 3
+_METADATA_BYTES = 2**22
 TIFF_COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
 
 
@@ -132,8 +134,8 @@ def _check_zarr(path: Path) -> None:
 
 def _is_store(path: Path) -> bool:
     try:
-        return "tiler" in json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return "tiler" in json.loads(held(path / "zarr.json", _METADATA_BYTES))["attributes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from tiler.errors import OutputError
+from tiler.pictures.held import same_bytes
 from tiler.pictures.ours import check_ours, is_marked, remove_ours, write_list
 
 _SCRATCH = re.compile(r"\.tiler-[0-9a-f]{12}\.part")
@@ -28,7 +29,7 @@ _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 def settled(path: str | os.PathLike[str]) -> Path:
     """Where what is written to `path` ends: a link stays, and what it points to is replaced."""
     path = Path(path)
-    return Path(os.path.realpath(path)) if path.is_symlink() and not _is_passing(path) else path
+    return Path(os.path.realpath(path)) if path.is_symlink() and not is_passing(path) else path
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def new_folder(path: str | os.PathLike[str], kind: str, shown_by: Mapping[Path, 
             _write_through(new)
             _change_places(new, final)
         finally:
-            for file in filter(_is_passing, beside):
+            for file in filter(is_passing, beside):
                 with contextlib.suppress(OSError):  # as a link it shows the same
                     _copy(final / beside[file], file)
         for file, name in beside.items():
@@ -112,7 +113,7 @@ def publish(temporary: Path, final: Path) -> None:
 def restore(final: Path) -> None:
     """Put a folder back that a process was killed while replacing, where names cannot be exchanged."""
     aside = _aside(final)
-    if not os.path.lexists(aside):
+    if aside.is_symlink() or not aside.is_dir():  # we put folders aside, nothing that leads elsewhere
         return
     if os.path.lexists(final):
         remove_ours(aside)
@@ -173,7 +174,7 @@ def _aside(final: Path) -> Path:
 def _pass_through(file: Path, old: Path, new: Path, within: Path) -> None:
     """Make `file`, a copy of `old`, a link to it: when the folder changes places, what shows it does in the same
     moment."""
-    if not file.is_file() or not old.is_file() or file.read_bytes() == new.read_bytes():
+    if not file.is_file() or not old.is_file() or same_bytes(file, new):
         return
     link = within / "link"
     with contextlib.suppress(OSError):  # a file system without links
@@ -181,7 +182,8 @@ def _pass_through(file: Path, old: Path, new: Path, within: Path) -> None:
         os.replace(link, file)
 
 
-def _is_passing(file: Path) -> bool:
+def is_passing(file: Path) -> bool:
+    """Whether it is a link that `new_folder` made for the moment in which a folder changes places."""
     return file.is_symlink() and Path(os.readlink(file)).name.startswith(".tiler-shown")
 
 

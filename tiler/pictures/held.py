@@ -1,0 +1,30 @@
+"""What a file holds that lies where we may write, and was perhaps put there by somebody else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def held(path: Path, most: int) -> bytes:
+    """The bytes of a regular file that is no link, of `most` bytes at most. Raises OSError for whatever else is there:
+    a pipe would be waited for, and a device has no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+            raise OSError(0, "is there and is no such file", os.fspath(path))
+        return file.read(most)
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    """Whether two files hold the same, up to a size that ours have. False where either is no such file."""
+    try:
+        return held(one, _SMALL_BYTES) == held(other, _SMALL_BYTES)
+    except OSError:
+        return False
+
+
+# Pages and descriptors are of some kilobytes.
+_SMALL_BYTES = 2**24
