@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import shutil
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,10 +148,15 @@ class Stores:
                 contextlib.chdir(self.folder),
                 _alarm(),
                 mock.patch.object(render_module(), "Pool", Here),
+                warnings.catch_warnings(record=True) as complaints,
             ):
+                warnings.simplefilter("always", RuntimeWarning)
                 done = run_main(command, "victim.zarr", *words)
+                gc.collect()  # what nobody waits for says so when it goes
         except BaseException as error:
             return f"{type(error).__name__}: {error}"[:300] + _where(error)
+        if complaints:  # which Python would print below the one line
+            return f"complains: {complaints[0].message}"
         seconds, self.said = time.process_time() - began, done.stderr + done.stdout
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         if done.returncode not in (0, 1, 2):

@@ -444,6 +444,21 @@ def test_scratch_of_killed_processes_is_removed_and_of_living_ones_is_not(tmp_pa
     assert os.listdir(tmp_path) == [".tiler-notes.part"]
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_is_left_of_a_kill_after_the_exchange_is_removed_but_for_what_others_put_there(tmp_path, name):
+    write_old(tmp_path / name)
+    left = tmp_path / ".tiler-0123456789ab.part"
+    left.mkdir()
+    (tmp_path / ("a_files" if name == "a.dzi" else name)).rename(left / "new")
+    (left / "new" / "thesis.txt").write_text("mine")
+    write_new(tmp_path / name)
+    assert (left / "new" / "thesis.txt").read_text() == "mine"
+    assert len(list(left.rglob("*.jpg"))) == 0
+    (left / "new" / "thesis.txt").unlink()
+    write_old(tmp_path / name)
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
 def test_a_file_keeps_its_mode(tmp_path, mode):
     write(tmp_path / "a.png", OLD, 0.25)

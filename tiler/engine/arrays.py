@@ -35,6 +35,7 @@ class Arrays:
         self._allowed = gate.allowed
         self._strict = zarr.open_group(gate.strict(), path=root.path, mode="r", zarr_format=3)
         self._arrays: dict[tuple[str, bool], zarr.Array] = {}
+        self._sound: set[str] = set()
         self._contents = contents
 
     def has(self, path: str) -> bool:
@@ -94,19 +95,31 @@ class Arrays:
 
     def _create(self, path: str, array: layout.Array, **options: Any) -> None:
         if not self.has(path):
+            self._check_above(path)
             how = {"dtype": array.dtype, "fill_value": array.fill_value, **options}
             packing = (
                 (Crc32cCodec(),)
                 if array.ratio is None
                 else (BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec())
             )
-            try:  # zarr looks at the groups above
+            try:
                 self._root.create_array(path, shape=array.shape, chunks=array.chunks, compressors=packing, **how)
             except OSError:
                 raise  # of the disk, which is full perhaps
             except Exception as error:
                 raise self._unreadable(path, error) from passing(error)
         self._check(path, self._array(path), array)
+
+    def _check_above(self, path: str) -> None:
+        """Raise what is wrong with the groups above, where something is. zarr looks at them as well, all at once, and
+        its other tasks would complain on standard error that nobody waits for them."""
+        for above in itertools.accumulate(path.split("/")[:-1], "{}/{}".format):
+            if above not in self._sound:
+                try:
+                    self._node(above)
+                except DamageError as damage:  # no more than the array is to be made again
+                    raise DamageError(str(damage), path) from None
+                self._sound.add(above)
 
     def _names(self, path: str) -> list[str]:
         """What lies in a group, or below a chunk's first indices: names, whatever they are."""
@@ -121,6 +134,7 @@ class Arrays:
 
     def _drop(self, path: str) -> None:
         self._arrays = {known: array for known, array in self._arrays.items() if not known[0].startswith(path)}
+        self._sound = {known for known in self._sound if not known.startswith(path)}
         del self._root[path]
 
 
