@@ -52,10 +52,11 @@ from tiler.engine import optimize
 from tiler.engine.machine import settle_torch
 from tiler.geometry import Rect
 from tiler.request.config import RenderConfig
+from tiler.request.resolve import taken
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import Areas
-from tiler.style.losses import Objective
+from tiler.style.losses import Objective, Terms
 from tiler.style.weights import Conv, load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -99,16 +100,13 @@ def problem(
     backbone = Backbone(convs, layers, "avg", DTYPES[dtype], setting.device, ringed)
     content, style = setting.picture("content.png"), setting.picture("style.png")
     target = StyleTarget.blended([measure_pixels(backbone, style, layers, whole).normalised()], [1.0])
-    objective = Objective(
-        target, CONFIG.style_layers, CONFIG.content_layers,
-        CONFIG.style_weight, CONFIG.content_weight, CONFIG.tv_weight, setting.size, setting.size,
-        Areas.everywhere(CONFIG.style_layers, setting.size, setting.size),
-    )  # fmt: skip
+    size = setting.size, setting.size
+    areas, terms = Areas.everywhere(CONFIG.style_layers, *size), taken(Terms, CONFIG, protect_strength=0.0, dream=None)
+    objective = Objective(target, terms, *size, areas)
     start = measure_pixels(backbone, content, CONFIG.style_layers, whole)
     wanted = optimize.content_features(backbone, content, CONFIG.content_layers)
-    return optimize.TileProblem(
-        backbone, objective, content.clone(), wanted, whole, whole, start.normalised(), start.sums
-    )
+    inputs, exchanged = optimize.Inputs(wanted), optimize.Exchanged(start.normalised(), start.sums)
+    return optimize.TileProblem(backbone, objective, content.clone(), inputs, optimize.Extent(whole, whole), exchanged)
 
 
 def ours(

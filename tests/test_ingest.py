@@ -71,7 +71,7 @@ class Inputs:
 def all_levels(inputs: Inputs, ahead: bool) -> list[object]:
     guided, job = [], inputs.job
     with inputs.ingest() as ingest:
-        for level in range(len(job.levels)):
+        for level in range(len(job.cut.levels)):
             ingest.alpha(inputs.store, job, level)
             guided.append(ingest.level(inputs.store, job, level))
             if ahead:
@@ -210,7 +210,7 @@ def test_only_what_is_still_to_be_done_is_begun(folder, small_weights) -> None:
     with inputs.ingest() as ingest:
         ingest.begin(inputs.store, inputs.job, 3)
         assert ingest._ahead is None
-        inputs.store.create_image(0, inputs.job.grid(0), "float32")
+        inputs.store.create_image(0, inputs.job.cut.grid(0), "float32")
         inputs.store.finish_level(0, {"seconds": 1.0, "rounds": 1})
         ingest.begin(inputs.store, inputs.job, 0)
         assert ingest._ahead is None

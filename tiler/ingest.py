@@ -83,7 +83,7 @@ class Ingest:
         is asked for, by `alpha` or `level`. One level at a time: another that was begun is left as far as it is.
         Nothing is done where there is no such level, or it is finished."""
         self.stop()
-        if level < len(job.levels) and store.level_report(level) is None:
+        if level < len(job.cut.levels) and store.level_report(level) is None:
             self._ahead = _Ahead(level, lambda: self._prepared(store, job, level))
             self._ahead.start()
 
@@ -123,25 +123,25 @@ class Ingest:
         return self._written(store, job, level) if job.needs_pictures(level) else []
 
     def _write_alpha(self, store: RenderStore, job: Job, level: int) -> None:
-        size = job.levels[level]
+        size = job.cut.levels[level]
         self._write(store, f"levels/{level}/alpha", self._layout, (size.height, size.width), "alpha")
 
     def _written(self, store: RenderStore, job: Job, level: int) -> Guided:
-        size = job.levels[level].height, job.levels[level].width
+        size = job.cut.levels[level].height, job.cut.levels[level].width
         if self._config.content:
             self._write(store, f"levels/{level}/content", self._layout, size)
-        if level == 0 and job.init == "picture":
+        if level == 0 and job.look.init == "picture":
             self._write(store, "init", self._opened[self._config.init].cropped_like(self._layout), size)
         if level > 0 and job.adds_detail:
-            before = job.levels[level - 1]
+            before = job.cut.levels[level - 1]
             self._write(store, f"levels/{level}/coarse", self._layout, (before.height, before.width))
         guided = [*self._guides(store, job, level), *self._style_guides(store, job, level)]
         self._protected(store, job, level)
         colours = self._style_maps(job)
         for s, style in enumerate(self._styles):
             path = f"styles/{level}/{s}/picture"
-            self._write(store, path, style, job.style_sizes[level][s], colours=colours[s])
-        if level == len(job.levels) - 1:
+            self._write(store, path, style, job.styles.sizes[level][s], colours=colours[s])
+        if level == len(job.cut.levels) - 1:
             self._drop()
         return guided
 
@@ -166,26 +166,26 @@ class Ingest:
 
     def _guides(self, store: RenderStore, job: Job, level: int) -> Iterator[tuple[str, Layers]]:
         """Where the level's regions are."""
-        size, path = job.levels[level], job.guides_path(level)
+        size, path = job.cut.levels[level], job.guides_path(level)
         if path:
             bands = guiding.guide_bands(self._config, self._layout, self._opened, size.height, size.width, _ROWS)
-            store.write_picture(path, size.height, size.width, bands, len(job.regions))
-            yield path, job.style_layers
+            store.write_picture(path, size.height, size.width, bands, len(job.styles.regions))
+            yield path, job.terms.style_layers
 
     def _style_guides(self, store: RenderStore, job: Job, level: int) -> Iterator[tuple[str, Layers]]:
         """What part of each style counts."""
         for s, source in enumerate(self._config.regions.sources):
             path = job.style_guides_path(level, s)
             if path:
-                height, width = job.style_sizes[level][s]
+                height, width = job.styles.sizes[level][s]
                 mask = self._opened.get(source.mask or "")
                 bands = pictures.part_bands(self._styles[s], mask, height, width, _ROWS)
                 store.write_picture(path, height, width, bands, 1)
-                yield path, job.layers
+                yield path, job.terms.layers
 
     def _protected(self, store: RenderStore, job: Job, level: int) -> None:
         """What of the level's content is to be kept."""
-        size, path = job.levels[level], job.protect_path(level)
+        size, path = job.cut.levels[level], job.protect_path(level)
         if path:
             picture = self._opened[str(self._config.protect)].cropped_like(self._layout)
             bands = pictures.mask_bands(picture, size.height, size.width, _ROWS)
@@ -193,17 +193,17 @@ class Ingest:
 
     def _style_maps(self, job: Job) -> list[np.ndarray | None]:
         """[3, 4] colour map of each style, the same on every level: from the whole pictures at the poster's scale."""
-        if job.color in ("style", "content"):
+        if job.look.color in ("style", "content"):
             return [None] * len(self._styles)
         if not self._maps:
-            last = job.levels[-1]
-            sizes = [(last.height, last.width), *job.style_sizes[-1]]
+            last = job.cut.last
+            sizes = [(last.height, last.width), *job.styles.sizes[-1]]
             shown = [self._layout, *self._styles]
             content, *found = (
                 ColourMoments.of(picture.bands(*size, _ROWS), counts)
                 for picture, size, counts in zip(shown, sizes, self._parts(sizes[1:]), strict=True)
             )
-            self._maps = [style_map(job.color, style, content) for style in found]
+            self._maps = [style_map(job.look.color, style, content) for style in found]
         return self._maps
 
     def _parts(self, sizes: Sequence[tuple[int, int]]) -> Iterator[Iterator[np.ndarray] | None]:

@@ -21,7 +21,7 @@ from tiler.planning.probe import folder_above
 from tiler.request import guiding, identity
 from tiler.request.config import RenderConfig
 from tiler.request.places import check_places, pictures_of
-from tiler.request.resolve import check_config, fitted, settle_size, store_url
+from tiler.request.resolve import fitted, meant, settle_size, store_url
 from tiler.style.weights import Trunk, trunk_of
 from tiler.version import __version__
 
@@ -39,6 +39,7 @@ class Request:
     layout: pictures.Picture
     styles: list[pictures.Picture]
     trunk: Trunk
+    settled: RenderConfig
     meant: Job
     url: str
     inputs: dict[str, str]
@@ -55,13 +56,13 @@ class Request:
         layout = fitted(config, shape) if shape else styles[0]
         guiding.check_guides(config, layout, opened)
         trunk = trunk_of(config.weights)
-        meant = check_config(config, layout, styles, trunk)
-        size = meant.levels[-1]
+        settled, job = meant(config, layout, styles, trunk)
+        size = job.cut.last
         georef = export.georef_of(config, layout, size.height, size.width)
         export.check_files(config, size.height, size.width, opened.get(config.overlay or ""), georef)
         url = store_url(config)
         check_places(config, url, opened)
-        return cls(config, opened, layout, styles, trunk, meant, url, identity.inputs(config))
+        return cls(config, opened, layout, styles, trunk, settled, job, url, identity.inputs(config))
 
     @property
     def has_alpha(self) -> bool:
@@ -88,7 +89,7 @@ def find(request: Request, force_new: bool) -> Found:
         return Found(None, None, run, remarks + guiding.check_pixels(config, request.opened))
     store = RenderStore.open(url)
     identity.check_same(url, store.attributes, config, request.inputs)
-    job = replace(identity.load_job(store), weights=identity.located(config).weights)
+    job = _with_weights(identity.load_job(store), config)
     identity.check_job(url, job, request.meant)
     asked = identity.stored_places(store.attributes, config, url)
     store.update(job=job.to_dict(), asked=asked, run=run)  # files may have been moved since
@@ -107,12 +108,17 @@ def begin(
         "inputs": request.inputs,
         "version": __version__,
         "run": run,
-        "machine": machine.facts(job.device),
+        "machine": machine.facts(job.device.kind),
     }
-    job = replace(job, weights=identity.located(config).weights)
+    job = _with_weights(job, config)
     store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=overwrite)
     store.hold_to(job)
     return store, job
+
+
+def _with_weights(job: Job, config: RenderConfig) -> Job:
+    """The same with the weights where they are now."""
+    return replace(job, network=replace(job.network, weights=identity.located(config).weights))
 
 
 class ComputedOn:

@@ -30,7 +30,7 @@ from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room
 from tiler.request import guiding
 from tiler.request.config import RenderConfig
-from tiler.request.resolve import notes, resolve_config
+from tiler.request.resolve import notes, placed
 
 _REPAIRS = 2
 _PLACES = {"host": "the host's memory", "store": "the store"}
@@ -60,14 +60,14 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     """
     began, progress = time.monotonic(), progress or (lambda event: None)
     request = Request.of(config)
-    url, size = request.url, request.meant.levels[-1]
+    url, size = request.url, request.meant.cut.last
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url) as hold, disk_errors(url):
         found = find(request, force_new)
         config, begun = request.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
         check_disk(plan_job(config, begun or request.meant, request.has_alpha), config, url)
-        threads = begun.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
+        threads = begun.device.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
         with Pool(config.scheduler, config.workers or 1, threads) as pool:
             resolved, job, machine = _settled(request, pool)
             job = begun or job
@@ -77,11 +77,11 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             if store is None:
                 store, job = begin(request, found.run, resolved, job, machine, force_new)
             store.guard(hold.check)
-            computed_on = ComputedOn(store, machine.facts(job.device), progress)
+            computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
             homes = tuple(level.home for level in planned.levels)
             run = _Render(resolved, job, store, pool, computed_on.tell, request.opened, homes)
             progress({"event": "plan", **planned.to_dict()})
-            for text in (*hold.notes, computed_on.difference, machine.trouble(job.device), *found.remarks):
+            for text in (*hold.notes, computed_on.difference, machine.trouble(job.device.kind), *found.remarks):
                 if text:
                     progress({"event": "note", "text": text})
             try:
@@ -98,7 +98,7 @@ def _settled(request: Request, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
     """The configuration with every None replaced, the job that it means on the workers' machine, and that machine once
     there are as many workers as it is to have."""
     machine = ask(pool)
-    resolved, job = resolve_config(request.config, request.layout, request.styles, machine, request.trunk)
+    resolved, job = placed(request.settled, request.meant, machine)
     if (resolved.workers or 1) > machine.workers:
         pool.grow(resolved.workers or 1)
         machine = ask(pool)
@@ -120,7 +120,7 @@ class _Render:
     ) -> None:
         """homes: where each level's state lives; by default on the device that computes."""
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
-        self._homes = homes or (DEVICE,) * len(job.levels)
+        self._homes = homes or (DEVICE,) * len(job.cut.levels)
         self._opened, self._overlay = opened, opened.get(config.overlay or "")
         self._address = tasks.Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
@@ -150,7 +150,7 @@ class _Render:
                 self._store.forget(*part)
 
     def _all_levels(self, ingest: Ingest) -> None:
-        for level, size in enumerate(self._job.levels):
+        for level, size in enumerate(self._job.cut.levels):
             if ingest.transparent and level not in self._checked:
                 ingest.alpha(self._store, self._job, level)
             if self._store.level_report(level) is None:
@@ -159,7 +159,7 @@ class _Render:
                 if self._job.needs_pictures(level):
                     for guides in ingest.level(self._store, self._job, level):
                         self._add_up_guides(*guides)
-                if level + 1 < len(self._job.levels) and self._job.needs_pictures(level + 1):
+                if level + 1 < len(self._job.cut.levels) and self._job.needs_pictures(level + 1):
                     ingest.begin(self._store, self._job, level + 1)
                 if size.steps:
                     measure_styles(self._site, level)
@@ -167,17 +167,17 @@ class _Render:
                 self._finish(level, report, time.monotonic() - began)
             elif level not in self._checked:
                 self._store.tidy_level(level)
-                for name, tile in itertools.product(self._job.images, self._job.grid(level)):
+                for name, tile in itertools.product(self._job.look.images, self._job.cut.grid(level)):
                     self._store.read_image(level, tile.core, name)
             self._checked.add(level)
 
     def write_poster(self) -> float:
         """The finest level's image to the output file. Returns that level's loss."""
-        last = len(self._job.levels) - 1
+        last = len(self._job.cut.levels) - 1
         self._progress({"event": "write", "output": self._config.target})
-        sizes = [(one.height, one.width) for one in self._job.levels]
-        peak = 1 if self._job.state_dtype == "float64" else 65535
-        self._store.publish(Path(self._config.target).stem, sizes, peak, self._job.images[-1])
+        sizes = [(one.height, one.width) for one in self._job.cut.levels]
+        peak = 1 if self._job.device.state_dtype == "float64" else 65535
+        self._store.publish(Path(self._config.target).stem, sizes, peak, self._job.look.images[-1])
         try:
             export.write_view(View.of(self._store, self._job, last), self._config, self._overlay)
         except PictureChangedError as change:
@@ -194,20 +194,20 @@ class _Render:
             {
                 "height": level.height,
                 "width": level.width,
-                "tiles": len(job.grid(level.index)),
+                "tiles": len(job.cut.grid(level.index)),
                 "steps": level.steps,
                 "done": self._store.level_report(level.index) is not None,
-                "work": level.steps * sum(tile.read.height * tile.read.width for tile in job.grid(level.index)),
+                "work": level.steps * sum(tile.read.height * tile.read.width for tile in job.cut.grid(level.index)),
             }
-            for level in job.levels
+            for level in job.cut.levels
         ]
 
     def _announce(self, layout: pictures.Picture, styles: list[pictures.Picture], transparent: bool) -> None:
         job = self._job
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
-        how = {"mode": job.mode, "precision": job.precision, "device": job.device, "tile": job.tile}
+        how = {"mode": job.cut.mode, "precision": job.device.precision, "device": job.device.kind, "tile": job.cut.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
-        last = job.levels[-1]
+        last = job.cut.last
         remarks = export.remarks(self._config, last.height, last.width, self._overlay, transparent)
         for text in (*notes(self._config, job, layout, styles), *remarks):
             self._progress({"event": "note", "text": text})
@@ -226,7 +226,7 @@ class _Render:
     def _run_level(self, level: int) -> dict[str, Any]:
         """What a level came to. When it does not fit into memory, its state moves to where there is more; after that
         the level starts over with tiles of half the size, once, and not where they are small already."""
-        homes, shrunk = from_here(self._homes[level], self._job.device), False
+        homes, shrunk = from_here(self._homes[level], self._job.device.kind), False
         while True:
             try:
                 return LevelRun(self._site, level, homes[0], self._config.checkpoint_seconds).run()
@@ -248,15 +248,15 @@ class _Render:
 
     def _shrink(self, level: int) -> None:
         """Cut the rest of the job into tiles of half the size, as a new cut with a state of its own."""
-        smaller = self._core(level) // 2 // self._job.align * self._job.align
-        self._job = replace(self._job, tile=max(_SMALLEST_CUT, smaller), id=uuid.uuid4().hex)
+        smaller = self._core(level) // 2 // self._job.cut.align * self._job.cut.align
+        self._job = replace(self._job.with_tile(max(_SMALLEST_CUT, smaller)), id=uuid.uuid4().hex)
         self._store.update(job=self._job.to_dict())
         self._store = self._store.for_job(self._job)
         self._address = replace(self._address, id=self._job.id)
-        self._progress({"event": "shrink", "level": level, "tile": self._job.tile, "levels": self._levels()})
+        self._progress({"event": "shrink", "level": level, "tile": self._job.cut.tile, "levels": self._levels()})
 
     def _core(self, level: int) -> int:
-        grid = self._job.grid(level)
+        grid = self._job.cut.grid(level)
         return max(grid.core_height, grid.core_width)
 
     def _finish(self, level: int, report: dict[str, Any], seconds: float) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -32,9 +32,9 @@ def begun(folder: Path) -> Path:
     resolved, job = resolve_config(settle_size(asked, opened[0]), opened[0], opened[1:])
     facts = {"config": resolved.to_dict(), "asked": asked.to_dict(), "inputs": identity.inputs(asked)}
     store = RenderStore.create(str(folder / STORE), {"job": job.to_dict(), **facts, "version": __version__})
-    grid = job.grid(0)
-    store.create_state(0, grid, dict(job.channels), job.state_dtype, job.moment_dtype)
-    store.create_image(0, grid, job.state_dtype)
+    grid = job.cut.grid(0)
+    store.create_state(0, grid, dict(job.network.channels), job.device.state_dtype, job.moment_dtype)
+    store.create_image(0, grid, job.device.state_dtype)
     return folder / STORE
 
 
@@ -95,7 +95,12 @@ def drop(*keys: str) -> Change:
 
 TILER = ("attributes", "tiler")
 JOB = (*TILER, "job")
-HINTS = get_type_hints(Job)
+# All that a job says: its records and their fields.
+RECORDS = {name: hint for name, hint in get_type_hints(Job).items() if is_dataclass(hint)}
+SAID = [
+    *(f"job.{item.name}" for item in fields(Job)),
+    *(f"job.{name}.{item.name}" for name, hint in RECORDS.items() for item in fields(hint)),
+]
 INFO = ["info", STORE]
 EXPORT = ["export", STORE, "-o", "out.png"]
 LEVEL = {"index": 0, "height": 16, "width": 16, "steps": 1, "peak_rate": 0.02}
@@ -104,34 +109,34 @@ MARKS = "levels/0/state-*/marks/zarr.json"
 
 WRONG_JOBS: dict[str, tuple[str, Any]] = {
     **{f"id {value!r}": ("id", value) for value in IDS},
-    **{f"a level of {side}": ("levels", [{**LEVEL, "width": side}]) for side in (0, -1, 2**40, 1.5, "16")},
-    "a level of -1 steps": ("levels", [{**LEVEL, "steps": -1}]),
-    "a level of no height": ("levels", [{"index": 0, "width": 16, "steps": 1}]),
-    "no levels": ("levels", []),
-    "levels of numbers": ("levels", [1, 2]),
-    "more styles than shares": ("style_shares", [1.0, 1.0]),
-    "no styles": ("style_shares", []),
-    "a style of no size": ("style_sizes", [[[0, 5]]]),
-    "a style of 2^40": ("style_sizes", [[[2**40, 2**40]]]),
-    "styles of one side": ("style_sizes", [[[5]]]),
-    "a style of another region": ("style_regions", [1]),
-    "two regions of one style": ("regions", ["sea", "ice"]),
-    "no style masks": ("style_masked", []),
-    "weights of one layer": ("style_layer_weights", [[1.0]]),
-    "unknown layers": ("style_layers", ["relu9_9"]),
-    "layers above": ("style_layers", ["../relu1_1"]),
-    "layers without channels": ("content_layers", ["relu5_4"]),
-    "channels of 2^40": ("channels", [["relu1_1", 2**40]]),
-    "channels of a path": ("channels", [["../../x", 4]]),
-    "a tile of 0": ("tile", 0),
-    "a tile of 2^62": ("tile", 2**62),
-    "a halo of -1": ("halo", -1),
-    "no threads": ("threads", 0),
-    "2^60 threads": ("threads", 2**60),
-    "no steps a round": ("steps_per_round", 0),
-    "an unknown precision": ("precision", "os.system"),
-    "an unknown device": ("device", "cuda:../x"),
-    "an unknown mode": ("mode", ""),
+    **{f"a level of {side}": ("cut.levels", [{**LEVEL, "width": side}]) for side in (0, -1, 2**40, 1.5, "16")},
+    "a level of -1 steps": ("cut.levels", [{**LEVEL, "steps": -1}]),
+    "a level of no height": ("cut.levels", [{"index": 0, "width": 16, "steps": 1}]),
+    "no levels": ("cut.levels", []),
+    "levels of numbers": ("cut.levels", [1, 2]),
+    "more styles than shares": ("styles.shares", [1.0, 1.0]),
+    "no styles": ("styles.shares", []),
+    "a style of no size": ("styles.sizes", [[[0, 5]]]),
+    "a style of 2^40": ("styles.sizes", [[[2**40, 2**40]]]),
+    "styles of one side": ("styles.sizes", [[[5]]]),
+    "a style of another region": ("styles.owners", [1]),
+    "two regions of one style": ("styles.regions", ["sea", "ice"]),
+    "no style masks": ("styles.masked", []),
+    "weights of one layer": ("styles.layer_weights", [[1.0]]),
+    "unknown layers": ("terms.style_layers", ["relu9_9"]),
+    "layers above": ("terms.style_layers", ["../relu1_1"]),
+    "layers without channels": ("terms.content_layers", ["relu5_4"]),
+    "channels of 2^40": ("network.channels", [["relu1_1", 2**40]]),
+    "channels of a path": ("network.channels", [["../../x", 4]]),
+    "a tile of 0": ("cut.tile", 0),
+    "a tile of 2^62": ("cut.tile", 2**62),
+    "a halo of -1": ("cut.halo", -1),
+    "no threads": ("device.threads", 0),
+    "2^60 threads": ("device.threads", 2**60),
+    "no steps a round": ("cut.steps_per_round", 0),
+    "an unknown precision": ("device.precision", "os.system"),
+    "an unknown device": ("device.kind", "cuda:../x"),
+    "an unknown mode": ("cut.mode", ""),
 }
 WRONG_ARRAYS: dict[str, Change] = {
     "marks of 10^13 tiles": put("shape", value=[2, 10**13]),
@@ -164,11 +169,11 @@ def _numpy(folder: Path) -> list[str]:
 
 
 CASES = {
-    **{f"{name}, {arguments[0]}": _case(put(*JOB, key, value=value), arguments)
+    **{f"{name}, {arguments[0]}": _case(put(*JOB, *key.split("."), value=value), arguments)
        for name, (key, value) in WRONG_JOBS.items() for arguments in (INFO, EXPORT)},
-    **{f"job.{item.name} missing": _case(drop(*JOB, item.name), INFO, words=(item.name,)) for item in fields(Job)},
-    **{f"job.{item.name} of another type": _case(put(*JOB, item.name, value={"a": [1]}), render(), words=(item.name,))
-       for item in fields(Job)},
+    **{f"{path} missing": _case(drop(*JOB, *path.split(".")[1:]), INFO, words=(path,)) for path in SAID},
+    **{f"{path} of another type": _case(put(*JOB, *path.split(".")[1:], value={"a": [1]}), render(), words=(path,))
+       for path in SAID},
     **{f"{key} is {value}, {arguments[0]}": _case(put(*TILER, key, value=value), arguments)
        for key in ("job", "config") for value in (5, None, "x", [], {}) for arguments in (INFO, EXPORT)},
     **{f"inputs are {value}": _case(put(*TILER, "inputs", value=value), render()) for value in (5, [1], {"init": [5]})},

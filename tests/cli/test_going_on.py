@@ -145,7 +145,7 @@ def test_a_copied_project_is_gone_on_with_by_itself(here, project: Path, inputs:
     assert (inputs / "copy" / "poster.png").read_bytes() == expected
     assert {path: path.stat().st_mtime_ns for path in (inputs / "gone").rglob("*")} == before
     job = _attributes(inputs / "copy" / "poster.zarr")["job"]
-    assert job["weights"] == str(inputs / "copy" / "net.safetensors")
+    assert job["network"]["weights"] == str(inputs / "copy" / "net.safetensors")
 
 
 def test_files_that_are_elsewhere_now_are_asked_for_and_found(here, project: Path, inputs: Path) -> None:

@@ -35,7 +35,7 @@ def last_report(tmp_path: Path) -> Callable[[], dict[str, Any]]:
     def read() -> dict[str, Any]:
         newest = max(tmp_path.glob("*.zarr"), key=lambda path: int(path.stem))
         store = RenderStore.open(str(newest), writable=False)
-        report = store.level_report(len(store.attributes["job"]["levels"]) - 1)
+        report = store.level_report(len(store.attributes["job"]["cut"]["levels"]) - 1)
         assert report is not None
         return report
 
@@ -58,9 +58,9 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         resolved, job = resolve_config(config, content, styles)
         facts = {"job": job.to_dict(), "config": resolved.to_dict(), "asked": config.to_dict()}
         store = RenderStore.create(str(tmp_path / f"{count}.zarr"), facts)
-        homes = (options.get("state", "device"),) * len(job.levels)
+        homes = (options.get("state", "device"),) * len(job.cut.levels)
         _Render(resolved, job, store, SerialPool(blocks), lambda event: None, opened, homes).run(content, styles)
-        size = job.levels[-1]
-        return store.read_image(len(job.levels) - 1, Rect(0, 0, size.height, size.width), job.images[-1])
+        size = job.cut.last
+        return store.read_image(len(job.cut.levels) - 1, Rect(0, 0, size.height, size.width), job.look.images[-1])
 
     return run

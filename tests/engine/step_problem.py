@@ -9,7 +9,7 @@ from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, pooled
-from tiler.style.losses import Dream, Objective
+from tiler.style.losses import Dream, Objective, Terms
 from tiler.style.weights import Conv
 
 # relu1_2 has no term of its own, and is pooled.
@@ -49,13 +49,13 @@ def tile_problem(
     dream = None if kind == "plain" else Dream(DREAM, None, 0.1)
     layers = () if kind == "jitter" else CONTENT
     target = StyleTarget(grams(1.0), dict.fromkeys(LAYERS, 0.5))
-    objective = Objective(target, STYLE, layers, 1.3, 0.3, 0.2, *LEVEL, areas, dream)
+    objective = Objective(target, Terms(STYLE, layers, 1.3, 0.3, 0.2, dream=dream), *LEVEL, areas)
     content = optimize.content_features(backbone, drawn(3, *READ), layers)
     weights = pooled(1 + 3 * drawn(1, *READ), CONTENT) if regions > 1 else {}
-    cut, sums = (drawn(3, *READ), content, CORE, BLEND), (grams(0.4), grams(30.0))
-    if kind == "jitter":
-        return optimize.TileProblem(backbone, objective, *cut, *sums, guides, lambda step: (step % 3, step % 2))
-    return optimize.TileProblem(backbone, objective, *cut, *sums, guides, content_weights=weights)
+    pixels, inputs = drawn(3, *READ), optimize.Inputs(content, weights, guides)
+    given = pixels, inputs, optimize.Extent(CORE, BLEND), optimize.Exchanged(grams(0.4), grams(30.0))
+    jitter = [lambda step: (step % 3, step % 2)] if kind == "jitter" else []
+    return optimize.TileProblem(backbone, objective, *given, *jitter)
 
 
 def moments(problem: optimize.TileProblem) -> tuple[torch.Tensor, torch.Tensor]:

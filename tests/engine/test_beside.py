@@ -69,7 +69,7 @@ class Store:
     """As much of a worker's place and of what it holds as writing behind asks for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-        self.store, self.job, self.written = self, SimpleNamespace(device=device), list[Any]()
+        self.store, self.job, self.written = self, SimpleNamespace(device=SimpleNamespace(kind=device)), list[Any]()
         self.go_on, self.begun = threading.Event(), threading.Event()
         self.wrong: Exception | None = None
         monkeypatch.setattr(behind, "write_kept", self.write)
@@ -153,7 +153,7 @@ def test_inputs_are_kept_as_far_as_they_fit() -> None:
     def tile(index: int) -> Any:
         return SimpleNamespace(index=index)
 
-    here: Any = SimpleNamespace(job=SimpleNamespace(precision="bf16"))
+    here: Any = SimpleNamespace(job=SimpleNamespace(device=SimpleNamespace(precision="bf16")))
     level = Level(here, 0, 8 * 9)  # a tile of index n takes 8 n bytes
     for index, kept in ((3, False), (4, False), (3, True), (7, False), (2, False), (7, False), (4, True), (1, False)):
         raw = level.read(tile(index))

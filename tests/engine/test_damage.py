@@ -54,7 +54,7 @@ class Begun:
             if sum(one["event"] == "tile" and one["level"] == level for one in events) == tiles:
                 raise StopError
 
-        homes, store = ("store",) * len(self.job.levels), RenderStore.open(self.url)
+        homes, store = ("store",) * len(self.job.cut.levels), RenderStore.open(self.url)
         run = _Render(self._resolved, self.job, store, SerialPool(), progress, self._opened, homes)
         try:
             run.run(self._pictures[0], self._pictures[1:])
@@ -63,7 +63,7 @@ class Begun:
         return events
 
     def image(self) -> np.ndarray:
-        size = self.job.levels[-1]
+        size = self.job.cut.last
         return RenderStore.open(self.url).read_image(1, Rect(0, 0, size.height, size.width))
 
     def chunks(self, pattern: str) -> list[Path]:
@@ -140,7 +140,7 @@ def test_a_damaged_part_is_computed_again(begun: Begun, how: str, part: str) -> 
 
 def test_only_what_depends_on_it_is_computed_again(begun: Begun) -> None:
     """Before the next round has begun, one patch costs one tile; a finished level costs that level."""
-    tiles = len(begun.job.grid(1))
+    tiles = len(begun.job.cut.grid(1))
     begun.go(tiles=2 * tiles)
     begun.chunks("levels/1/state-*/pixels/c/0/1/0/0/0")[0].unlink()
     events = begun.go(tiles=2)

@@ -42,7 +42,7 @@ def test_the_warm_up_is_linear_and_the_end_nearly_none() -> None:
 
 def test_style_tiles_are_measured_with_all_that_their_statistics_see(job_of: Callable[..., Job]) -> None:
     job = job_of(long_edge=1100, levels=1)
-    assert job.style_sizes == (((700, 1100),),)
+    assert job.styles.sizes == (((700, 1100),),)
     grid = job.style_grid(0, 0)
     assert grid.halo == 70  # of relu5_1, in pixels; tiles are read in whole cells of 16
     assert grid.feather == 0
@@ -53,23 +53,23 @@ def test_style_tiles_are_measured_with_all_that_their_statistics_see(job_of: Cal
 
 def test_every_step_and_every_level_has_a_jitter_of_its_own(job_of: Callable[..., Job]) -> None:
     job = job_of(long_edge=600, jitter=16, content_weight=0, seed=3)
-    shifts = {(level, step): job.shift(level, step) for level in range(3) for step in range(1, 30)}
+    shifts = {(level, step): job.look.shift(level, step) for level in range(3) for step in range(1, 30)}
     for level in range(3):
         seen = [shifts[level, step] for step in range(1, 30)]
         assert len(set(seen)) > 20
         assert {down for down, _ in seen} <= set(range(17))
         assert max(max(pair) for pair in seen) == 16
     assert [shifts[0, step] for step in range(1, 30)] != [shifts[1, step] for step in range(1, 30)]
-    assert job.shift(0, 1) == job_of(long_edge=600, jitter=16, content_weight=0, seed=3).shift(0, 1)
-    assert [job.shift(0, s) for s in range(9)] != [
-        job_of(jitter=16, content_weight=0, seed=4).shift(0, s) for s in range(9)
+    assert job.look.shift(0, 1) == job_of(long_edge=600, jitter=16, content_weight=0, seed=3).look.shift(0, 1)
+    assert [job.look.shift(0, s) for s in range(9)] != [
+        job_of(jitter=16, content_weight=0, seed=4).look.shift(0, s) for s in range(9)
     ]
-    assert job_of(jitter=0).shift(1, 1) == (0, 0)
+    assert job_of(jitter=0).look.shift(1, 1) == (0, 0)
 
 
 def test_rounds(job_of: Callable[..., Job]) -> None:
     job = job_of(long_edge=600, levels=1, steps=5, tile=256)
-    assert job.rounds(0) == [(0, 2), (2, 2), (4, 1)]
-    assert job_of(long_edge=600, levels=1, steps=3, tile=256, mode="exact").rounds(0) == [(0, 1), (1, 1), (2, 1)]
-    assert job_of(long_edge=100, levels=1, steps=60).rounds(0) == [(0, 25), (25, 25), (50, 10)]
-    assert job_of(long_edge=100, levels=1, steps=60, optimizer="lbfgs").rounds(0) == [(0, 60)]
+    assert job.cut.rounds(0) == [(0, 2), (2, 2), (4, 1)]
+    assert job_of(long_edge=600, levels=1, steps=3, tile=256, mode="exact").cut.rounds(0) == [(0, 1), (1, 1), (2, 1)]
+    assert job_of(long_edge=100, levels=1, steps=60).cut.rounds(0) == [(0, 25), (25, 25), (50, 10)]
+    assert job_of(long_edge=100, levels=1, steps=60, optimizer="lbfgs").cut.rounds(0) == [(0, 60)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,8 +30,8 @@ from tiler.request.config import RenderConfig
 from tiler.request.resolve import resolve_config
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
-from tiler.style.guides import EVERYWHERE, Areas
-from tiler.style.losses import Objective
+from tiler.style.guides import Areas
+from tiler.style.losses import Objective, Terms
 from tiler.style.weights import load_weights
 from tiler.version import __version__
 
@@ -54,7 +55,7 @@ def job_of(pictures_dir: Path, weights: str, **options: Any) -> tuple[Job, Rende
 def test_jitter_differs_by_level_and_step_and_keeps_its_range(pictures_dir: Path, small_weights: str) -> None:
     dream = dict(content_weight=0, dream_weight=1.0, long_edge=96, jitter=13, seed=5)
     job, _ = job_of(pictures_dir, small_weights, **dream)
-    by_level = [[job.shift(level, step) for step in range(400)] for level in range(3)]
+    by_level = [[job.look.shift(level, step) for step in range(400)] for level in range(3)]
     assert all(one != other for i, one in enumerate(by_level) for other in by_level[:i])
     for shifts in by_level:
         for axis in (0, 1):
@@ -62,7 +63,7 @@ def test_jitter_differs_by_level_and_step_and_keeps_its_range(pictures_dir: Path
         assert len({*shifts}) > 100
         assert [down for down, _ in shifts] != [right for _, right in shifts]
     other, _ = job_of(pictures_dir, small_weights, **{**dream, "seed": 6})
-    assert [other.shift(0, step) for step in range(9)] != by_level[0][:9]
+    assert [other.look.shift(0, step) for step in range(9)] != by_level[0][:9]
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_jitter_differs_by_level_and_step_and_keeps_its_range(pictures_dir: Path
 )
 def test_rounds_are_counted_by_hand(options, rounds, after, pictures_dir: Path, small_weights: str) -> None:
     job, _ = job_of(pictures_dir, small_weights, **options)
-    assert job.rounds(0) == rounds
-    assert [job.steps_after(0, k) for k in range(len(rounds) + 1)] == after
+    assert job.cut.rounds(0) == rounds
+    assert [job.cut.steps_after(0, k) for k in range(len(rounds) + 1)] == after
 
 
 def test_styles_are_measured_with_a_halo(
@@ -106,7 +107,7 @@ def test_styles_are_measured_with_a_halo(
         expected = sums.sums[layer][0].numpy() / cells
         np.testing.assert_allclose(seen[layer], expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
     job, _ = job_of(pictures_dir, small_weights)
-    grid = type(job).style_grid(SimpleNamespace(style_sizes=(((600, 1100),),), layers=job.layers, align=16), 0, 0)
+    grid = replace(job, styles=replace(job.styles, sizes=(((600, 1100),),))).style_grid(0, 0)
     assert [tile.core for tile in grid][4] == Rect(304, 368, 600, 736)
     assert [tile.read for tile in grid][4] == Rect(224, 288, 600, 816)
 
@@ -134,12 +135,11 @@ def test_a_tile_s_sums_are_its_core_s_wherever_the_grid_lies(shift: tuple[int, i
     areas = Areas((1.0,), dict.fromkeys(LAYERS, (128.0 * 160,)))
     target = StyleTarget.blended([{layer: one + 1 for layer, one in none.items()}], [1.0], [dict.fromkeys(LAYERS, 1.0)])
     target = StyleTarget.joined([target], areas.shares)
-    objective = Objective(target, LAYERS, (), 1.0, 0.0, 0.0, 128, 160, areas, None)
+    objective = Objective(target, Terms(LAYERS, (), 1.0, 0.0, 0.0), 128, 160, areas)
 
     def sums(by: tuple[int, int]) -> dict[str, np.ndarray]:
-        problem = optimize.TileProblem(
-            backbone, objective, pixels.clone(), {}, core, core, none, none, EVERYWHERE, lambda step: by
-        )
+        given = optimize.Inputs(), optimize.Extent(core, core), optimize.Exchanged(none, none)
+        problem = optimize.TileProblem(backbone, objective, pixels.clone(), *given, lambda step: by)
         return {layer: value.numpy() for layer, value in problem.evaluate(1)[1].sums.items()}
 
     still, moved = sums((0, 0)), sums(shift)
@@ -162,9 +162,8 @@ def test_a_start_with_the_content_s_detail_stays_within_the_range() -> None:
             else np.full((3, rect.height, rect.width), 0.4, np.float32)
         ),
     )
-    job = SimpleNamespace(
-        levels=(before, size), keep_detail=True, grid=lambda level: SimpleNamespace(wrap_y=False, wrap_x=False)
-    )
+    cut = SimpleNamespace(levels=(before, size), grid=lambda level: SimpleNamespace(wrap_y=False, wrap_x=False))
+    job = SimpleNamespace(cut=cut, look=SimpleNamespace(keep_detail=True))
     here: Any = SimpleNamespace(store=store, job=job, optimised=lambda pixels: pixels, tensor=torch.tensor)
     start = seeding.start(here, 1, Rect(0, 0, 8, 8)).numpy()
     assert start.min() >= 0

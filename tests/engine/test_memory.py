@@ -16,7 +16,7 @@ SMALL = dict(levels=1, steps=1, feather=8, halo=16, precision="fp32")
 
 
 def _tile(tmp_path: Path) -> int:
-    return int(RenderStore.open(str(tmp_path / "1.zarr"), writable=False).attributes["job"]["tile"])
+    return int(RenderStore.open(str(tmp_path / "1.zarr"), writable=False).attributes["job"]["cut"]["tile"])
 
 
 def test_large_tiles_are_cut_for_the_rest_of_the_job(render_serially, monkeypatch, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_large_tiles_are_cut_for_the_rest_of_the_job(render_serially, monkeypatc
 
     def relax(self, *arguments):
         homes.append(self._block.home)
-        if self._here.job.tile > 256:
+        if self._here.job.cut.tile > 256:
             raise TileTooLargeError("does not fit")
         return whole(self, *arguments)
 

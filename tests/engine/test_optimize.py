@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tiler.engine import optimize
-from tiler.engine.job import Job
+from tiler.engine.job import Look
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
 from tiler.style.grams import GramSums, StyleTarget
-from tiler.style.guides import Areas, Guides
-from tiler.style.losses import Objective
+from tiler.style.guides import EVERYWHERE, Areas, Guides
+from tiler.style.losses import Objective, Terms
 from tiler.style.weights import load_weights
 
 LAYERS = ("relu1_1", "relu3_1")
@@ -44,7 +44,7 @@ class Bowl(optimize.TileProblem):
     def __init__(self, start: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> None:
         self.pixels = self.whole = F.pad(start, (2, 2, 2, 2))
         self._blend = self._core = Rect(2, 2, 2 + start.shape[1], 2 + start.shape[2])
-        self._objective = Objective(StyleTarget({}, {}), (), (), 1.0, 0.0, 0.0, 1, 1, Areas((), {}))
+        self._objective = Objective(StyleTarget({}, {}), Terms((), (), 1.0, 0.0, 0.0), 1, 1, Areas((), {}))
         self.wanted, self.weight, self.steps = wanted, weight, []
 
     def slope(self, step: int) -> tuple[torch.Tensor, GramSums, optimize.TileLosses]:
@@ -132,10 +132,10 @@ class Tile:
         self.pixels = torch.rand(3, *self.read, generator=generator, dtype=torch.float64)
         target = StyleTarget(grams, dict.fromkeys(LAYERS, 1.0))
         areas = areas or Areas.everywhere(LAYERS, *self.level)
-        objective = Objective(target, LAYERS, (), 1.3, 0.0, 0.2, *self.level, areas)
-        guided = {"guides": guides} if guides else {}
-        cut, sums = (self.pixels, {}, self.core, self.blend), (self.total, self.reported)
-        self.problem = optimize.TileProblem(self.backbone, objective, *cut, *sums, **guided, **more)
+        objective = Objective(target, Terms(LAYERS, (), 1.3, 0.0, 0.2), *self.level, areas)
+        inputs, extent = optimize.Inputs(guides=guides or EVERYWHERE), optimize.Extent(self.core, self.blend)
+        exchanged = optimize.Exchanged(self.total, self.reported)
+        self.problem = optimize.TileProblem(self.backbone, objective, self.pixels, inputs, extent, exchanged, **more)
 
     def evaluated(
         self, monkeypatch: pytest.MonkeyPatch, step: int = 0
@@ -228,14 +228,14 @@ def test_content_features_are_those_of_the_layers_asked_for(small_weights: str) 
 
 
 def test_jitter_is_new_at_every_step_and_level_and_within_its_bounds() -> None:
-    job = SimpleNamespace(seed=4, jitter=3)
-    moves = {(level, step): Job.shift(job, level, step) for level in range(3) for step in range(200)}
-    assert moves == {key: Job.shift(job, *key) for key in moves}
+    look = Look("noise", 4, "style", False, jitter=3)
+    moves = {(level, step): look.shift(level, step) for level in range(3) for step in range(200)}
+    assert moves == {key: look.shift(*key) for key in moves}
     assert {down for down, _ in moves.values()} == {right for _, right in moves.values()} == {0, 1, 2, 3}
     assert {*moves.values()} == {(down, right) for down in range(4) for right in range(4)}
     for level in (0, 1):
         same = sum(moves[level, step] == moves[level + 1, step] for step in range(200))
         assert same < 40, "levels move alike"
-    other = SimpleNamespace(seed=5, jitter=3)
-    assert sum(moves[0, step] == Job.shift(other, 0, step) for step in range(200)) < 40
-    assert {Job.shift(SimpleNamespace(seed=4, jitter=0), 0, step) for step in range(9)} == {(0, 0)}
+    other = replace(look, seed=5)
+    assert sum(moves[0, step] == other.shift(0, step) for step in range(200)) < 40
+    assert {replace(look, jitter=0).shift(0, step) for step in range(9)} == {(0, 0)}

@@ -69,7 +69,7 @@ def test_the_newest_complete_state_is_shown(stopped, relaxed: int, state: int) -
     url = stopped(relaxed)
     view = view_of(url, 1)
     assert (view.state, view.steps, view.height, view.width) == ((state, state % 2), state, 63, 80)
-    here, grid = Workplace(Address(url, view.job.id)), view.job.grid(1)
+    here, grid = Workplace(Address(url, view.job.id)), view.job.cut.grid(1)
     assert len(grid) == 4
     holding = hold(here, Block(1, new_attempt(), ((root(grid),),), 0, STORE))
     np.testing.assert_array_equal(whole(view), holding.read(state, Rect(0, 0, 63, 80), "pixels"))

@@ -70,9 +70,9 @@ ATTACKS: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "begun", metadata(f"{STATE}/marks", "shape", value=[2, 3 * 10**8]), "info", "marks is int32"
     ),
     "levels without number": (
-        "begun", metadata("", *JOB, "levels", value=[LEVEL] * 200_000), "info", "zarr.json is larger"
+        "begun", metadata("", *JOB, "cut", "levels", value=[LEVEL] * 200_000), "info", "zarr.json is larger"
     ),
-    "large levels": ("begun", metadata("", *JOB, "levels", value=[LEVEL] * 24), "verify", "do not fit"),
+    "large levels": ("begun", metadata("", *JOB, "cut", "levels", value=[LEVEL] * 24), "verify", "out of order"),
     "a large image": (
         "finished", metadata("levels/0/image", "shape", value=[3, 2**20, 2**20]), "verify", "allowed: uint16"
     ),
@@ -101,7 +101,7 @@ ATTACKS: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "begun", metadata("", "attributes", "tiler", "config", "output", value="\ud800"), "info", ""
     ),
     "other steps than asked for": (
-        "begun", metadata("", *JOB, "levels", 1, "steps", value=10**6), "resume", "not what was asked"
+        "begun", metadata("", *JOB, "cut", "levels", 1, "steps", value=10**6), "resume", "not what was asked"
     ),
     **{f"{path} elsewhere, {command}": (which, link(path), command, "is a link")
        for path in ("levels", "levels/1", "levels/1/poster", "levels/1/poster/c")

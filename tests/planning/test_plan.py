@@ -44,6 +44,11 @@ def job_of(content=(300, 400), style=(200, 300), machine: Machine = ANY, **value
     return resolve.resolve_config(replace(BASE, **values), pictures[0], pictures[1:], machine)
 
 
+def with_part(job, name, **values):
+    """The job with other values in one of its records."""
+    return replace(job, **{name: replace(getattr(job, name), **values)})
+
+
 def planned(speed: Speed | None = None, **values) -> Plan:
     return plan_job(*job_of(**values), speed=speed)
 
@@ -151,7 +156,7 @@ def test_disk_counted_by_hand():
     values = dict(content=(300, 400), long_edge=256, levels=2, tile=128, feather=0, halo=16, steps=4)
     values.update(steps_per_round=2, state="store")
     config, job = job_of(**values)
-    job = replace(job, levels=(replace(job.levels[0], steps=2), job.levels[1]))
+    job = with_part(job, "cut", levels=(replace(job.cut.levels[0], steps=2), job.cut.levels[1]))
     totals = 6 * _array((1, 1, 1), 64 * 64 * 4)
 
     def disk(changed=job, level=1, has_alpha=False):
@@ -162,19 +167,19 @@ def test_disk_counted_by_hand():
     small = _picture(96, 128) + _picture(85, 128) + totals + _state(1, 1, 1) + _moments(1, 0.5)
     large = _picture(192, 256) + _picture(171, 256) + totals + _state(4, 1, 1) + _moments(4, 1)
     assert (disk(level=0), disk()) == ((small, images[0]), (large, images[1]))
-    detail = replace(job, keep_detail=True)
+    detail = with_part(job, "look", keep_detail=True)
     assert (disk(detail, 0), disk(detail)) == ((small, images[0]), (large + _picture(96, 128), images[1]))
-    protected = replace(job, protect_strength=1.0)
+    protected = with_part(job, "terms", protect_strength=1.0)
     assert disk(protected, 0)[0] == small + _picture(96, 128, 1)
     assert disk(protected)[0] == large + _picture(96, 128) + _picture(192, 256, 1)
-    guided = replace(job, guided=True, regions=("sea", "ice"))
+    guided = with_part(job, "styles", guided=True, regions=("sea", "ice"))
     assert disk(guided)[0] == large + _picture(192, 256, 2) + _state(4, 2, 1) - _state(4, 1, 1)
-    assert disk(replace(job, style_masked=(True,)))[0] == large + _picture(171, 256, 1)
+    assert disk(with_part(job, "styles", masked=(True,)))[0] == large + _picture(171, 256, 1)
     assert disk(has_alpha=True) == (large, images[1] + _picture(192, 256, 1))
-    assert disk(replace(job, color="content")) == (large, 2 * images[1])
-    begun = replace(job, init="picture")
+    assert disk(with_part(job, "look", color="content")) == (large, 2 * images[1])
+    begun = with_part(job, "look", init="picture")
     assert [disk(begun, k)[1] for k in (0, 1)] == [images[0] + _picture(96, 128), images[1]]
-    still = replace(job, levels=tuple(replace(level, steps=0) for level in job.levels))
+    still = with_part(job, "cut", levels=tuple(replace(level, steps=0) for level in job.cut.levels))
     never = [((2, 4, 1, 1, 1), 1)] * 5 + [((2, 4, 1), 1)] * 2 + [((2, 4), 1)]
     start = _array((2, 4, 1, 1, 1), 4 * 2 * 96 * 128 * 12, 0.79, 0.5) + _moments(4, 0)
     assert disk(still)[0] == start + sum(_array(counts, plain, written=0) for counts, plain in never)
@@ -200,7 +205,7 @@ def test_levels_add_up():
 
 def test_time_follows_the_steps():
     few, many = (planned(SPEED, long_edge=1000, steps=steps) for steps in (10, 20))
-    work = sum(10 * SPEED.step(tile.read.area) for k in range(3) for tile in job_of(long_edge=1000)[1].grid(k))
+    work = sum(10 * SPEED.step(tile.read.area) for k in range(3) for tile in job_of(long_edge=1000)[1].cut.grid(k))
     assert many.seconds - few.seconds == pytest.approx(work, rel=0.2)
 
 
@@ -308,7 +313,7 @@ def test_a_begun_job_keeps_its_tiles(tmp_path):
 
 def test_a_job_begun_on_a_gpu_needs_one_somewhere(tmp_path):
     config, job = job_of(long_edge=200, output=str(tmp_path / "poster.png"))
-    job = replace(job, device="cuda")
+    job = with_part(job, "device", kind="cuda")
     plan = plan_job(config, job)
     with pytest.raises(ResourceError, match=r"job\.zarr: was begun on a GPU, and torch finds none here; .*--scheduler"):
         check_room(plan, config, job, str(tmp_path / "job.zarr"))
@@ -331,9 +336,9 @@ def test_workers_that_share_a_gpu_add_up(tmp_path):
 
     # The largest tile reads 576 x 640 (two of 512 are balanced, halo and feather at inner edges only).
     _, job = job_of(**{**ON_GPU, "device": "cpu"})
-    read = max(tile.read.area for level in range(len(job.levels)) for tile in job.grid(level))
+    read = max(tile.read.area for level in range(len(job.cut.levels)) for tile in job.cut.grid(level))
     each = read * 1450 * 1.15 + 26e6 * 2 + 500e6
-    last = job.grid(len(job.levels) - 1)
+    last = job.cut.grid(len(job.cut.levels) - 1)
     # Of each of two states float32 pixels, bfloat16 moments, and Grams of 64 channels at five layers; of the content
     # bfloat16 features, 64 of them at a stride of 8.
     kept = 2 * (sum(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + len(last) * 5 * 64**2 * 4)
@@ -388,7 +393,7 @@ def test_what_a_level_holds_counted_by_hand():
     values = dict(content=(64, 128), style=(64, 64), long_edge=128, levels=1, tile=64, feather=8, halo=16)
     layers = dict(style_layers=("relu1_1", "relu2_1"), content_layers=("relu3_1",))
     _, job = job_of(steps=2, **values, **layers)
-    assert [(one.blend.area, one.read.area) for one in job.grid(0)] == [(64 * 72, 64 * 88)] * 2
+    assert [(one.blend.area, one.read.area) for one in job.cut.grid(0)] == [(64 * 72, 64 * 88)] * 2
     # bf16: float32 pixels and bfloat16 moments, two Grams of 64 x 64 a tile; features of 64 channels at a stride of 4.
     assert homes.state_bytes(job, 0) == 2 * (2 * 64 * 72 * (12 + 12) + 2 * 2 * 64**2 * 4)
     assert homes.inputs_bytes(job, 0) == 2 * 64 * 88 // 16 * 64 * 2
@@ -399,7 +404,7 @@ def test_what_a_level_holds_counted_by_hand():
     assert homes.state_bytes(still, 0) == homes.state_bytes(job, 0) // 2
     assert homes.inputs_bytes(still, 0) == 0
     # Guides at both style layers for two regions, and what is protected at the content's.
-    guided = replace(job, guided=True, regions=("sea", "ice"), protect_strength=1.0)
+    guided = with_part(with_part(job, "styles", guided=True, regions=("sea", "ice")), "terms", protect_strength=1.0)
     assert homes.state_bytes(guided, 0) == 2 * (2 * 64 * 72 * 24 + 2 * 2 * 2 * 64**2 * 4)
     planes = 2 * 64 * 88 * 4 * (2 * (1 + 1 / 4) + 1 / 16)
     assert homes.inputs_bytes(guided, 0) == homes.inputs_bytes(job, 0) + planes
@@ -443,7 +448,7 @@ def homes_of(machine: Machine, **values) -> list[str]:
 def test_levels_that_are_too_large_go_where_there_is_more_room():
     """4096 px hold 12.6 million pixels, about 0.7 GB of state; the levels below are a quarter each."""
     _, job = job_of(long_edge=4096)
-    last = len(job.levels) - 1
+    last = len(job.cut.levels) - 1
     held = [homes.state_bytes(job, k) + homes.inputs_bytes(job, k) for k in range(last + 1)]
     # Beside a tile: a worker, or what a process holds of a GPU, and the weights; the same here.
     busy = planning._tile_bytes(job) + 500e6 + 52e6
@@ -559,7 +564,7 @@ def test_seconds_are_steps_rounds_measurements_and_tasks(content, size, state, a
     values = dict(content=content, long_edge=256, levels=1, steps=6, tile=128, steps_per_round=2, feather=0, halo=16)
     values["state"] = state
     _, job = job_of(**values)
-    tiles, styles = len(job.grid(0)), len(job.style_grid(0, 0))
+    tiles, styles = len(job.cut.grid(0)), len(job.style_grid(0, 0))
     plan = planned(speed, **values)
     assert (plan.height, plan.width, tiles, plan.levels[0].rounds, styles) == (*size, 4, 3, 1)
     # 6 steps, 3 rounds, 1 look at the content, which is kept; measured at the start; one style tile.

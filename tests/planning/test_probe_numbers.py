@@ -46,7 +46,7 @@ def test_a_tiles_times_are_those_of_its_last_round(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(probe, "root", lambda grid: grid)
     monkeypatch.setattr(probe, "Round", lambda *what: what)
     monkeypatch.setattr(probe.tasks, "add_up", lambda address, level, sums: (address, level, *sums))
-    found = probe._time_home("here", SimpleNamespace(grid=lambda level: "all"), "device")  # type: ignore[arg-type]
+    found = probe._time_home("here", SimpleNamespace(cut=SimpleNamespace(grid=lambda level: "all")), "device")  # type: ignore[arg-type]
     assert asked == [
         ("measure", 0),
         ("measure", 0),
@@ -76,7 +76,8 @@ def test_two_tiles_are_timed_no_larger_than_the_jobs(
             return SimpleNamespace(result=lambda: times)
 
     tile = SimpleNamespace(read=SimpleNamespace(height=read[0], width=read[1]))
-    job = SimpleNamespace(levels=[0, 1, 2], align=16, grid=lambda level: [tile] * (level == 2), to_dict=lambda: "job")
+    cut = SimpleNamespace(levels=[0, 1, 2], align=16, grid=lambda level: [tile] * (level == 2))
+    job = SimpleNamespace(cut=cut, to_dict=lambda: "job")
     found = probe.probe(Pool(), job, 9.0, str(tmp_path / "not there" / "job.zarr"))  # type: ignore[arg-type]
     assert [(job, side) for job, _, side in timed] == [("job", side) for side in sides]
     assert [place.rpartition("/")[2] for _, place, _ in timed] == list(map(str, sides))

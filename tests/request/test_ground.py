@@ -20,19 +20,19 @@ def test_both_show_as_many_metres_a_pixel_at_every_level():
     """The content is 1000 px of 60 m wide; styles of 2000 px of 10 m and of 100 px of 90 m."""
     styles = [(1000, 2000), (100, 60)]
     config, job = resolved(CONTENT, styles, long_edge=1024, content_gsd=60, style_gsd=(10, 90))
-    for level, sizes in zip(job.levels, job.style_sizes, strict=True):
+    for level, sizes in zip(job.cut.levels, job.styles.sizes, strict=True):
         metres = 60 * 1000 / level.width
         for (height, width), own, gsd in zip(sizes, styles, (10, 90), strict=True):
             wanted = max(own) * gsd / metres
             assert max(height, width) == pytest.approx(min(wanted, max(own)), abs=0.51)
-    assert job.style_sizes[-1] == ((171, 341), (100, 60))
+    assert job.styles.sizes[-1] == ((171, 341), (100, 60))
     assert (config.content_gsd, config.style_gsd) == ("60.0", (10.0, 90.0))
 
 
 def test_one_style_scale_serves_all_styles_and_the_crop_counts():
     whole = resolved(CONTENT, [(100, 100)] * 2, content_gsd=60, style_gsd=60)[1]
-    assert whole.style_sizes[-1] == ((100, 100), (100, 100))
-    assert whole.style_sizes[0] == ((13, 13), (13, 13))
+    assert whole.styles.sizes[-1] == ((100, 100), (100, 100))
+    assert whole.styles.sizes[0] == ((13, 13), (13, 13))
 
 
 def test_without_ground_scales_nothing_changes():
@@ -127,7 +127,7 @@ def test_what_is_said_of_a_style_and_from_where_on(style, gsd, said):
 def test_a_style_is_as_many_pixels_as_its_ground_takes(content):
     """500 m of ground on a poster that shows 20 m a pixel, whichever side is the longer."""
     config, job = resolved(content, [(50, 30), (30, 50)], long_edge=500, content_gsd=10, style_gsd=10)
-    assert job.style_sizes[-1] == ((25, 15), (15, 25))
+    assert job.styles.sizes[-1] == ((25, 15), (15, 25))
     pictures = [picture(50, 30), picture(30, 50)]
     assert ground.style_scales(config, picture(*content), pictures) == pytest.approx([0.05, 0.05])
     assert ground.style_scales(

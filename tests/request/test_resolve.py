@@ -8,6 +8,7 @@ from tiler.errors import ConfigError
 from tiler.request import identity, resolve
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import resolve_config
+from tiler.style.losses import Dream
 from tiler.style.weights import NAMES, Trunk
 from tiler.version import __version__
 
@@ -51,8 +52,8 @@ def test_nothing_is_left_open():
         "scheduler",
     ]
     assert config.size == "1024x768"
-    assert "auto" not in (config.precision, config.device, job.precision, job.device)
-    assert job.threads >= 1
+    assert "auto" not in (config.precision, config.device, job.device.precision, job.device.kind)
+    assert job.device.threads >= 1
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_nothing_is_left_open():
 )
 def test_the_poster_has_the_contents_shape(content, long_edge, poster):
     _, job = resolved(content, long_edge=long_edge)
-    assert (job.levels[-1].height, job.levels[-1].width) == poster
+    assert (job.cut.last.height, job.cut.last.width) == poster
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_the_poster_has_the_contents_shape(content, long_edge, poster):
 )
 def test_a_size_said_in_any_way_is_one_of_pixels(values, poster, dpi):
     config, job = resolved(**values)
-    assert (job.levels[-1].height, job.levels[-1].width) == poster
+    assert (job.cut.last.height, job.cut.last.width) == poster
     assert (config.size, config.dpi) == (f"{poster[1]}x{poster[0]}", dpi)
     assert (config.long_edge, config.scale, config.print) == (None, None, None)
     again, _ = resolve_config(config, picture(600, 800), [picture(300, 200)])
@@ -91,11 +92,11 @@ def test_a_size_said_in_any_way_is_one_of_pixels(values, poster, dpi):
 
 def test_levels_steps_and_rates():
     _, job = resolved((500, 1000), long_edge=1024, learning_rate=0.04)
-    assert [(level.height, level.width) for level in job.levels] == [(64, 128), (128, 256), (256, 512), (512, 1024)]
-    steps = [level.steps for level in job.levels]
+    assert [(level.height, level.width) for level in job.cut.levels] == [(64, 128), (128, 256), (256, 512), (512, 1024)]
+    steps = [level.steps for level in job.cut.levels]
     assert steps == sorted(steps, reverse=True)
     assert min(steps) >= 1
-    rates = [level.peak_rate for level in resolved(long_edge=8192, learning_rate=0.04)[1].levels]
+    rates = [level.peak_rate for level in resolved(long_edge=8192, learning_rate=0.04)[1].cut.levels]
     assert rates == pytest.approx([0.04, 0.0282843, 0.02, 0.0141421, 0.01, 0.01, 0.01], rel=1e-5)
 
 
@@ -106,28 +107,28 @@ def test_levels_steps_and_rates():
 def test_default_steps_by_the_levels_long_edge(edge, steps):
     """A quarter above a power of two is closer to it than to the next."""
     for content in ((100, 200), (200, 100)):
-        assert [level.steps for level in resolved(content, long_edge=edge, levels=1)[1].levels] == [steps]
-    assert [level.steps for level in resolved(long_edge=4096)[1].levels] == [150, 100, 60, 40, 20, 20]
+        assert [level.steps for level in resolved(content, long_edge=edge, levels=1)[1].cut.levels] == [steps]
+    assert [level.steps for level in resolved(long_edge=4096)[1].cut.levels] == [150, 100, 60, 40, 20, 20]
 
 
 @pytest.mark.parametrize("long_edge", [1, 100, 128, 5000, 2**20])
 def test_every_level_has_default_steps(long_edge):
     config, job = resolved(long_edge=long_edge)
-    assert config.steps == tuple(level.steps for level in job.levels)
+    assert config.steps == tuple(level.steps for level in job.cut.levels)
     assert min(config.steps) >= 1
 
 
 def test_steps_are_one_number_or_one_per_level():
-    assert [level.steps for level in resolved(long_edge=512, steps=7)[1].levels] == [7, 7, 7]
-    assert [level.steps for level in resolved(long_edge=512, steps=(7, 0, 3))[1].levels] == [7, 0, 3]
+    assert [level.steps for level in resolved(long_edge=512, steps=7)[1].cut.levels] == [7, 7, 7]
+    assert [level.steps for level in resolved(long_edge=512, steps=(7, 0, 3))[1].cut.levels] == [7, 0, 3]
     message = refusal(long_edge=512, steps=(7, 8))
     assert message == "steps has 2 numbers; allowed: 1, or 3 (levels of 128, 256, 512 pixels)"
     assert "steps has 0 numbers" in refusal(long_edge=512, steps=())
 
 
 def test_a_small_poster_has_one_level():
-    assert len(resolved(long_edge=50)[1].levels) == 1
-    assert len(resolved(long_edge=50, levels=3)[1].levels) == 3
+    assert len(resolved(long_edge=50)[1].cut.levels) == 1
+    assert len(resolved(long_edge=50, levels=3)[1].cut.levels) == 3
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,9 @@ def test_a_small_poster_has_one_level():
 )
 def test_axes_that_wrap_have_whole_feature_cells(wrap, sizes):
     _, job = resolved((400, 600), long_edge=500, levels=3, wrap=wrap, tile=128)
-    assert [(level.height, level.width) for level in job.levels] == sizes
+    assert [(level.height, level.width) for level in job.cut.levels] == sizes
     for level in range(3):
-        grid = job.grid(level)
+        grid = job.cut.grid(level)
         assert (grid.wrap_y, grid.wrap_x) == ("y" in wrap, "x" in wrap)
 
 
@@ -172,7 +173,7 @@ def test_edges_that_are_to_meet_are_not_cropped_away():
 
 def test_styles_follow_the_poster_until_their_own_pixels_run_out():
     _, job = resolved((500, 1000), styles=[(300, 200), (2000, 4000)], long_edge=1024)
-    assert job.style_sizes == (
+    assert job.styles.sizes == (
         ((128, 85), (64, 128)),
         ((256, 171), (128, 256)),
         ((300, 200), (256, 512)),
@@ -183,7 +184,7 @@ def test_styles_follow_the_poster_until_their_own_pixels_run_out():
 @pytest.mark.parametrize("scale", [0.01, 0.5, 3, 100])
 def test_style_scale_never_enlarges_a_style_beyond_its_own_pixels(scale):
     _, job = resolved((500, 1000), styles=[(300, 200), (3, 4000)], long_edge=1024, style_scale=scale)
-    for level, sizes in zip(job.levels, job.style_sizes, strict=True):
+    for level, sizes in zip(job.cut.levels, job.styles.sizes, strict=True):
         for (height, width), own in zip(sizes, [(300, 200), (3, 4000)], strict=True):
             assert 1 <= height <= own[0]
             assert 1 <= width <= own[1]
@@ -196,13 +197,13 @@ def test_style_scale_never_enlarges_a_style_beyond_its_own_pixels(scale):
 @pytest.mark.parametrize("tile", [None, 16, 100, 130])
 def test_tiles_are_multiples_of_the_deepest_stride(layers, align, tile):
     _, job = resolved(style_layers=layers, content_layers=("relu1_2",), tile=tile)
-    assert job.align == align
-    assert job.tile % align == 0
-    assert job.tile >= align
+    assert job.cut.align == align
+    assert job.cut.tile % align == 0
+    assert job.cut.tile >= align
     if tile is not None:
-        assert tile - align < job.tile <= tile
-    for level in range(len(job.levels)):
-        assert len(job.grid(level)) >= 1
+        assert tile - align < job.cut.tile <= tile
+    for level in range(len(job.cut.levels)):
+        assert len(job.cut.grid(level)) >= 1
 
 
 def with_memory(free, **more):
@@ -222,7 +223,7 @@ def with_memory(free, **more):
     ],
 )
 def test_tiles_fit_the_memory(free, precision, tile):
-    assert resolved(machine=with_memory(free), precision=precision)[1].tile == tile
+    assert resolved(machine=with_memory(free), precision=precision)[1].cut.tile == tile
 
     def bytes_of(core):
         return (core + 2 * (48 + 16)) ** 2 * {"fp64": 5400, "fp32": 2700, "bf16": 1450}[precision]
@@ -233,13 +234,13 @@ def test_tiles_fit_the_memory(free, precision, tile):
 
 def test_the_number_of_workers_changes_no_tile_but_must_fit():
     machine = with_memory(2**34)
-    one, two = (resolved(machine=machine, precision="fp32", workers=n)[1].tile for n in (1, 2))
+    one, two = (resolved(machine=machine, precision="fp32", workers=n)[1].cut.tile for n in (1, 2))
     assert one == two
     message = refusal(machine=machine, precision="fp32", workers=500, long_edge=2048)
     # A tile of 1024 reads 1152 x 1152 pixels of 2700 bytes: 3.58 GB; 0.6 of 17.18 GB are for tiles.
     assert message.startswith("workers = 500 need 1791.6 GB for tiles of 1024 px, and 17.2 GB are free")
     assert message.endswith("allowed: up to 2, or a smaller --tile")
-    assert resolved(machine=machine, precision="fp32", workers=2, long_edge=2048)[1].tile == 1024
+    assert resolved(machine=machine, precision="fp32", workers=2, long_edge=2048)[1].cut.tile == 1024
 
 
 H100 = Gpus(count=1, workers=1, free_bytes=79 * 10**9, name="H100")
@@ -252,7 +253,7 @@ def gpus(**values):
 def test_the_machine_that_computes_decides_the_device_not_the_one_that_asks():
     config, job = resolved(machine=gpus(count=4), device="auto", workers=None)
     assert (config.device, config.workers, config.precision, config.threads) == ("cuda", 4, "bf16", 4)
-    assert (job.device, job.precision, job.threads) == ("cuda", "bf16", 4)
+    assert (job.device.kind, job.device.precision, job.device.threads) == ("cuda", "bf16", 4)
     config, _ = resolved(machine=gpus(), device="cpu", workers=None)
     assert (config.device, config.workers, config.precision, config.threads) == ("cpu", 1, "fp32", 16)
     config, _ = resolved(machine=Machine(bf16=("cpu",)), device="auto")
@@ -267,7 +268,7 @@ def test_a_cluster_has_the_workers_that_it_has():
 
 
 def test_workers_that_share_a_gpu_must_fit_together():
-    assert resolved(machine=gpus(count=2), device="auto", workers=4)[1].tile == 1024
+    assert resolved(machine=gpus(count=2), device="auto", workers=4)[1].cut.tile == 1024
     # Each takes 1152 x 1152 x 1450 bytes of 0.6 x 5 GB, on two GPUs.
     message = refusal(machine=gpus(count=2, free_bytes=5 * 10**9), device="auto", workers=6, long_edge=2048)
     assert message.startswith("workers = 6 need 5.8 GB on each GPU for tiles of 1024 px, and 5.0 GB are free")
@@ -277,8 +278,8 @@ def test_workers_that_share_a_gpu_must_fit_together():
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(4, 1, 4), (4, 2, 2), (4, 3, 1), (1, 8, 1), (64, 1, 64)])
 def test_threads_are_those_of_the_workers_cores(cores, workers, threads):
     machine = Machine(host=Host(cores=cores))
-    assert resolved(machine=machine, workers=workers)[1].threads == threads
-    assert resolved(machine=machine, workers=workers, threads=3)[1].threads == 3
+    assert resolved(machine=machine, workers=workers)[1].device.threads == threads
+    assert resolved(machine=machine, workers=workers, threads=3)[1].device.threads == 3
 
 
 def wide(monkeypatch, channels=64):
@@ -290,26 +291,26 @@ def test_a_read_side_that_32_bits_cannot_count_is_refused(monkeypatch):
     wide(monkeypatch)
     huge = dict(content=(11616, 11616), long_edge=11616, halo=0, feather=0, levels=1, machine=with_memory(2**50))
     # 64 x 5792^2 < 2^31 <= 64 x 5793^2
-    assert resolved(**huge, tile=5792)[1].tile == 5792
+    assert resolved(**huge, tile=5792)[1].cut.tile == 5792
     message = refusal(**huge, tile=5808)
     assert message.endswith("allowed: up to 5792 x 5792, as --tile 5792 does")
     assert message.startswith("tile = 5808: reads 34 million pixels at once")
-    assert resolved(**huge, tile=8192, steps=0)[1].tile == 8192  # nothing is computed
-    assert resolved(**{**huge, "content": (900, 900), "long_edge": 900}, tile=8192)[1].tile == 8192
-    assert resolved(**{**huge, "halo": 48, "feather": 16}, tile=5664)[1].tile == 5664
+    assert resolved(**huge, tile=8192, steps=0)[1].cut.tile == 8192  # nothing is computed
+    assert resolved(**{**huge, "content": (900, 900), "long_edge": 900}, tile=8192)[1].cut.tile == 8192
+    assert resolved(**{**huge, "halo": 48, "feather": 16}, tile=5664)[1].cut.tile == 5664
     assert refusal(**{**huge, "halo": 48, "feather": 16}, tile=5808).endswith("as --tile 5664 does")
 
 
 def test_exact_mode_reads_as_far_as_gradients_reach():
     config, job = resolved(mode="exact")
-    assert (config.halo, config.feather) == (job.halo, job.feather) == (150, 0)
-    assert resolved(mode="exact", style_layers=("relu1_1",), content_layers=("relu1_1",))[1].halo == 2
+    assert (config.halo, config.feather) == (job.cut.halo, job.cut.feather) == (150, 0)
+    assert resolved(mode="exact", style_layers=("relu1_1",), content_layers=("relu1_1",))[1].cut.halo == 2
     assert resolved(mode="exact", halo=7, feather=3)[0].halo == 7
 
 
 def test_channels_are_those_of_the_layers_in_use():
     _, job = resolved(style_layers=("relu1_1", "relu3_1"), content_layers=("relu4_2",))
-    assert job.channels == (("relu1_1", 3), ("relu3_1", 5), ("relu4_2", 6))
+    assert job.network.channels == (("relu1_1", 3), ("relu3_1", 5), ("relu4_2", 6))
 
 
 @pytest.mark.parametrize("name", ["style_layers", "content_layers"])
@@ -319,11 +320,11 @@ def test_unknown_layers_are_refused(name):
 
 def test_the_layer_of_a_dream_is_known_where_it_counts():
     assert refusal(dream_weight=1.0, dream_layer="relu9_1").startswith("dream_layer: unknown layer 'relu9_1'")
-    assert resolved(dream_layer="relu9_1")[1].dream_weight == 0
+    assert resolved(dream_layer="relu9_1")[1].terms.dream is None
 
 
 def test_a_channel_is_one_that_its_layer_has():
-    assert resolved(dream_weight=1, dream_layer="relu2_1", dream_channel=3)[1].dream_channel == 3
+    assert resolved(dream_weight=1, dream_layer="relu2_1", dream_channel=3)[1].terms.dream == Dream("relu2_1", 3, 1)
     assert "dream_channel = 4; allowed: 0 to 3 at relu2_1" in refusal(
         dream_weight=1, dream_layer="relu2_1", dream_channel=4
     )
@@ -340,9 +341,11 @@ def test_what_does_not_depend_on_the_machine_is_checked_without_one():
     def check(**values):
         config = replace(BASE, **values)
         trunk = resolve.trunk_of("bundled")
-        return resolve.check_config(config, picture(600, 800), [picture(300, 200)], trunk)
+        return resolve.meant(
+            resolve.settle_size(config, picture(600, 800)), picture(600, 800), [picture(300, 200)], trunk
+        )[1]
 
-    assert check(device="cuda", workers=999).levels == resolved()[1].levels
+    assert check(device="cuda", workers=999).cut.levels == resolved()[1].cut.levels
     with pytest.raises(ConfigError, match="steps has 3 numbers"):
         check(steps=(1, 2, 3), long_edge=4096)
 

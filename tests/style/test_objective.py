@@ -10,7 +10,7 @@ from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure
 from tiler.style.guides import Areas, Guides, pooled
-from tiler.style.losses import Dream, Objective
+from tiler.style.losses import Dream, Objective, Terms
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LAYERS = [
@@ -61,9 +61,7 @@ class Case:
         self.target = StyleTarget.blended([{layer: gram(style[layer])[None] for layer in used}], [1.0])
         self.layers, self.weights = layers, weights
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(
-            self.target, *layers, *weights[:3], *size, Areas.everywhere(used, *size), chroma_weight=weights[3]
-        )
+        self.objective = Objective(self.target, Terms(*layers, *weights), *size, Areas.everywhere(used, *size))
         self.whole = Rect(0, 0, *size)
         self.content_weights = {}
 
@@ -170,7 +168,7 @@ class Regions(Case):
         self.target, self.dream = StyleTarget.joined(single, self.shares), dream
         areas = Areas.summed([self.planes], tuple(used))
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(self.target, *self.layers, *self.weights[:3], *size, areas, dream, self.weights[3])
+        self.objective = Objective(self.target, Terms(*self.layers, *self.weights, dream=dream), *size, areas)
         self.guides = Guides.of(range(3), self.planes, used)
 
     def energy(self, layer):
@@ -220,7 +218,8 @@ def test_regions_and_dreams_are_those_of_the_formula(size, dream):
 def test_a_dream_is_amplified():
     """Along the negative gradient, which is where the optimiser goes, the layer's activations grow."""
     case = Regions((32, 48), Dream("relu3_2", None, 1.0))
-    alone = replace(case.objective, style_weight=0.0, content_weight=0.0, tv_weight=0.0)
+    terms = replace(case.objective.terms, style_weight=0.0, content_weight=0.0, tv_weight=0.0)
+    alone = replace(case.objective, terms=terms)
     gradient, loss = alone.features_gradient(case.backbone.forward(case.pixels), {}, {}, case.whole)
     before, after = (composed(CONVS, one)["relu3_2"].square().mean() for one in (case.pixels, case.pixels - gradient))
     assert loss < 0
@@ -240,7 +239,7 @@ def test_half_precision_features_are_squared_in_float32():
     """1 + 2^-7 squared has more bits than bfloat16; the sum of 300 of them, too."""
     case = Case((15, 20), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.0, 0.0))
     features = torch.full((5, 15, 20), 1 + 2**-7, dtype=torch.bfloat16)
-    objective = replace(case.objective, dream=Dream("relu1_1", None, 1.0))
+    objective = replace(case.objective, terms=replace(case.objective.terms, dream=Dream("relu1_1", None, 1.0)))
     wanted = (1 + 2**-7) ** 2 / case.target.energies["relu1_1"]
     zeros = torch.zeros_like(features)
     content = objective._content(zeros.clone(), features, zeros, "relu1_1", case.whole, None, False)
@@ -253,7 +252,7 @@ def test_dark_styles_divide_by_no_less_than_the_floor():
     case = Case((4, 4), (("relu1_1",), ("relu1_1",)), (1.0, 0.5, 0.0, 0.0))
     dark = replace(case.objective, target=replace(case.target, energies={"relu1_1": 0.0}))
     assert dark.content_scale("relu1_1", 5) == pytest.approx(0.5 / (5 * 1e-12))
-    dreaming = replace(dark, dream=Dream("relu1_1", None, 3.0))
+    dreaming = replace(dark, terms=replace(dark.terms, dream=Dream("relu1_1", None, 3.0)))
     gradient, loss = dreaming._dream(torch.ones(5, 4, 4, dtype=torch.float64), case.whole.slices)
     assert float(loss) == pytest.approx(-3e12)
     assert gradient.unique().item() == pytest.approx(-2 * 3 / (5 * 1e-12))

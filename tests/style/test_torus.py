@@ -9,7 +9,7 @@ from tiler.geometry import TileGrid
 from tiler.style.backbone import Backbone, gradient_halo
 from tiler.style.grams import GramSums, StyleTarget, measure
 from tiler.style.guides import Areas
-from tiler.style.losses import Objective
+from tiler.style.losses import Objective, Terms
 
 STYLE, CONTENT = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), ("relu4_2",)
 LAYERS, WEIGHTS = (*STYLE, *CONTENT), (1.3, 0.4, 0.5)
@@ -54,7 +54,7 @@ def by_tiles(grid, pixels, content):
     seen, measured = zip(*found, strict=True)
     totals = {what: {a: sum(getattr(one, what)[a] for one in measured) for a in STYLE} for what in ("sums", "weights")}
     sums = GramSums(**totals)
-    objective = Objective(TARGET, STYLE, CONTENT, *WEIGHTS, *size, Areas.everywhere(STYLE, *size))
+    objective = Objective(TARGET, Terms(STYLE, CONTENT, *WEIGHTS), *size, Areas.everywhere(STYLE, *size))
     _, slopes = objective.style_terms(sums.normalised())
     whole, losses = torch.zeros_like(pixels), np.zeros(2)
     for tile, activations, core in zip(grid, seen, cores, strict=True):

@@ -30,7 +30,7 @@ class Behind:
     def _write(self, resident: Resident, tiles: Sequence[Tile], state: int, slot: int, copied: threading.Event) -> None:
         try:
             found = [(tile, resident.kept(state, tile)) for tile in tiles]
-            if self._here.job.device == "cuda":
+            if self._here.job.device.kind == "cuda":
                 found = [(tile, kept.copied()) for tile, kept in found]
                 copied.set()
             for tile, kept in found:

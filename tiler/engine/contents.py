@@ -42,20 +42,20 @@ class Contents:
                 yield from [found] if found else []
 
     def _is_level(self, name: str) -> bool:
-        return name.isdecimal() and int(name) < len(self._job.levels)
+        return name.isdecimal() and int(name) < len(self._job.cut.levels)
 
     def _is_style(self, name: str) -> bool:
-        return name.isdecimal() and int(name) < len(self._job.style_shares)
+        return name.isdecimal() and int(name) < self._job.styles.count
 
     def _of_level(self, level: int, names: list[str], chunks: tuple[int, ...]) -> Iterator[layout.Array]:
         job = self._job
-        state, inputs = state_path(level, job.id).rpartition("/")[2], {"content": 3, "guides": len(job.regions)}
+        state, inputs = state_path(level, job.id).rpartition("/")[2], {"content": 3, "guides": len(job.styles.regions)}
         match names:
             case [name] if name in (IMAGE, POSTER):
-                grid = job.grid(level)
-                yield layout.image(grid, job.state_dtype)
+                grid = job.cut.grid(level)
+                yield layout.image(grid, job.device.state_dtype)
                 if chunks in layout.image_chunks(grid):
-                    yield layout.image(grid, job.state_dtype, chunks)
+                    yield layout.image(grid, job.device.state_dtype, chunks)
             case ["coarse"] if level > 0:
                 yield self._picture(level - 1, 3)
             case [name] if name in (*INPUTS, "alpha"):
@@ -65,14 +65,16 @@ class Contents:
                 yield from [found] if found else []
 
     def _picture(self, level: int, channels: int) -> layout.Array:
-        return layout.picture(self._job.levels[level].height, self._job.levels[level].width, channels)
+        return layout.picture(self._job.cut.levels[level].height, self._job.cut.levels[level].width, channels)
 
     def _state_of(self, level: int) -> dict[str, layout.Array]:
         job = self._job
-        channels = {layer: count for layer, count in job.channels if layer in job.style_layers}
-        return layout.state(job.grid(level), channels, job.state_dtype, job.moment_dtype, len(job.regions))
+        channels = job.style_channels
+        return layout.state(
+            job.cut.grid(level), channels, job.device.state_dtype, job.moment_dtype, len(job.styles.regions)
+        )
 
     def _style_of(self, level: int, style: int) -> dict[str, layout.Array]:
-        job, size = self._job, self._job.style_sizes[level][style]
-        measured = layout.totals(dict(job.channels), job.state_dtype)
+        job, size = self._job, self._job.styles.sizes[level][style]
+        measured = layout.totals(dict(job.network.channels), job.device.state_dtype)
         return {"picture": layout.picture(*size), "guides": layout.picture(*size, 1), **measured}

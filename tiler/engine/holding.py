@@ -66,7 +66,7 @@ class Holding:
     repeated. Raises StateLostError for what is not here (any more)."""
 
     def __init__(self, here: Workplace, block: Block) -> None:
-        self._here, self._block, self._grid = here, block, here.job.grid(block.level)
+        self._here, self._block, self._grid = here, block, here.job.cut.grid(block.level)
         self.tiles = [self._grid.tile(index) for node in block.nodes for index in node.tiles(self._grid)]
         self._numbers = [tile.index for tile in self.tiles]
         self._own = {*self._numbers}
@@ -78,7 +78,7 @@ class Holding:
         self._behind = Behind(here, block.level)
 
     def _home(self) -> LevelState:
-        here, block, device = self._here, self._block, torch.device(self._here.job.device)
+        here, block, device = self._here, self._block, torch.device(self._here.job.device.kind)
         if block.home == STORE:
             return Stored(here.store, block.level, block.base, device, here.dtype, here.check_run)
         return Resident(device, block.home, here.dtype, getattr(torch, here.job.moment_dtype))
@@ -108,10 +108,10 @@ class Holding:
         content, tv = store.read_loss(level, slot, index)
         grams: Sums = {}
         regions: tuple[int, ...] = ()
-        if state and not self._here.job.measures_every_round(level):
+        if state and not self._here.job.cut.measures_every_round(level):
             regions = store.read_regions(path, slot, index)
             found = {layer: store.read_grams(path, slot, index, layer, regions) for layer in self._layers}
-            grams = {layer: torch.from_numpy(value).to(self._here.job.device) for layer, value in found.items()}
+            grams = {layer: torch.from_numpy(value).to(self._here.job.device.kind) for layer, value in found.items()}
         return Kept(pixels, moments, grams, regions, (float(content), float(tv)))
 
     # What passes between blocks -----------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Holding:
 
     def receive(self, state: int, strips: Sequence[Strips]) -> None:
         """What other blocks have sent of a state, in place of what they had sent of the last but one."""
-        device = self._here.job.device
+        device = self._here.job.device.kind
         found = {
             key: (part, torch.from_numpy(values).to(device)) for one in strips for key, (part, values) in one.items()
         }
@@ -165,7 +165,7 @@ class Holding:
         return {node: self._here.compute(self._summed, state, node) for node in self._block.nodes}
 
     def _summed(self, state: int, node: Node) -> Sums:
-        regions = range(len(self._here.job.regions))
+        regions = range(len(self._here.job.styles.regions))
 
         def of_tile(index: int) -> Sums:
             tile = self._grid.tile(index)
@@ -177,7 +177,7 @@ class Holding:
 
     @property
     def _layers(self) -> tuple[str, ...]:
-        return self._here.job.style_layers
+        return self._here.job.terms.style_layers
 
     def read(self, state: int, rect: Rect, kind: str) -> torch.Tensor:
         """[3, h, w] "pixels" or [6, h, w] "moments", blended over `rect`; a copy."""
@@ -249,7 +249,7 @@ class Holding:
         self._state.require(now.state)
         self._behind.make_way(now.state + 1)
         there = self._state.present(now.state + 1)
-        reports = not self._here.job.measures_every_round(self._block.level)
+        reports = not self._here.job.cut.measures_every_round(self._block.level)
         turns = Turns(
             self._here, self._block.level, self._inputs, self.read, partial(self._state.grams, now.state), send
         )
@@ -294,9 +294,9 @@ class Holding:
         def keep(tile: Tile, pixels: np.ndarray) -> None:
             here.check_run()
             here.store.write_image(level, tile.core, pixels)
-            if here.job.keeps_chroma:
+            if here.job.look.keeps_chroma:
                 content = here.store.read_picture(f"levels/{level}/content", tile.core)
-                here.store.write_image(level, tile.core, keep_chroma(pixels, content), here.job.images[-1])
+                here.store.write_image(level, tile.core, keep_chroma(pixels, content), here.job.look.images[-1])
 
         in_turn(self.tiles, read, lambda tile, pixels: pixels, keep)
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tiler.engine import optimize
+from tiler.engine.optimize import Inputs, content_features
 from tiler.engine.workplace import Planes, Workplace
 from tiler.geometry import Tile
-from tiler.style.guides import Guides
 
 
 @dataclass(frozen=True)
@@ -22,20 +21,6 @@ class Raw:
     content: np.ndarray | None
     planes: Planes
     protected: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """On the device: the content's features [C, h, w] by layer, how much they count in each cell, and the regions."""
-
-    content: dict[str, torch.Tensor]
-    content_weights: dict[str, torch.Tensor]
-    guides: Guides
-
-    @property
-    def held_bytes(self) -> int:
-        planes = () if self.guides.planes is None else self.guides.planes.values()
-        return sum(one.nbytes for one in (*self.content.values(), *self.content_weights.values(), *planes))
 
 
 class LevelInputs:
@@ -53,23 +38,25 @@ class LevelInputs:
     def _read(self, tile: Tile) -> Raw:
         here, level = self._here, self._level
         path = f"levels/{level}/content"
-        content = here.optimised(here.picture(level, path, tile.read)) if here.job.content_weight else None
+        content = here.optimised(here.picture(level, path, tile.read)) if here.job.terms.content_weight else None
         return Raw(content, here.level_guides(level, tile.read), here.protected(level, tile.read))
 
     def of(self, tile: Tile, raw: Raw | None, precision: str) -> Inputs:
         """On the computing thread. raw: what `read` gave."""
         kept = self._kept.get(tile.index)
-        if kept and precision == self._here.job.precision:
+        if kept and precision == self._here.job.device.precision:
             return kept
         found = self._made(raw or self._read(tile), precision)
-        if not kept and precision == self._here.job.precision and found.held_bytes <= self._left:
+        if not kept and precision == self._here.job.device.precision and found.held_bytes <= self._left:
             self._left -= found.held_bytes
             self._kept[tile.index] = found
         return found
 
     def _made(self, raw: Raw, precision: str) -> Inputs:
-        here, layers = self._here, self._here.objective(self._level).content_layers
+        here, layers = self._here, self._here.job.terms.compared
         content: dict[str, torch.Tensor] = {}
         if raw.content is not None and layers:
-            content = optimize.content_features(here.backbones[precision], here.tensor(raw.content), layers)
-        return Inputs(content, here.content_weights(raw.protected), here.guides(*raw.planes, here.job.style_layers))
+            content = content_features(here.backbones[precision], here.tensor(raw.content), layers)
+        return Inputs(
+            content, here.content_weights(raw.protected), here.guides(*raw.planes, here.job.terms.style_layers)
+        )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from tiler.geometry import Rect
+from tiler.geometry import Rect, Tile
 from tiler.style.backbone import Backbone, deepest, stride_of
 from tiler.style.grams import GramSums, measure
 from tiler.style.guides import EVERYWHERE, Guides
@@ -73,13 +72,47 @@ def content_features(backbone: Backbone, content: torch.Tensor, layers: Sequence
     return {layer: activations[layer] for layer in layers}
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a tile sees and does not change, over its read area: the content's features [C, h, w] by layer, how much
+    they count in each cell (see `Objective.features_gradient`), and the regions."""
+
+    content: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    content_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    guides: Guides = EVERYWHERE
+
+    @property
+    def held_bytes(self) -> int:
+        planes = () if self.guides.planes is None else self.guides.planes.values()
+        return sum(one.nbytes for one in (*self.content.values(), *self.content_weights.values(), *planes))
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A tile's core and blend area, in its read area's pixels."""
+
+    core: Rect
+    blend: Rect
+
+    @classmethod
+    def of(cls, tile: Tile) -> Extent:
+        return cls(tile.core.relative_to(tile.read), tile.blend.relative_to(tile.read))
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """total: the level's normalised Grams at the start of a round; reported: a tile's own Gram sums, as they entered
+    `total`. Both [R, C, C] by layer, of the regions that the tile sees."""
+
+    total: Mapping[str, torch.Tensor]
+    reported: Mapping[str, torch.Tensor]
+
+
 class TileProblem:
     """One tile's view of the level's objective while the other tiles stand still.
 
-    pixels: [3, h, w], the read area; changed in place over `blend` only. core, blend: in the read area's pixels.
-    total: the level's normalised Grams at the start of the round; reported: this tile's own Gram sums, as they entered
-    `total`. Both [R, C, C], of the regions in `guides`, which cover the read area. shift(step): rows and columns that
-    the backbone's cells are moved by at an update. content_weights: see `Objective.features_gradient`.
+    pixels: [3, h, w], the read area; changed in place over the blend area only. shift(step): rows and columns that the
+    backbone's cells are moved by at an update.
     """
 
     # Of the tile's own change per pixel, what is expected of the whole level: as if every tile moved as this one does.
@@ -95,27 +128,22 @@ class TileProblem:
         backbone: Backbone,
         objective: Objective,
         pixels: torch.Tensor,
-        content: dict[str, torch.Tensor],
-        core: Rect,
-        blend: Rect,
-        total: dict[str, torch.Tensor],
-        reported: dict[str, torch.Tensor],
-        guides: Guides = EVERYWHERE,
+        inputs: Inputs,
+        extent: Extent,
+        exchanged: Exchanged,
         shift: Callable[[int], tuple[int, int]] = lambda step: (0, 0),
-        content_weights: Mapping[str, torch.Tensor] = MappingProxyType({}),
     ) -> None:
-        self._shift, self._content_weights = shift, content_weights
-        self._backbone, self._objective = backbone, objective.within(guides.regions)
-        self._content, self._core, self._blend, self._guides = content, core, blend, guides
-        self._total = total
+        self._backbone, self._objective = backbone, objective.within(inputs.guides.regions)
+        self._inputs, self._core, self._blend, self._shift = inputs, extent.core, extent.blend, shift
+        self._total = total = exchanged.total
         self._weights = {layer: self._own_weight(layer).to(total[layer])[:, None, None] for layer in total}
-        self._reported = {layer: sums / self._weights[layer] for layer, sums in reported.items()}
+        self._reported = {layer: sums / self._weights[layer] for layer, sums in exchanged.reported.items()}
         self.pixels = pixels
 
     def _own_weight(self, layer: str) -> torch.Tensor:
         """[R] of each region: the core's part of it, or a sliver's worth where it is less than that (and the level has
         more)."""
-        own = self._guides.weights(layer, self._core.strided(stride_of(layer)))
+        own = self._inputs.guides.weights(layer, self._core.strided(stride_of(layer)))
         return torch.maximum(own, own.new_tensor(self._objective.areas.weights[layer]).clamp(max=self.sliver))
 
     @property
@@ -126,7 +154,7 @@ class TileProblem:
     def loss(self, losses: TileLosses) -> Any:
         """The objective's value, for a tile that is the whole level."""
         style = sum(losses.style.values()) / len(losses.style)
-        return self._objective.style_weight * style + losses.content + losses.tv
+        return self._objective.terms.style_weight * style + losses.content + losses.tv
 
     def evaluate(self, step: int = 0) -> tuple[torch.Tensor, GramSums, TileLosses]:
         """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels, as update `step` sees
@@ -138,17 +166,17 @@ class TileProblem:
 
     def slope(self, step: int) -> tuple[torch.Tensor, GramSums, TileLosses]:
         """The same without the total variation."""
-        objective, (down, right) = self._objective, self._shift(step)
+        objective, inputs, (down, right) = self._objective, self._inputs, self._shift(step)
         core = self._core.shifted(down, right)
         seen = F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0]
-        activations, sums = measure(self._backbone, seen, objective.style_layers, core, self._guides)
+        activations, sums = measure(self._backbone, seen, objective.terms.style_layers, core, inputs.guides)
         expected = {
             layer: self._total[layer] + self.feedback * (own / self._weights[layer] - self._reported[layer])
             for layer, own in sums.sums.items()
         }
         errors, slopes = objective.style_terms(expected)
         gradient, content_loss = objective.features_gradient(
-            activations, slopes, self._content, core, self._guides, self._content_weights
+            activations, slopes, inputs.content, core, inputs.guides, inputs.content_weights
         )
         gradient = gradient[:, down:, right:][(slice(None), *self._blend.slices)]
         return gradient, sums, TileLosses(errors, content_loss, 0.0)

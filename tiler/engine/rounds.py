@@ -73,8 +73,8 @@ class Site:
 def measure_styles(site: Site, level: int) -> None:
     """The styles' statistics at a level's scale, which the store keeps."""
     waiting = []
-    for style in range(len(site.job.style_sizes[level])):
-        if not site.store.has_totals(f"styles/{level}/{style}", site.job.layers):
+    for style in range(len(site.job.styles.sizes[level])):
+        if not site.store.has_totals(f"styles/{level}/{style}", site.job.terms.layers):
             grid = site.job.style_grid(level, style)
             nodes = [node for share in shares(grid, len(site.pool.addresses)) for node in share]
             sums = [site.pool.submit(tasks.measure_style, site.address, level, style, node) for node in nodes]
@@ -117,7 +117,7 @@ class LevelRun:
 
     def __init__(self, site: Site, level: int, home: str, checkpoint_seconds: float) -> None:
         self._site, self._level, self._home, self._every = site, level, home, checkpoint_seconds
-        self._rounds, self._grid = site.job.rounds(level), site.job.grid(level)
+        self._rounds, self._grid = site.job.cut.rounds(level), site.job.cut.grid(level)
         self._came_to = 0
 
     def run(self) -> dict[str, Any]:
@@ -162,14 +162,14 @@ class LevelRun:
         """For the state, in the store."""
         job = self._site.job
         self._site.store.check_there()
-        wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
-        kinds = job.state_dtype, job.moment_dtype, len(job.regions)
+        wanted = job.style_channels
+        kinds = job.device.state_dtype, job.moment_dtype, len(job.styles.regions)
         self._site.store.create_state(self._level, self._grid, wanted, *kinds)
 
     def _make_images(self) -> None:
         self._site.store.check_there()
-        for name in self._site.job.images:
-            self._site.store.create_image(self._level, self._grid, self._site.job.state_dtype, name)
+        for name in self._site.job.look.images:
+            self._site.store.create_image(self._level, self._grid, self._site.job.device.state_dtype, name)
 
     def _wait(self, promise: Promise) -> Any:
         return self._site.wait(promise, self._workers)
@@ -203,7 +203,7 @@ class LevelRun:
         layers = self._wait(self._call(tasks.grade, block, state, total))
         content, tv = np.sum([losses[tile] for tile in sorted(losses)], axis=0).tolist()
         style = float(np.mean(list(layers.values())))
-        loss = self._site.job.style_weight * style + content + tv
+        loss = self._site.job.terms.style_weight * style + content + tv
         return {"rounds": state, "loss": loss, "style": style, "content": content, "tv": tv, "layers": layers}
 
     # One block ----------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class LevelRun:
     def _total(self, state: int, passed: list[Promise], strips: list[Promise]) -> Promise:
         """The level's Grams, as its tiles reported them or measured now."""
         site, job = self._site, self._site.job
-        if state == 0 or job.measures_every_round(self._level):
+        if state == 0 or job.cut.measures_every_round(self._level):
             sums = [self._call(tasks.measure, block, state, self._sent_to(block, strips)) for block in self._blocks]
         else:
             sums = [promise.part("sums") for promise in passed]

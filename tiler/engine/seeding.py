@@ -16,26 +16,26 @@ from tiler.style.colour import recolour
 
 def start(here: Workplace, level: int, rect: Rect) -> torch.Tensor:
     """State 0 of a level [3, h, w] over `rect`, which may reach beyond an edge that wraps; however it is cut."""
-    size = here.job.levels[level]
+    size = here.job.cut.levels[level]
     return repeated(rect, (size.height, size.width), lambda part: _start(here, level, part))
 
 
 def _start(here: Workplace, level: int, part: Rect) -> torch.Tensor:
     """The finished level before, enlarged; on the coarsest what --init says."""
-    store, job, size = here.store, here.job, here.job.levels[level]
+    store, job, size = here.store, here.job, here.job.cut.levels[level]
     if level > 0:
         before = _enlarged(here, level, part, partial(store.read_image, level - 1))
-        kept = 1 if job.keep_detail else here.protected(level, part)
+        kept = 1 if job.look.keep_detail else here.protected(level, part)
         if kept is None:
             return before
         coarse = _enlarged(here, level, part, partial(store.read_picture, f"levels/{level}/coarse"))
         seen = here.optimised(store.read_picture(f"levels/{level}/content", part))
         detail = here.tensor(seen) - here.tensor(here.optimised(coarse.cpu().numpy()))
         return (before + (kept if isinstance(kept, int) else here.tensor(kept)) * detail).clamp_(0, 1)
-    if job.init == "picture":
+    if job.look.init == "picture":
         return here.tensor(here.optimised(store.read_picture("init", part)))
-    if job.init == "noise":
-        begun = noise(part, size.width, job.seed).numpy()
+    if job.look.init == "noise":
+        begun = noise(part, size.width, job.look.seed).numpy()
     else:
         begun = here.optimised(store.read_picture("levels/0/content", part))
     # In the style's colours. The content's regions keep the order of their colours, sea bluest and desert palest, and
@@ -46,7 +46,7 @@ def _start(here: Workplace, level: int, part: Rect) -> torch.Tensor:
 
 def _enlarged(here: Workplace, level: int, part: Rect, read: Callable[[Rect], np.ndarray]) -> torch.Tensor:
     """A part of a level, from an image of the size of the level before."""
-    size, before, grid = here.job.levels[level], here.job.levels[level - 1], here.job.grid(level)
+    size, before, grid = here.job.cut.levels[level], here.job.cut.levels[level - 1], here.job.cut.grid(level)
     small = before.height, before.width
     return upscale(
         part,

@@ -47,10 +47,10 @@ def measure_style(address: Address, level: int, style: int, node: Node) -> dict[
 
 
 def _style_tile(here: Workplace, level: int, style: int, index: int) -> Sums:
-    tile, path, layers = here.job.style_grid(level, style).tile(index), f"styles/{level}/{style}", here.job.layers
+    tile, path, layers = here.job.style_grid(level, style).tile(index), f"styles/{level}/{style}", here.job.terms.layers
     planes = here.style_guides(level, style, tile.read)
     if not planes[0]:  # nothing of what counts
-        sizes = dict(here.job.channels)
+        sizes = dict(here.job.network.channels)
         return {layer: torch.zeros((1, sizes[layer], sizes[layer]), dtype=torch.float64) for layer in layers}
     pixels = here.store.read_picture(f"{path}/picture", tile.read)
 
@@ -68,10 +68,10 @@ def add_up_style(address: Address, level: int, style: int, parts: Sequence[Mappi
     """The normalised Grams of a style at a level's scale, from the sums of all its tiles."""
     here = workplace(address)
     job, grid, path = here.job, here.job.style_grid(level, style), f"styles/{level}/{style}"
-    areas = here.areas(job.style_guides_path(level, style), job.layers, grid.height, grid.width)
+    areas = here.areas(job.style_guides_path(level, style), job.terms.layers, grid.height, grid.width)
     total = _normalised(_joined(grid, parts), areas)
     here.check_run()
-    kind = np.dtype(job.state_dtype)
+    kind = np.dtype(job.device.state_dtype)
     here.store.write_totals(path, {layer: value.numpy().astype(kind) for layer, value in total.items()})
     return {}
 
@@ -106,7 +106,7 @@ def begin(address: Address, block: Block, state: int, slot: int | None) -> dict[
 def _passed(here: Workplace, holding: Holding, block: Block, state: int) -> dict[str, Any]:
     """sums: the block's part of the level's statistics, where tiles report them; losses: of its tiles."""
     found: dict[str, Any] = {"state": state, "losses": holding.losses(state)}
-    if state and not here.job.measures_every_round(block.level) and not block.alone:
+    if state and not here.job.cut.measures_every_round(block.level) and not block.alone:
         found["sums"] = _on_cpu(holding.sums(state))
     return found
 
@@ -127,8 +127,8 @@ def add_up(address: Address, level: int, parts: Sequence[Mapping[Node, Sums]]) -
     """A level's normalised Grams [R, C, C] by layer, rounded as its state is: the same bytes whoever measured what."""
     here = workplace(address)
     job = here.job
-    grid = job.grid(level)
-    areas = here.areas(job.guides_path(level), job.style_layers, grid.height, grid.width)
+    grid = job.cut.grid(level)
+    areas = here.areas(job.guides_path(level), job.terms.style_layers, grid.height, grid.width)
     return {layer: value.to(here.dtype) for layer, value in _normalised(_joined(grid, parts), areas).items()}
 
 
@@ -155,7 +155,7 @@ def relax_interior(
 
 
 def _round(here: Workplace, state: int, steps: tuple[int, int], total: Sums) -> Round:
-    return Round(state, *steps, {layer: value.to(here.job.device) for layer, value in total.items()})
+    return Round(state, *steps, {layer: value.to(here.job.device.kind) for layer, value in total.items()})
 
 
 def advance(address: Address, block: Block, state: int, rounds: Rounds, seconds: float) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def advance(address: Address, block: Block, state: int, rounds: Rounds, seconds:
 def _own_total(address: Address, holding: Holding, block: Block, state: int) -> Sums:
     """Of a block that is its whole level."""
     job = workplace(address).job
-    if state == 0 or job.measures_every_round(block.level):
+    if state == 0 or job.cut.measures_every_round(block.level):
         holding.measure(state)
     return add_up(address, block.level, [holding.sums(state)])
 
@@ -199,7 +199,7 @@ def grade(address: Address, block: Block, state: int, total: Sums | None) -> dic
         total = _own_total(address, held(here, block), block, state)
 
     def errors(total: Sums) -> dict[str, float]:
-        on_device = {layer: value.to(here.job.device) for layer, value in total.items()}
+        on_device = {layer: value.to(here.job.device.kind) for layer, value in total.items()}
         found, _ = here.objective(block.level).style_terms(on_device)
         return {layer: float(error) for layer, error in found.items()}
 

@@ -106,25 +106,25 @@ class Turns:
         here.shaped(given.pixels.shape)
         inputs = self._inputs.of(tile, given.raw, precision)
         regions = inputs.guides.regions
+        exchanged = optimize.Exchanged(
+            {layer: total[list(regions)] for layer, total in now.total.items()},
+            {layer: self._reported(tile, layer, regions) for layer in now.total},
+        )
         problem = optimize.TileProblem(
             here.backbones[precision],
             here.objective(level),
             given.pixels,
-            inputs.content,
-            tile.core.relative_to(tile.read),
-            tile.blend.relative_to(tile.read),
-            {layer: total[list(regions)] for layer, total in now.total.items()},
-            {layer: self._reported(tile, layer, regions) for layer in now.total},
-            inputs.guides,
-            partial(here.job.shift, level),
-            inputs.content_weights,
+            inputs,
+            optimize.Extent.of(tile),
+            exchanged,
+            partial(here.job.look.shift, level),
         )
         ready, on_step = time.perf_counter(), partial(self._tell_step, now, tile)
-        if here.job.uses_lbfgs(level):
+        if here.job.cut.uses_lbfgs(level):
             after, sums, losses = optimize.relax_lbfgs(problem, now.steps, on_step)
             moments = torch.zeros_like(moments)
         else:
-            size, updates = here.job.levels[level], range(now.start, now.start + now.steps)
+            size, updates = here.job.cut.levels[level], range(now.start, now.start + now.steps)
             rates = [scale * optimize.step_rate(step, size.steps, size.peak_rate) for step in updates]
             after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], now.start, rates, on_step)
         stepping = time.perf_counter() - ready  # a GPU has ended too: every step's losses are numbers here

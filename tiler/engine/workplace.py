@@ -26,7 +26,7 @@ from tiler.style.backbone import Backbone, kernels_on
 from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides, pooled
-from tiler.style.losses import Dream, Objective
+from tiler.style.losses import Objective
 from tiler.style.weights import Conv, read_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -65,25 +65,26 @@ class Workplace:
             raise StoreError(f"store {address.url}: holds job {self.job.id}, expected {address.id}")
         self.store.hold_to(self.job)
         settle_torch()
-        if self.job.device == "cuda":
+        if self.job.device.kind == "cuda":
             settle_gpu()
-        if self.job.device == "cuda" and not torch.cuda.is_available():
+        if self.job.device.kind == "cuda" and not torch.cuda.is_available():
             raise RenderError(f"worker {socket.gethostname()}: has no GPU, and the job was begun on one")
-        self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
+        self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.device.threads,))
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
         self._convs = self._same_weights()
         self.backbones: Mapping[str, Backbone] = _Backbones(self.job, self._convs)
         # Blocks by (attempt, number), see `holding`.
         self.held: dict[tuple[str, int], Any] = {}
-        self.dtype = getattr(torch, self.job.state_dtype)
-        _, self._why_kernels = kernels_on(self.job.device)
+        self.dtype = getattr(torch, self.job.device.state_dtype)
+        _, self._why_kernels = kernels_on(self.job.device.kind)
 
     def _same_weights(self) -> list[Conv]:
-        found = read_weights(self.job.weights)
-        if found.sha256 != self.job.weights_sha256:
+        network = self.job.network
+        found = read_weights(network.weights)
+        if found.sha256 != network.weights_sha256:
             raise WeightsError(
-                f"--weights {self.job.weights}: holds other numbers than when the job was begun, which would give a "
+                f"--weights {network.weights}: holds other numbers than when the job was begun, which would give a "
                 "mixed poster; go on with the same command when it is again as it was, or start over with --force-new"
             )
         return found.convs
@@ -94,7 +95,7 @@ class Workplace:
 
     def fallen_kernels(self) -> tuple[str, str]:
         """(implementation of the kernels, why it is another than before; empty where it is none, or was told)."""
-        kernels, why = kernels_on(self.job.device)
+        kernels, why = kernels_on(self.job.device.kind)
         told, self._why_kernels = self._why_kernels, why
         return kernels, "" if why == told else why
 
@@ -119,7 +120,7 @@ class Workplace:
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """A writable copy on the device, in the state's dtype."""
-        return torch.tensor(array, dtype=self.dtype, device=self.job.device)
+        return torch.tensor(array, dtype=self.dtype, device=self.job.device.kind)
 
     def level_guides(self, level: int, rect: Rect) -> Planes:
         """The regions that lie in `rect` of a level, which may reach beyond an edge that wraps, and their guides
@@ -136,8 +137,8 @@ class Workplace:
         """Factors to the content's weight in each cell of its layers [1, h, w]; empty where all are 1."""
         if protected is None:
             return {}
-        planes = pooled(self.tensor(protected), self.job.content_layers)
-        return {layer: 1 + self.job.protect_strength * plane for layer, plane in planes.items()}
+        planes = pooled(self.tensor(protected), self.job.terms.content_layers)
+        return {layer: 1 + self.job.terms.protect_strength * plane for layer, plane in planes.items()}
 
     def style_guides(self, level: int, style: int, rect: Rect) -> Planes:
         """The same for what counts of a style picture, as its region 0."""
@@ -170,18 +171,18 @@ class Workplace:
         """Of each region, the [3, 4] map from the colours that the start has there, the content's or noise's, to its
         styles', as the coarsest level has them."""
         job = self.job
-        mean_weights = [sum(weights) / len(weights) for weights in job.style_layer_weights]
-        shares = [share * weight for share, weight in zip(job.style_shares, mean_weights, strict=True)]
+        mean_weights = [sum(weights) / len(weights) for weights in job.styles.layer_weights]
+        shares = [share * weight for share, weight in zip(job.styles.shares, mean_weights, strict=True)]
         styles = [self._colours(f"styles/0/{s}/picture", job.style_guides_path(0, s), 0) for s in range(len(shares))]
         maps = []
-        for region in range(len(job.regions)):
-            start, mine = self._start_colours(region), job.styles_of(region)
+        for region in range(len(job.styles.regions)):
+            start, mine = self._start_colours(region), job.styles.of(region)
             wanted = ColourMoments.blended([styles[s] for s in mine], [shares[s] for s in mine])
             maps.append(colour_match(start, wanted) if start.count else np.eye(3, 4))
         return maps
 
     def _start_colours(self, region: int) -> ColourMoments:
-        if self.job.init == "noise":
+        if self.job.look.init == "noise":
             return NOISE_MOMENTS
         return self._colours("levels/0/content", self.job.guides_path(0), region)
 
@@ -191,7 +192,7 @@ class Workplace:
 
     def optimised(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels [3, h, w] as the optimiser sees them: grey where only luminance is transferred."""
-        return recolour(pixels, [GREY]) if self.job.color == "luminance" else pixels
+        return recolour(pixels, [GREY]) if self.job.look.color == "luminance" else pixels
 
     def objective(self, level: int) -> Objective:
         if level not in self._objectives:
@@ -199,34 +200,23 @@ class Workplace:
         return self._objectives[level]
 
     def _objective(self, level: int) -> Objective:
-        job, size = self.job, self.job.levels[level]
-        areas = self.areas(job.guides_path(level), job.style_layers, size.height, size.width)
-        return Objective(
-            StyleTarget.joined([self._target(level, region) for region in range(len(job.regions))], areas.shares),
-            job.style_layers,
-            job.content_layers if job.content_weight else (),
-            job.style_weight,
-            job.content_weight,
-            job.tv_weight,
-            size.height,
-            size.width,
-            areas,
-            Dream(job.dream_layer, job.dream_channel, job.dream_weight) if job.dream_layer else None,
-            job.chroma_weight,
-        )
+        job, size = self.job, self.job.cut.levels[level]
+        areas = self.areas(job.guides_path(level), job.terms.style_layers, size.height, size.width)
+        targets = [self._target(level, region) for region in range(len(job.styles.regions))]
+        return Objective(StyleTarget.joined(targets, areas.shares), job.terms, size.height, size.width, areas)
 
     def _target(self, level: int, region: int) -> StyleTarget:
-        job, styles = self.job, self.job.styles_of(region)
+        job, styles = self.job, self.job.styles.of(region)
         grams = [
-            {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", layer)) for layer in job.layers}
+            {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", layer)) for layer in job.terms.layers}
             for s in styles
         ]
-        by_layer = [dict(zip(job.style_layers, job.style_layer_weights[s], strict=True)) for s in styles]
-        return StyleTarget.blended(grams, [job.style_shares[s] for s in styles], by_layer)
+        by_layer = [dict(zip(job.terms.style_layers, job.styles.layer_weights[s], strict=True)) for s in styles]
+        return StyleTarget.blended(grams, [job.styles.shares[s] for s in styles], by_layer)
 
     def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] of a picture of a level's size; `rect` may reach beyond an edge that wraps."""
-        size = self.job.levels[level]
+        size = self.job.cut.levels[level]
 
         def read(part: Rect) -> torch.Tensor:
             return torch.from_numpy(self.store.read_picture(path, part))
@@ -247,8 +237,8 @@ class _Backbones(Mapping[str, Backbone]):
         self._job, self._convs, self._made = job, convs, dict[str, Backbone]()
 
     def __iter__(self) -> Iterator[str]:
-        short = self._job.precision not in ("fp32", "fp64")
-        return iter((self._job.precision, "fp32") if short else (self._job.precision,))
+        short = self._job.device.precision not in ("fp32", "fp64")
+        return iter((self._job.device.precision, "fp32") if short else (self._job.device.precision,))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -256,7 +246,7 @@ class _Backbones(Mapping[str, Backbone]):
     def __getitem__(self, precision: str) -> Backbone:
         if precision not in self._made:
             job, dtype = self._job, DTYPES[precision]
-            self._made[precision] = Backbone(self._convs, job.layers, job.pooling, dtype, job.device)
+            self._made[precision] = Backbone(self._convs, job.terms.layers, job.network.pooling, dtype, job.device.kind)
         return self._made[precision]
 
 

@@ -60,7 +60,7 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     check_places(wanted, store.url, pictures_of(identity.load_config(store, "asked")))
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
-        dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.levels[-1].width)
+        dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.cut.last.width)
         try:
             return write_view(view, replace(wanted, dpi=options.get("dpi", dpi)), overlay)
         except LevelMovedError:

@@ -15,20 +15,20 @@ def describe(url: str) -> dict[str, Any]:
     store = RenderStore.open(url, writable=False)
     stored = store.attributes
     job, config = load_job(store), load_config(store).to_dict()
-    size, grid = job.levels[-1], job.grid(len(job.levels) - 1)
+    size, grid = job.cut.last, job.cut.grid(len(job.cut.levels) - 1)
     return {
         "content": config["content"],
         "styles": config["styles"],
         "output": config["output"] or config["tiles"],
         "height": size.height,
         "width": size.width,
-        "mode": job.mode,
-        "precision": job.precision,
-        "device": job.device,
-        "threads": job.threads,
+        "mode": job.cut.mode,
+        "precision": job.device.precision,
+        "device": job.device.kind,
+        "threads": job.device.threads,
         "machine": {str(key): str(value) for key, value in table(stored, "machine").items()},
         "tile_pitch": [grid.core_height, grid.core_width],
-        "levels": [_describe_level(store, job, level) for level in range(len(job.levels))],
+        "levels": [_describe_level(store, job, level) for level in range(len(job.cut.levels))],
         "seconds": store.seconds,
         "version": str(stored.get("version")),
         "config": config,
@@ -36,16 +36,16 @@ def describe(url: str) -> dict[str, Any]:
 
 
 def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
-    size, report = job.levels[level], store.level_report(level)
+    size, report = job.cut.levels[level], store.level_report(level)
     facts: dict[str, Any] = {
         "level": level,
         "height": size.height,
         "width": size.width,
-        "tiles": len(job.grid(level)),
+        "tiles": len(job.cut.grid(level)),
         "steps": size.steps,
     }
     if report:
         return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}
     state, _ = latest_state(store, level) or (0, None)
-    done = job.steps_after(level, state)
+    done = job.cut.steps_after(level, state)
     return {**facts, "state": "unfinished" if done else "not begun", "steps_done": done}

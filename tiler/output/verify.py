@@ -22,7 +22,7 @@ def verify(url: str) -> list[str]:
     when there is no job at `url`."""
     store = RenderStore.open(url, writable=False)
     job = identity.load_job(store)
-    return [fault for level in range(len(job.levels)) for fault in _Level(store, job, level).faults()]
+    return [fault for level in range(len(job.cut.levels)) for fault in _Level(store, job, level).faults()]
 
 
 class _Level:
@@ -66,8 +66,8 @@ class _Level:
         return self._look(self._store.level_report, self._level) is not None
 
     def _check_image(self) -> None:
-        for name in self._job.images:
-            for tile in self._job.grid(self._level):
+        for name in self._job.look.images:
+            for tile in self._job.cut.grid(self._level):
                 if self._is_lost(f"levels/{self._level}/{name}"):
                     break
                 self._look(self._store.read_image, self._level, tile.core, name)
@@ -75,7 +75,7 @@ class _Level:
     def _check_pictures(self) -> None:
         job, level = self._job, self._level
         paths = [f"levels/{level}/content", f"levels/{level}/coarse", job.guides_path(level), job.protect_path(level)]
-        for s in range(len(job.style_shares)):
+        for s in range(job.styles.count):
             paths += [f"styles/{level}/{s}/picture", job.style_guides_path(level, s)]
         for path in (*filter(None, paths), *(["init"] if level == 0 else [])):
             self._check_picture(path)
@@ -85,18 +85,18 @@ class _Level:
             self._look(lambda: deque(self._store.picture_bands(path), 0))
 
     def _check_styles(self) -> None:
-        for s in range(len(self._job.style_shares)):
+        for s in range(self._job.styles.count):
             path = f"styles/{self._level}/{s}"
-            if self._look(self._store.has_totals, path, self._job.layers):
-                for layer in self._job.layers:
+            if self._look(self._store.has_totals, path, self._job.terms.layers):
+                for layer in self._job.terms.layers:
                     self._look(self._store.read_total, path, layer)
 
     def _check_state(self) -> None:
-        path, grid = self._store.state_path(self._level), self._job.grid(self._level)
+        path, grid = self._store.state_path(self._level), self._job.cut.grid(self._level)
         if not self._look(self._store.has, f"{path}/marks"):
             return
         self._look(self._store.read_marks, path)
-        reported = not self._job.measures_every_round(self._level)
+        reported = not self._job.cut.measures_every_round(self._level)
         states = self._store.states(path)
         for slot, index in np.argwhere(states >= 0).tolist():
             tile = grid.tile(index)
@@ -105,5 +105,5 @@ class _Level:
                 self._look(self._store.read_patch, self._level, slot, index, whole, kind)
             self._look(self._store.read_loss, self._level, slot, index)
             if states[slot, index] > 0 and reported:
-                for layer in self._job.style_layers:
+                for layer in self._job.terms.style_layers:
                     self._look(self._store.read_grams, path, slot, index, layer)

@@ -38,7 +38,7 @@ class View:
 
         Raises StoreError when there is no such level, or nothing to be seen of it yet.
         """
-        count = len(job.levels)
+        count = len(job.cut.levels)
         if level is None:
             level = max((k for k in range(count) if store.level_report(k) is not None), default=0)
         if not 0 <= level < count:
@@ -52,34 +52,34 @@ class View:
 
     @property
     def height(self) -> int:
-        return self.job.levels[self.level].height
+        return self.job.cut.levels[self.level].height
 
     @property
     def width(self) -> int:
-        return self.job.levels[self.level].width
+        return self.job.cut.levels[self.level].width
 
     @property
     def band_height(self) -> int:
         """Rows of each of `bands`, but for the last."""
-        return self.job.grid(self.level).band_height
+        return self.job.cut.grid(self.level).band_height
 
     @property
     def steps(self) -> int:
         """Optimiser steps that the view shows."""
-        steps = self.job.levels[self.level].steps
-        return steps if self.state is None else self.job.steps_after(self.level, self.state[0])
+        steps = self.job.cut.levels[self.level].steps
+        return steps if self.state is None else self.job.cut.steps_after(self.level, self.state[0])
 
     def read(self, rect: Rect) -> np.ndarray:
         """[3, h, w] in 0..1."""
         if self.state is None:
-            return self.store.read_image(self.level, rect, self.job.images[-1])
+            return self.store.read_image(self.level, rect, self.job.look.images[-1])
         slot = self.state[1]
 
         def read(tile: Tile, part: Rect) -> torch.Tensor:
             return self.store.read_patch(self.level, slot, tile.index, part.relative_to(tile.blend), "pixels")
 
-        pixels = composite(self.job.grid(self.level), rect, read).numpy()
-        if not self.job.keeps_chroma:
+        pixels = composite(self.job.cut.grid(self.level), rect, read).numpy()
+        if not self.job.look.keeps_chroma:
             return pixels
         return keep_chroma(pixels, self.store.read_picture(f"levels/{self.level}/content", rect))
 

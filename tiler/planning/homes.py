@@ -20,26 +20,30 @@ ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 
 def state_bytes(job: Job, level: int) -> int:
     """Of two states of a level's tiles: pixels, moments and Gram sums."""
-    grid = job.grid(level)
-    item = np.dtype(job.state_dtype).itemsize
+    grid = job.cut.grid(level)
+    item = np.dtype(job.device.state_dtype).itemsize
     moment = 2 if job.moment_dtype == "bfloat16" else item
-    rounds = 2 if job.levels[level].steps else 1
+    rounds = 2 if job.cut.levels[level].steps else 1
     pixels = sum(tile.blend.area for tile in grid)
-    grams = sum(channels**2 for layer, channels in job.channels if layer in job.style_layers) * len(job.regions)
+    grams = sum(channels**2 for channels in job.style_channels.values()) * len(job.styles.regions)
     return rounds * (pixels * (3 * item + 6 * moment) + len(grid) * grams * item)
 
 
 def inputs_bytes(job: Job, level: int) -> int:
     """Of what a level's tiles see in every round: the content's features, the guides, what is protected."""
-    if not job.levels[level].steps:
+    if not job.cut.levels[level].steps:
         return 0
-    pixels = sum(tile.read.area for tile in job.grid(level))
-    wanted = job.content_layers if job.content_weight else ()
-    cells = sum(channels / stride_of(layer) ** 2 for layer, channels in job.channels if layer in wanted)
-    item = np.dtype(job.state_dtype).itemsize
-    planes = sum(1 / stride_of(layer) ** 2 for layer in job.style_layers) * len(job.regions) if job.guided else 0
-    weights = sum(1 / stride_of(layer) ** 2 for layer in wanted) if job.protect_strength else 0
-    return round(pixels * (cells * ITEM_BYTES[job.precision] + (planes + weights) * item))
+    pixels = sum(tile.read.area for tile in job.cut.grid(level))
+    wanted = job.terms.compared
+    cells = sum(channels / stride_of(layer) ** 2 for layer, channels in job.network.channels if layer in wanted)
+    item = np.dtype(job.device.state_dtype).itemsize
+    planes = (
+        sum(1 / stride_of(layer) ** 2 for layer in job.terms.style_layers) * len(job.styles.regions)
+        if job.styles.guided
+        else 0
+    )
+    weights = sum(1 / stride_of(layer) ** 2 for layer in wanted) if job.terms.protect_strength else 0
+    return round(pixels * (cells * ITEM_BYTES[job.device.precision] + (planes + weights) * item))
 
 
 def held_bytes(job: Job, level: int, home: str, workers: int) -> tuple[int, int]:
@@ -54,15 +58,15 @@ def homes(job: Job, asked: str, machine: Machine, busy_bytes: float, workers: in
     """Of each level. asked: `auto`, or one of HOMES for all. busy_bytes: what a worker takes beside, with its
     largest tile; what the levels keep is spread over all workers."""
     if asked != "auto":
-        return (asked,) * len(job.levels)
-    return tuple(_home(job, level.index, machine, busy_bytes, workers) for level in job.levels)
+        return (asked,) * len(job.cut.levels)
+    return tuple(_home(job, level.index, machine, busy_bytes, workers) for level in job.cut.levels)
 
 
 def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: int) -> str:
     hosts = max(1, round(workers / machine.host.workers))
     for home in _possible(job):
         device, host = held_bytes(job, level, home, workers)
-        if job.device == "cuda" and machine.gpus:
+        if job.device.kind == "cuda" and machine.gpus:
             fits = (
                 device / min(workers, machine.gpus.count) + machine.gpus.workers * busy_bytes
                 <= SHARE * machine.gpus.free_bytes
@@ -78,4 +82,4 @@ def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: in
 
 def _possible(job: Job) -> Sequence[str]:
     """On the CPU the device's memory is the host's."""
-    return (DEVICE, HOST) if job.device == "cuda" else (DEVICE,)
+    return (DEVICE, HOST) if job.device.kind == "cuda" else (DEVICE,)

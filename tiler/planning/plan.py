@@ -23,9 +23,9 @@ from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
 from tiler.request.resolve import (
     BYTES_PER_PIXEL,
-    check_config,
     fitted,
-    resolve_config,
+    meant,
+    placed,
     settle_size,
     sharing_gpu,
     store_url,
@@ -107,13 +107,14 @@ def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
     if notes is not None:
         notes.extend(guiding.picture_notes(config, opened, styles))
     trunk = trunk_of(config.weights)
-    last = check_config(config, frame, styles, trunk).levels[-1]
+    settled, job = meant(config, frame, styles, trunk)
+    last = job.cut.last
     check_files(config, last.height, last.width, opened.get(config.overlay or ""))
     began = time.perf_counter()
     with Pool(config.scheduler, 1, config.threads or cores()) as pool:
         start = time.perf_counter() - began
         machine = ask(pool)
-        resolved, job = resolve_config(config, frame, styles, machine, trunk)
+        resolved, job = placed(settled, job, machine)
         speed = probe(pool, job, start, store_url(config))
     return plan_job(resolved, job, bool(config.content) and frame.has_alpha, speed, machine)
 
@@ -123,12 +124,12 @@ def plan_job(
 ) -> Plan:
     """config: resolved, with its number of workers; job: the one it came to on this machine. has_alpha: the content's
     transparency is kept beside every level."""
-    workers, last = config.workers or 1, job.levels[-1]
-    on_gpu, busy = job.device == "cuda", _tile_bytes(job)
-    on_one = busy + WEIGHTS * ITEM_BYTES[job.precision] + CONTEXT_BYTES
+    workers, last = config.workers or 1, job.cut.last
+    on_gpu, busy = job.device.kind == "cuda", _tile_bytes(job)
+    on_one = busy + WEIGHTS * ITEM_BYTES[job.device.precision] + CONTEXT_BYTES
     each = _idle_bytes(job) + (0 if on_gpu else busy)
     where = homes(job, config.state, machine, on_one if on_gpu else each, workers)
-    levels = tuple(_level(job, level.index, where[level.index], workers, has_alpha, speed) for level in job.levels)
+    levels = tuple(_level(job, level.index, where[level.index], workers, has_alpha, speed) for level in job.cut.levels)
     held = [held_bytes(job, one.level, one.home, workers) for one in levels]
     on_devices, on_hosts = (max(found) for found in zip(*held, strict=True))
     before = [sum(one.kept_bytes for one in levels[:k]) for k in range(len(levels))]
@@ -143,11 +144,11 @@ def plan_job(
     return Plan(
         height=last.height,
         width=last.width,
-        mode=job.mode,
-        precision=job.precision,
-        device=job.device,
+        mode=job.cut.mode,
+        precision=job.device.precision,
+        device=job.device.kind,
         workers=workers,
-        tile=job.tile,
+        tile=job.cut.tile,
         levels=levels,
         steps=sum(one.steps for one in levels),
         tile_steps=sum(one.steps * one.tiles for one in levels),
@@ -162,7 +163,7 @@ def plan_job(
 
 
 def _level(job: Job, index: int, home: str, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
-    level, grid = job.levels[index], job.grid(index)
+    level, grid = job.cut.levels[index], job.cut.grid(index)
     working, kept = _disk(job, index, has_alpha)
     return LevelPlan(
         level=index,
@@ -170,7 +171,7 @@ def _level(job: Job, index: int, home: str, workers: int, has_alpha: bool, speed
         width=level.width,
         tiles=len(grid),
         steps=level.steps,
-        rounds=len(job.rounds(index)),
+        rounds=len(job.cut.rounds(index)),
         read_pixels=sum(tile.read.area for tile in grid),
         working_bytes=working,
         kept_bytes=kept,
@@ -188,33 +189,33 @@ def _gpus(machine: Machine) -> int:
 
 def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     """(bytes until the level is finished, bytes that stay) in the store."""
-    level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
+    level, grid, rounds = job.cut.levels[index], job.cut.grid(index), len(job.cut.rounds(index))
     picture = layout.picture(level.height, level.width).disk_bytes()
     needed = job.needs_pictures(index)
     working = picture if needed else 0
     if index > 0 and job.adds_detail:
-        before = job.levels[index - 1]
+        before = job.cut.levels[index - 1]
         working += layout.picture(before.height, before.width).disk_bytes()
-    if job.guided and needed:
-        working += layout.picture(level.height, level.width, len(job.regions)).disk_bytes()
+    if job.styles.guided and needed:
+        working += layout.picture(level.height, level.width, len(job.styles.regions)).disk_bytes()
     if job.protect_path(index) and needed:
         working += layout.picture(level.height, level.width, 1).disk_bytes()
-    for s, size in enumerate(job.style_sizes[index]):
+    for s, size in enumerate(job.styles.sizes[index]):
         working += layout.picture(*size).disk_bytes() if needed else 0
         if level.steps:
-            working += _sum_bytes(layout.totals(dict(job.channels), job.state_dtype), 1)
-            working += layout.picture(*size, 1).disk_bytes() if job.style_masked[s] else 0
-    wanted = {layer: channels for layer, channels in job.channels if layer in job.style_layers}
-    state = layout.state(grid, wanted, job.state_dtype, job.moment_dtype, len(job.regions))
+            working += _sum_bytes(layout.totals(dict(job.network.channels), job.device.state_dtype), 1)
+            working += layout.picture(*size, 1).disk_bytes() if job.styles.masked[s] else 0
+    wanted = job.style_channels
+    state = layout.state(grid, wanted, job.device.state_dtype, job.moment_dtype, len(job.styles.regions))
     shape = grid.patch_shape
     filled = sum(tile.blend.area for tile in grid) / (len(grid) * shape[0] * shape[1])
     slots = min(2, rounds + 1) / 2
     moments, pixels = state.pop("moments"), state.pop("pixels")
     working += pixels.disk_bytes(filled * slots) + moments.disk_bytes(filled * min(2, rounds) / 2)
     working += _sum_bytes(state, slots if rounds else 0)
-    kept = len(job.images) * layout.image(grid, job.state_dtype).disk_bytes()
+    kept = len(job.look.images) * layout.image(grid, job.device.state_dtype).disk_bytes()
     kept += layout.picture(level.height, level.width, 1).disk_bytes() if has_alpha else 0
-    return working, kept + (picture if index == 0 and job.init == "picture" else 0)
+    return working, kept + (picture if index == 0 and job.look.init == "picture" else 0)
 
 
 def _sum_bytes(arrays: Mapping[str, layout.Array], written: float) -> int:
@@ -232,17 +233,17 @@ def _output_bytes(config: RenderConfig, height: int, width: int, channels: int) 
 
 
 def _idle_bytes(job: Job) -> float:
-    return WORKER_BYTES + WEIGHTS * ITEM_BYTES[job.precision]
+    return WORKER_BYTES + WEIGHTS * ITEM_BYTES[job.device.precision]
 
 
 def _tile_bytes(job: Job) -> float:
     """What a worker's largest tile takes while it is computed."""
-    step, largest = BYTES_PER_PIXEL[job.precision] * LEFT_BEHIND, 0.0
-    for level in job.levels:
+    step, largest = BYTES_PER_PIXEL[job.device.precision] * LEFT_BEHIND, 0.0
+    for level in job.cut.levels:
         if not level.steps:
             continue
-        largest = max(largest, *(tile.read.area * step for tile in job.grid(level.index)))
-        for s in range(len(job.style_sizes[level.index])):
+        largest = max(largest, *(tile.read.area * step for tile in job.cut.grid(level.index)))
+        for s in range(len(job.styles.sizes[level.index])):
             areas = (tile.read.area for tile in job.style_grid(level.index, s))
             largest = max(largest, *(area * step * MEASURE_SHARE for area in areas))
     return largest
@@ -250,8 +251,11 @@ def _tile_bytes(job: Job) -> float:
 
 def _client_bytes(config: RenderConfig, job: Job) -> float:
     copies = BAND_COPIES + (OVERLAY_COPIES if config.overlay else 0)
-    last = job.levels[-1]
-    image, picture = layout.image(job.grid(last.index), job.state_dtype), layout.picture(last.height, last.width)
+    last = job.cut.last
+    image, picture = (
+        layout.image(job.cut.grid(last.index), job.device.state_dtype),
+        layout.picture(last.height, last.width),
+    )
     return CLIENT_BYTES + copies * 12 * max(image.chunks[1], picture.chunks[1]) * last.width
 
 
@@ -268,10 +272,10 @@ def _write_seconds(config: RenderConfig, speed: Speed) -> float:
 
 def _seconds(job: Job, index: int, home: str, parallel: int, speed: Speed) -> float:
     """What a tile sees in every round is looked at once, where it is kept."""
-    level, grid, rounds = job.levels[index], job.grid(index), len(job.rounds(index))
+    level, grid, rounds = job.cut.levels[index], job.cut.grid(index), len(job.cut.rounds(index))
     tasks, work = 3 * parallel, speed.move * level.height * level.width
     if level.steps:
-        measured = rounds + 1 if job.measures_every_round(index) else 1
+        measured = rounds + 1 if job.cut.measures_every_round(index) else 1
         reads, look = [tile.read.area for tile in grid], inputs_bytes(job, index)
         kept = 1.0 if home != STORE or not look else min(1.0, INPUTS_BYTES / look)
         around = speed.round if home == STORE else speed.held_round
@@ -280,7 +284,7 @@ def _seconds(job: Job, index: int, home: str, parallel: int, speed: Speed) -> fl
             level.steps * speed.step(area) + rounds * around(area) + looks * speed.measure(area) for area in reads
         )
         work += measured * sum(speed.measure(job.measure_box(tile).area) for tile in grid)
-        styles = [tile for s in range(len(job.style_sizes[index])) for tile in job.style_grid(index, s)]
+        styles = [tile for s in range(len(job.styles.sizes[index])) for tile in job.style_grid(index, s)]
         work += sum(speed.measure(tile.read.area) for tile in styles)
-        tasks += (rounds if parallel > 1 else 1) * 2 * parallel + len(job.style_sizes[index])
+        tasks += (rounds if parallel > 1 else 1) * 2 * parallel + len(job.styles.sizes[index])
     return work / parallel + tasks * speed.task / parallel + (rounds if parallel > 1 else 1) * speed.task

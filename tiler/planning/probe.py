@@ -13,7 +13,7 @@ import numpy as np
 
 from tiler.engine import tasks
 from tiler.engine.holding import Block, hold, new_attempt
-from tiler.engine.job import Job
+from tiler.engine.job import Job, Styles
 from tiler.engine.place import is_remote
 from tiler.engine.schedule import Pool
 from tiler.engine.state import DEVICE, STORE
@@ -65,8 +65,8 @@ class Speed:
 def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
     """Time a worker on tiles no larger than the job's. start: seconds until it ran. url: of the job's store; the state
     of a few tiles is kept on the same disk meanwhile, and nothing of it stays."""
-    largest = max(max(tile.read.height, tile.read.width) for tile in job.grid(len(job.levels) - 1))
-    sides = sorted({min(side, -(-largest // job.align) * job.align) for side in (SMALL, LARGE)})
+    largest = max(max(tile.read.height, tile.read.width) for tile in job.cut.grid(len(job.cut.levels) - 1))
+    sides = sorted({min(side, -(-largest // job.cut.align) * job.cut.align) for side in (SMALL, LARGE)})
     with tempfile.TemporaryDirectory(prefix=".tiler-", dir=folder_above(url)) as at:
         # One after the other: beside another task a round would wait for the device.
         found = [
@@ -107,19 +107,18 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
     one = replace(
         whole,
         id=uuid.uuid4().hex,
-        levels=(size,),
-        style_sizes=(((side, side),),),
-        style_shares=(1.0,),
-        style_layer_weights=((1.0,) * len(whole.style_layers),),
-        style_regions=(0,),
-        style_masked=(False,),
-        regions=whole.regions[:1],
-        guided=False,
-        protect_strength=0.0,
-        init="noise",
-        wrap="none",
-        optimizer="adam",
-        tile=side,
+        terms=replace(whole.terms, protect_strength=0.0),
+        styles=Styles(
+            sizes=(((side, side),),),
+            shares=(1.0,),
+            layer_weights=((1.0,) * len(whole.terms.style_layers),),
+            owners=(0,),
+            masked=(False,),
+            regions=whole.styles.regions[:1],
+            guided=False,
+        ),
+        look=replace(whole.look, init="noise"),
+        cut=replace(whole.cut, levels=(size,), wrap="none", optimizer="adam", tile=side),
     )
     store = RenderStore.create(url, {"job": one.to_dict()})
     address, noise = Address(url, one.id), np.random.default_rng(0).random((3, side, side), np.float32)
@@ -127,8 +126,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
         store.write_picture(path, side, side, [noise])
     whole_style = root(one.style_grid(0, 0))
     tasks.add_up_style(address, 0, 0, [tasks.measure_style(address, 0, 0, whole_style)])
-    wanted = {layer: channels for layer, channels in one.channels if layer in one.style_layers}
-    store.create_state(0, one.grid(0), wanted, one.state_dtype, one.moment_dtype)
+    store.create_state(0, one.cut.grid(0), one.style_channels, one.device.state_dtype, one.moment_dtype)
     found = {home: _time_home(address, one, home) for home in (STORE, DEVICE)}
     rounds = {"round": found[STORE]["round"], "held_round": found[DEVICE]["round"]}
     return {"pixels": Rect(0, 0, side, side).area, **found[DEVICE], **rounds}
@@ -137,7 +135,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
 def _time_home(address: Address, job: Job, home: str) -> dict[str, float]:
     """Seconds of a step, a measurement, and what a round takes beside its steps, once all that is made once is."""
     told: list[dict[str, Any]] = []
-    holding = hold(workplace(address), Block(0, new_attempt(), ((root(job.grid(0)),),), 0, home))
+    holding = hold(workplace(address), Block(0, new_attempt(), ((root(job.cut.grid(0)),),), 0, home))
     holding.seed()
     holding.measure(0)
     began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tiler.engine.job import Job
@@ -26,7 +26,7 @@ def check_room(
 
     begun: the job is in the store already, and how it is cut is settled.
     """
-    if job.device == "cuda" and not machine.gpus:
+    if job.device.kind == "cuda" and not machine.gpus:
         raise ResourceError(
             f"store {url}: was begun on a GPU, and torch finds none here; resume it where there is one, repeat tiler "
             f"render with --scheduler for workers that have one, {ADVICE}"
@@ -92,16 +92,16 @@ def _check_memory(plan: Plan, config: RenderConfig, job: Job, begun: bool, machi
     else:
         would_do = f"allowed: {fewer.replace(',', ', or')}a machine with more"
     said = f"{_size(short.need)} of {short.what} and {_size(short.free)} are free"
-    raise ResourceError(f"tile = {job.tile}, workers = {plan.workers}: need about {said}; {would_do}")
+    raise ResourceError(f"tile = {job.cut.tile}, workers = {plan.workers}: need about {said}; {would_do}")
 
 
 def _tile_that_fits(config: RenderConfig, job: Job, machine: Machine) -> int | None:
-    tile = job.tile // 2 // job.align * job.align
+    tile = job.cut.tile // 2 // job.cut.align * job.cut.align
     while tile >= _SMALLEST_TILE:
-        short = _shortest(plan_job(config, replace(job, tile=tile), machine=machine), config, machine)
+        short = _shortest(plan_job(config, job.with_tile(tile), machine=machine), config, machine)
         if short.need <= short.free:
             return tile
-        tile = tile // 2 // job.align * job.align
+        tile = tile // 2 // job.cut.align * job.cut.align
     return None
 
 

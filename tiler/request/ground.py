@@ -38,9 +38,9 @@ def style_scales(config: RenderConfig, content: Picture, styles: Sequence[Pictur
 
 def notes(config: RenderConfig, job: Job, content: Picture, styles: Sequence[Picture]) -> list[str]:
     """A line for every style whose true size cannot be reached, or is too small to be learnt from."""
-    found, edge = [], max(job.levels[-1].height, job.levels[-1].width)
+    found, edge = [], max(job.cut.last.height, job.cut.last.width)
     across = _content_gsd(config) * _edge(content) if config.style_gsd else 0.0
-    for gsd, style, (height, width) in zip(config.style_gsd or (), styles, job.style_sizes[-1], strict=False):
+    for gsd, style, (height, width) in zip(config.style_gsd or (), styles, job.styles.sizes[-1], strict=False):
         times = gsd * edge / across
         if times > 1.01:
             found.append(

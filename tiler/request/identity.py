@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -174,19 +174,33 @@ def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found:
 
 
 # What a job has from the machine that it was begun on, and from what befell it there.
-_OF_MACHINES = ("id", "tile", "device", "precision", "threads", "weights")
+_OF_MACHINES = ("id", "cut.tile", "device", "network.weights")
 
 
 def check_job(url: str, stored: Job, meant: Job) -> None:
     """Raise StoreError where a job was begun with other weights, whatever their file is called, and where it is not
     what its own configuration means: no render wrote it."""
-    if stored.weights_sha256 != meant.weights_sha256:
-        raise StoreError(f"store {url}: holds another job: the numbers in --weights {meant.weights} differ; {ADVICE}")
-    before, now = stored.to_dict(), meant.to_dict()
-    for name in now:
-        if name not in _OF_MACHINES and before[name] != now[name]:
-            was = f"{str(before[name])[:80]}, not {str(now[name])[:80]}"
-            raise StoreError(f"store {url}: its job is not what was asked for: {name} is {was}; {ADVICE}")
+    if stored.network.weights_sha256 != meant.network.weights_sha256:
+        raise StoreError(
+            f"store {url}: holds another job: the numbers in --weights {meant.network.weights} differ; {ADVICE}"
+        )
+    before, now = (dict(_facts(job.to_dict())) for job in (stored, meant))
+    for name in {**now, **before}:
+        was, wanted = before.get(name), now.get(name)
+        if was != wanted:
+            other = f"{name} is {str(was)[:80]}, not {str(wanted)[:80]}"
+            raise StoreError(f"store {url}: its job is not what was asked for: {other}; {ADVICE}")
+
+
+def _facts(values: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
+    """(RECORD.FIELD, value) of all that a job says, but for what it has from machines."""
+    for name, value in values.items():
+        if of + name in _OF_MACHINES:
+            continue
+        if isinstance(value, Mapping):
+            yield from _facts(value, f"{of}{name}.")
+        else:
+            yield of + name, value
 
 
 def table(stored: Mapping[str, Any], key: str) -> dict[str, Any]:

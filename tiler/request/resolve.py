@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
-from tiler.engine.job import Job
+from tiler.engine.cut import Cut
+from tiler.engine.job import Device, Job, Look, Network, Styles
 from tiler.engine.machine import ANY, Machine
 from tiler.engine.place import absolute
 from tiler.errors import ConfigError
@@ -18,6 +20,7 @@ from tiler.pictures import Picture
 from tiler.request import ground, sizes
 from tiler.request.config import RenderConfig
 from tiler.style.backbone import LAYERS, check_layers, deepest, gradient_halo, stride_of
+from tiler.style.losses import Dream, Terms
 from tiler.style.weights import Trunk, trunk_of
 
 # Steps by the level's long edge, coarse to fine: coarse levels are cheap and decide the composition, fine levels
@@ -32,6 +35,8 @@ BYTES_PER_PIXEL = {"fp64": 5400, "fp32": 2700, "bf16": 1450, "fp16": 1450}
 MEMORY_SHARE = 0.6
 # Numbers of one layer's features that a 32-bit index tells apart.
 INDEXABLE = 2**31
+
+Record = TypeVar("Record")
 
 
 def poster_size(config: RenderConfig, content: Picture) -> tuple[int, int]:
@@ -71,12 +76,6 @@ def store_url(config: RenderConfig) -> str:
     return absolute(config.store or str(beside))
 
 
-def check_config(config: RenderConfig, content: Picture, styles: list[Picture], trunk: Trunk) -> Job:
-    """Raise ConfigError when values do not fit each other or the pictures, whatever machine will compute. Returns the
-    job as some machine would have it, which has the size and the levels of any."""
-    return resolve_config(replace(config, device="cpu", workers=1), content, styles, ANY, trunk)[1]
-
-
 def resolve_config(
     config: RenderConfig,
     content: Picture,
@@ -84,108 +83,142 @@ def resolve_config(
     machine: Machine = ANY,
     trunk: Trunk | None = None,
 ) -> tuple[RenderConfig, Job]:
-    """The configuration with every None replaced, and the job that it means on this machine.
+    """The configuration with every None replaced, and the job that it means on this machine: `meant`, then `placed`."""
+    return placed(*meant(settle_size(config, content), content, styles, trunk), machine)
 
-    styles: the pictures of `config.regions.sources`. machine: what its workers told; by default one without bounds.
-    trunk: of `config.weights`, where that has been read. Raises ConfigError when values do not fit each other,
-    the pictures or the machine.
+
+def meant(
+    config: RenderConfig, content: Picture, styles: list[Picture], trunk: Trunk | None = None
+) -> tuple[RenderConfig, Job]:
+    """What does not depend on the machine: the configuration with ground scales as numbers, and the job, in the largest
+    tiles, as some machine would have it.
+
+    config: after `settle_size`. styles: the pictures of `config.regions.sources`. trunk: of `config.weights`, where
+    that has been read. Raises ConfigError when values do not fit each other or the pictures.
     """
-    config = ground.settle_ground(settle_size(config, content), content, styles)
-    scales = ground.style_scales(config, content, styles)
-    size = poster_size(config, content)
-    regions = config.regions
-    check_layers(config.style_layers, "style_layers")
-    check_layers(config.content_layers, "content_layers")
-    dream = (config.dream_layer,) if config.dream_weight else ()
-    check_layers(dream, "dream_layer")
-    channels, weights_sha256 = trunk or trunk_of(config.weights)
-    _check_channel(config, channels)
-    device = _device(config, machine)
-    workers = _workers(config, device, machine)
-    threads = config.threads or max(1, machine.host.cores // sharing_host(config, workers, machine))
-    precision = ("bf16" if device in machine.bf16 else "fp32") if config.precision == "auto" else config.precision
-    layers = tuple(dict.fromkeys((*config.style_layers, *config.content_layers, *dream)))
-    align = stride_of(deepest(layers))
-    levels = _levels(config, size, align)
-    exact = config.mode == "exact"
-    halo = config.halo if config.halo is not None else gradient_halo(layers) if exact or dream else FAST_HALO
-    feather = config.feather if config.feather is not None else 0 if exact else FEATHER
-    tile = config.tile or _tile(config, align, device, precision, workers, halo + feather, max(size), machine)
+    config = ground.settle_ground(config, content, styles)
+    terms = _terms(config)
+    trunk = trunk or trunk_of(config.weights)
+    _check_channel(config, trunk.channels)
+    cut = _cut(config, poster_size(config, content), terms)
     job = Job(
         id=uuid.uuid4().hex,
-        levels=tuple(levels),
-        style_sizes=tuple(tuple(map(partial(_style_size, level), styles, scales)) for level in levels),
-        style_shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
-        style_layer_weights=config.style_layer_weights or ((1.0,) * len(config.style_layers),) * len(styles),
-        style_regions=tuple(source.region for source in regions.sources),
-        style_masked=tuple(
-            source.mask is not None or style.in_part for source, style in zip(regions.sources, styles, strict=True)
-        ),
-        regions=regions.names,
-        guided=regions.guided,
-        style_layers=config.style_layers,
-        content_layers=config.content_layers,
-        style_weight=config.style_weight,
-        content_weight=config.content_weight,
-        protect_strength=config.protect_strength if config.protect else 0.0,
-        tv_weight=config.tv_weight,
-        chroma_weight=config.chroma_weight,
-        dream_layer=config.dream_layer if config.dream_weight else None,
-        dream_channel=config.dream_channel,
-        dream_weight=config.dream_weight,
-        jitter=config.jitter,
-        keep_detail=config.keep_detail,
-        init=config.init if config.init in ("content", "noise") else "picture",
-        seed=config.seed,
-        color=config.color,
-        optimizer=config.optimizer,
-        weights=config.weights,
-        weights_sha256=weights_sha256,
-        channels=tuple((layer, count) for layer, count in channels.items() if layer in layers),
-        pooling=config.pooling,
-        precision=precision,
-        device=device,
-        threads=threads,
-        wrap=config.wrap,
-        mode=config.mode,
-        steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
-        tile=max(align, tile // align * align),
-        feather=feather,
-        halo=halo,
+        terms=terms,
+        styles=_styles(config, cut, styles, ground.style_scales(config, content, styles)),
+        network=Network(config.weights, trunk.sha256, _used(trunk.channels, terms), config.pooling),
+        look=taken(Look, config, init=config.init if config.init in ("content", "noise") else "picture"),
+        cut=cut,
+        device=Device("cpu", "fp32" if config.precision == "auto" else config.precision, config.threads or 1),
     )
-    try:
-        job.check()
-    except ValueError as error:
-        raise ConfigError(f"tile = {job.tile}: {error}") from None
-    _check_tiles(job, channels)
+    _check(job)
+    _check_tiles(job, trunk.channels)
+    return config, job
+
+
+def placed(config: RenderConfig, job: Job, machine: Machine) -> tuple[RenderConfig, Job]:
+    """What `meant` told, with what the machine decides. machine: what its workers told. Raises ConfigError when values
+    do not fit it."""
+    kind = _device(config, machine)
+    workers = _workers(config, kind, machine)
+    threads = config.threads or max(1, machine.host.cores // sharing_host(config, workers, machine))
+    precision = ("bf16" if kind in machine.bf16 else "fp32") if config.precision == "auto" else config.precision
+    job = replace(job, id=uuid.uuid4().hex, device=Device(kind, precision, threads))
+    tile = config.tile or _tile(config, job, workers, machine)
+    job = job.with_tile(_aligned(tile, job.cut.align))
+    _check(job)
+    cut = job.cut
     resolved = replace(
         config,
-        steps=tuple(level.steps for level in levels),
-        levels=len(levels),
-        style_blend_weights=job.style_shares,
+        steps=tuple(level.steps for level in cut.levels),
+        levels=len(cut.levels),
+        style_blend_weights=job.styles.shares,
         precision=precision,
-        device=device,
+        device=kind,
         workers=workers,
         threads=threads,
-        steps_per_round=job.steps_per_round,
-        tile=config.tile or tile,
-        feather=feather,
-        halo=halo,
+        steps_per_round=cut.steps_per_round,
+        tile=tile,
+        feather=cut.feather,
+        halo=cut.halo,
     )
     return resolved, job
 
 
+def taken(record: Callable[..., Record], config: RenderConfig, **decided: Any) -> Record:
+    """A record of the job, its fields as the configuration has them by the same names, but for what is decided here: an
+    option that is passed on as it is needs no more than its field."""
+    names = [item.name for item in fields(record) if item.name not in decided]  # type: ignore[arg-type]
+    return record(**decided, **{name: getattr(config, name) for name in names})
+
+
+def _terms(config: RenderConfig) -> Terms:
+    dream = None
+    if config.dream_weight:
+        dream = Dream(config.dream_layer, config.dream_channel, config.dream_weight)
+    strength = config.protect_strength if config.protect else 0.0
+    for name, layers in (("style_layers", config.style_layers), ("content_layers", config.content_layers)):
+        check_layers(layers, name)
+    check_layers((dream.layer,) if dream else (), "dream_layer")
+    return taken(Terms, config, protect_strength=strength, dream=dream)
+
+
+def _used(channels: Mapping[str, int], terms: Terms) -> tuple[tuple[str, int], ...]:
+    return tuple((layer, count) for layer, count in channels.items() if layer in terms.layers)
+
+
+def _styles(config: RenderConfig, cut: Cut, styles: list[Picture], scales: list[float]) -> Styles:
+    regions = config.regions
+    by_source = zip(regions.sources, styles, strict=True)
+    return Styles(
+        sizes=tuple(tuple(map(partial(_style_size, level), styles, scales)) for level in cut.levels),
+        shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
+        layer_weights=config.style_layer_weights or ((1.0,) * len(config.style_layers),) * len(styles),
+        owners=tuple(source.region for source in regions.sources),
+        masked=tuple(source.mask is not None or style.in_part for source, style in by_source),
+        regions=regions.names,
+        guided=regions.guided,
+    )
+
+
+def _cut(config: RenderConfig, size: tuple[int, int], terms: Terms) -> Cut:
+    """In the largest tiles."""
+    exact, align = config.mode == "exact", stride_of(deepest(terms.layers))
+    far = gradient_halo(terms.layers) if exact or terms.dream else FAST_HALO
+    near = 0 if exact else FEATHER
+    return taken(
+        Cut,
+        config,
+        levels=tuple(_levels(config, size, align)),
+        align=align,
+        tile=_aligned(config.tile or LARGEST_TILE, align),
+        feather=near if config.feather is None else config.feather,
+        halo=far if config.halo is None else config.halo,
+        steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
+    )
+
+
+def _aligned(tile: int, align: int) -> int:
+    return max(align, tile // align * align)
+
+
+def _check(job: Job) -> None:
+    try:
+        job.check()
+    except ValueError as error:
+        raise ConfigError(f"tile = {job.cut.tile}: {error}") from None
+
+
 def notes(config: RenderConfig, job: Job, content: Picture, styles: list[Picture]) -> list[str]:
     """A line for every wish that is met in part only."""
-    found, wanted, last = [], poster_size(config, content), job.levels[-1]
+    found, wanted, last = [], poster_size(config, content), job.cut.last
     if (content.height, content.width) != content.file_size:
         tall, wide = content.file_size
         part = f"cropped to the middle {content.width} x {content.height} px of {wide} x {tall}"
         found.append(f"{content.path}: {part}, to have the poster's shape")
     if (last.height, last.width) != wanted:
         found.append(
-            f"wrap {job.wrap}: {last.width} x {last.height} px instead of {wanted[1]} x {wanted[0]}, since edges that "
-            f"meet need a multiple of {job.align}"
+            f"wrap {config.wrap}: {last.width} x {last.height} px instead of {wanted[1]} x {wanted[0]}, since edges "
+            f"that meet need a multiple of {job.cut.align}"
         )
     return [*found, *ground.notes(config, job, content, styles)]
 
@@ -252,27 +285,19 @@ def _style_size(level: Level, style: Picture, size: float) -> tuple[int, int]:
     return max(1, round(style.height * scale)), max(1, round(style.width * scale))
 
 
-def _tile(
-    config: RenderConfig,
-    align: int,
-    device: str,
-    precision: str,
-    workers: int,
-    margin: int,
-    edge: int,
-    machine: Machine,
-) -> int:
+def _tile(config: RenderConfig, job: Job, workers: int, machine: Machine) -> int:
     """The largest power of two up to LARGEST_TILE that one worker can hold as a tile's core.
 
     The number of workers does not come in, since it must not change the picture; they must all fit, though.
     """
-    gpus = machine.gpus if device == "cuda" else None
+    gpus = machine.gpus if job.device.kind == "cuda" else None
     free = gpus.free_bytes if gpus else machine.host.free_bytes
     together = sharing_gpu(config, workers, machine) if gpus else sharing_host(config, workers, machine)
-    budget = free * MEMORY_SHARE
-    side = math.isqrt(int(budget / BYTES_PER_PIXEL[precision])) - 2 * margin
-    tile = max(align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
-    need = (min(tile, edge) + 2 * margin) ** 2 * BYTES_PER_PIXEL[precision]
+    budget, each_pixel = free * MEMORY_SHARE, BYTES_PER_PIXEL[job.device.precision]
+    margin, edge = job.cut.halo + job.cut.feather, max(job.cut.last.height, job.cut.last.width)
+    side = math.isqrt(int(budget / each_pixel)) - 2 * margin
+    tile = max(job.cut.align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
+    need = (min(tile, edge) + 2 * margin) ** 2 * each_pixel
     if together > 1 and need * together > budget:
         most = max(1, int(budget / need)) * (gpus.count if gpus else 1)
         each = " on each GPU" if gpus else ""
@@ -285,13 +310,13 @@ def _tile(
 
 def _check_tiles(job: Job, channels: Mapping[str, int]) -> None:
     """Convolutions and kernels tell the numbers of a layer apart by 32 bits."""
-    used = [layer for layer in channels if LAYERS.index(layer) <= LAYERS.index(deepest(job.layers))]
+    used = [layer for layer in channels if LAYERS.index(layer) <= LAYERS.index(deepest(job.terms.layers))]
     most = math.ceil(INDEXABLE / max(channels[layer] / stride_of(layer) ** 2 for layer in used)) - 1
-    reads = [math.prod(job.grid(level.index).read_shape) for level in job.levels if level.steps]
+    reads = [math.prod(job.cut.grid(level.index).read_shape) for level in job.cut.levels if level.steps]
     if max(reads, default=0) > most:
         side = math.isqrt(most)
-        core = max(job.align, (side - 2 * (job.halo + job.feather)) // job.align * job.align)
+        core = _aligned(side - 2 * (job.cut.halo + job.cut.feather), job.cut.align)
         raise ConfigError(
-            f"tile = {job.tile}: reads {max(reads) / 1e6:.0f} million pixels at once, halo and feather included; "
+            f"tile = {job.cut.tile}: reads {max(reads) / 1e6:.0f} million pixels at once, halo and feather included; "
             f"allowed: up to {side} x {side}, as --tile {core} does"
         )

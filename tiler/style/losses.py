@@ -18,7 +18,7 @@ precision out of trouble. Losses are tensors on the backbone's device: whoever r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -27,7 +27,7 @@ import torch
 
 import kernels
 from tiler.geometry import Rect
-from tiler.style.backbone import Activations, stride_of
+from tiler.style.backbone import LAYERS, Activations, stride_of
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
 
@@ -42,21 +42,49 @@ class Dream:
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What one level minimises. target, areas: of every region, the target's tensors on the backbone's device.
-    height, width: the level's pixels."""
+class Terms:
+    """What is minimised, on any level: layers and weights, without units. protect_strength: how much more the content
+    weighs where it is to be kept; 0: nothing says where. dream: None where nothing is amplified."""
 
-    target: StyleTarget
     style_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
     style_weight: float
     content_weight: float
     tv_weight: float
+    chroma_weight: float = 0.0
+    protect_strength: float = 0.0
+    dream: Dream | None = None
+
+    def rules(self) -> Iterator[tuple[bool, str]]:
+        """Whether it holds, and what does not."""
+        dream = self.dream
+        yield {*self.style_layers, *self.content_layers} <= {*LAYERS}, "its layers are unknown"
+        yield bool(self.style_layers), "its layers are none"
+        yield self.protect_strength >= 0, "its content weighs less than nothing"
+        yield dream is None or dream.layer in LAYERS, "its dream's layer is unknown"
+        yield dream is None or dream.channel is None or 0 <= dream.channel < 4096, "its dream's channel is unknown"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The layers whose features are compared with the content's."""
+        return self.content_layers if self.content_weight else ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Every layer in use."""
+        return tuple(dict.fromkeys((*self.style_layers, *self.compared, *((self.dream.layer,) if self.dream else ()))))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What one level minimises. target, areas: of every region, the target's tensors on the backbone's device.
+    height, width: the level's pixels."""
+
+    target: StyleTarget
+    terms: Terms
     height: int
     width: int
     areas: Areas
-    dream: Dream | None = None
-    chroma_weight: float = 0.0
 
     def within(self, regions: Sequence[int]) -> Objective:
         """The same objective as a tile sees it that holds only some regions."""
@@ -68,14 +96,14 @@ class Objective:
     @cached_property
     def _shares(self) -> torch.Tensor:
         """[R] on the device, once: a copy to it in each step would wait for it."""
-        gram = self.target.grams[self.style_layers[0]]
+        gram = self.target.grams[self.terms.style_layers[0]]
         return gram.new_tensor(self.areas.shares)
 
     @cached_property
     def _densities(self) -> dict[str, torch.Tensor]:
         """Of each layer [R, 1, 1]: a region's share, times the mean weight of a cell over the region's own."""
         found = {}
-        for layer in self.style_layers:
+        for layer in self.terms.style_layers:
             cells = level_cells(layer, self.height, self.width)
             pairs = zip(self.areas.shares, self.areas.weights[layer], strict=True)
             factors = [share * cells / area if area else 0.0 for share, area in pairs]
@@ -89,8 +117,9 @@ class Objective:
         the region's own, so that one scale (`style_scale`) leads from each to the features' gradient.
         """
         errors, slopes = {}, {}
-        weight, shares = self.style_weight / len(self.style_layers), sum(self.areas.shares)
-        for layer in self.style_layers:
+        layers, shares = self.terms.style_layers, sum(self.areas.shares)
+        weight = self.terms.style_weight / len(layers)
+        for layer in layers:
             loss, slope = kernels.style_term(grams[layer], self.target.grams[layer], weight)
             slopes[layer] = slope.mul_(self._densities[layer])
             errors[layer] = (loss * self._shares).sum() / (weight * shares) if weight else loss.new_zeros(())
@@ -105,7 +134,8 @@ class Objective:
     def content_scale(self, layer: str, channels: int) -> float:
         """Factor of ||F - C||^2 summed over cells; dark styles have an energy near 0, hence the floor."""
         energy = max(self.target.energies[layer], 1e-12)
-        return self.content_weight / len(self.content_layers) / (channels * energy) * self.style_scale(layer)
+        weight = self.terms.content_weight / len(self.terms.content_layers)
+        return weight / (channels * energy) * self.style_scale(layer)
 
     def _content(
         self,
@@ -125,10 +155,11 @@ class Objective:
 
     def _dream(self, features: torch.Tensor, inner: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
         """(gradient of features [C, h, w], loss of their inner box)."""
-        assert self.dream is not None
-        seen = slice(None) if self.dream.channel is None else slice(self.dream.channel, self.dream.channel + 1)
-        energy = max(self.target.energies[self.dream.layer], 1e-12)
-        scale = -self.dream.weight / (len(features[seen]) * energy) * self.style_scale(self.dream.layer)
+        dream = self.terms.dream
+        assert dream is not None
+        seen = slice(None) if dream.channel is None else slice(dream.channel, dream.channel + 1)
+        energy = max(self.target.energies[dream.layer], 1e-12)
+        scale = -dream.weight / (len(features[seen]) * energy) * self.style_scale(dream.layer)
         gradient = torch.zeros_like(features)
         gradient[seen] = features[seen] * (2 * scale)
         wide = torch.promote_types(features.dtype, torch.float32)
@@ -139,7 +170,7 @@ class Objective:
         self,
         activations: Activations,
         slopes: dict[str, torch.Tensor],
-        content: dict[str, torch.Tensor],
+        content: Mapping[str, torch.Tensor],
         core: Rect,
         guides: Guides = EVERYWHERE,
         content_weights: Mapping[str, torch.Tensor] = MappingProxyType({}),
@@ -150,7 +181,7 @@ class Objective:
         read area's pixels. Returns (gradient of the read area's pixels [3, h, w], content and dream loss of the core
         [], which adds over tiles).
         """
-        dreamt = self.dream.layer if self.dream else None
+        dreamt = self.terms.dream.layer if self.terms.dream else None
         parts: list[torch.Tensor] = []
 
         def inject(layer: str, features: torch.Tensor, grad: torch.Tensor | None) -> torch.Tensor:
@@ -184,10 +215,10 @@ class Objective:
         for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
             steps = pixels.diff(dim=axis)
             chroma = steps - steps.mean(0)
-            slope = steps * (2 * self.tv_weight) + chroma * (2 * self.chroma_weight)
+            slope = steps * (2 * self.terms.tv_weight) + chroma * (2 * self.terms.chroma_weight)
             gradient.narrow(axis, 1, last - 1).add_(slope)
             gradient.narrow(axis, 0, last - 1).sub_(slope)
-            for part, weight in ((steps, self.tv_weight), (chroma, self.chroma_weight)):
+            for part, weight in ((steps, self.terms.tv_weight), (chroma, self.terms.chroma_weight)):
                 total += weight * part[(slice(None), *core.slices)].pow(2).sum()
         return gradient, total * self._per_pixel(1)
 
@@ -206,6 +237,6 @@ class Objective:
         variations', all in one pass; the variations' loss of the core [], before it. pace: see
         `kernels.adam_step_`."""
         boxes = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
-        weights = self.tv_weight, self.chroma_weight
+        weights = self.terms.tv_weight, self.terms.chroma_weight
         variation = kernels.adam_step_(pixels, *moments, gradient, pace, betas, epsilon, *weights, *boxes)
         return variation * self._per_pixel(1)

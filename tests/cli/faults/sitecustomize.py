@@ -26,7 +26,7 @@ def _faulty(relaxed: Any) -> Any:
     def run(self: Any, now: Any, tile: Any, given: Any) -> Any:
         before = len(count.read_text()) if count.exists() else 0
         here = (self._level, now.state, tile.index) == (1, 1, 1)
-        if here and self._here.job.tile >= int(size) and before < int(times):
+        if here and self._here.job.cut.tile >= int(size) and before < int(times):
             with open(count, "a") as file:
                 file.write("x")
             if kind == "kill":
