@@ -49,7 +49,6 @@ def test_8_bit_rgb_is_exact(tmp_path, suffix):
     picture = open_picture(path)
     assert (picture.height, picture.width, picture.channels, picture.bits) == (37, 53, 3, 8)
     assert not picture.has_alpha
-    assert picture.dpi is None
     assert picture.georef is None
     assert pickle.loads(pickle.dumps(picture)) == picture
     pixels = read_picture(path)
@@ -342,12 +341,6 @@ def test_a_rewritten_file_gives_its_new_pixels(tmp_path):
     Image.new("RGB", (9, 8)).save(path)
     with pytest.raises(PictureError, match="changed"):
         list(picture.bands(8, 8, 8))
-
-
-def test_dpi(tmp_path):
-    for suffix in ("png", "jpg", "tif"):
-        Image.fromarray(RGB8).save(tmp_path / f"a.{suffix}", dpi=(300, 300))
-        assert open_picture(tmp_path / f"a.{suffix}").dpi == pytest.approx(300, abs=0.01)
 
 
 def test_large_pictures_stream_in_little_memory(tmp_path):

@@ -64,8 +64,6 @@ def to_srgb(image: Any) -> Any:
     if image.interpretation == "lab":  # of D50, as ICC's connection space, where libvips' own is of D65
         options = dict(output_profile="srgb", pcs="lab", depth=16, intent="relative", black_point_compensation=True)
         return image.cast("float").icc_export(**options)
-    if image.interpretation == "xyz":  # LogLuv
-        return image.colourspace("rgb16")
     if profile is None or _is_srgb(profile):
         return widen(image)
     grey = image.bands == 1

@@ -34,13 +34,13 @@ class Picture:
     """What a picture file's header says. Cheap to make, picklable; pixels are read by `bands`.
 
     height, width: upright, after the EXIF orientation. channels: 1 (grey), 3 (RGB, Lab) or 4 (CMYK), alpha not
-    counted. bits: per channel. dpi: None where the file does not say, or says 72, which no printer means.
-    georef: None where there is none. origin, file_size: where in the file, (y, x), the picture begins, and the file's
-    (height, width); they differ from the picture's own for a part of it (see `cropped`). stamp: tells the file from
-    others that come under its name, without reading them. meaning: of its channels. page: of a TIFF, where it lies.
-    spread: which of its values become 0 and 1 (see `stretched`). notes: what the user should know of how it is read.
-    backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show transparent parts on. in_part: only what is
-    opaque counts. kept: its pixels, where they are read more than once (see `kept_in`).
+    counted. bits: per channel. georef: None where there is none. origin, file_size: where in the file, (y, x), the
+    picture begins, and the file's (height, width); they differ from the picture's own for a part of it (see
+    `cropped`). stamp: tells the file from others that come under its name, without reading them. meaning: of its
+    channels. page: of a TIFF, where it lies. spread: which of its values become 0 and 1 (see `stretched`). notes:
+    what the user should know of how it is read. backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show
+    transparent parts on. in_part: only what is opaque counts. kept: its pixels, where they are read more than once
+    (see `kept_in`).
     """
 
     path: Path
@@ -49,7 +49,6 @@ class Picture:
     channels: int
     bits: int
     has_alpha: bool
-    dpi: float | None
     georef: Georef | None = field(repr=False)
     kind: str
     origin: tuple[int, int] = (0, 0)

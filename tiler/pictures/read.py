@@ -67,7 +67,7 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     notes = [f"{path}: {note}" for note in found] + list(about_place)
     size = (height, width)
     return Picture(
-        path, *size, meaning.colours, _bits(image, page), meaning.alpha is not None, _dpi(image),
+        path, *size, meaning.colours, _bits(image, page), meaning.alpha is not None,
         georef if turned == 1 else None, kind, file_size=size, stamp=stamp, meaning=meaning, page=page,
         notes=tuple(notes),
     )  # fmt: skip
@@ -127,9 +127,3 @@ def _decoded_whole(image: Any, kind: str) -> bool:
 
 def _bits(image: Any, page: Page | None) -> int:
     return page.bits if page and page.is_float and page.bits == 64 else _BITS[image.format]
-
-
-def _dpi(image: Any) -> float | None:
-    """None for 72 (which libvips fills in, and nobody chose) and for its other default, 1 pixel per mm."""
-    dpi = float(image.xres) * 25.4
-    return None if image.xres == 1.0 or abs(dpi - 72) < 0.05 else round(dpi, 2)

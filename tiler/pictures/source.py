@@ -43,25 +43,14 @@ def _channels(page: Page) -> int:
 
 
 def _dressed(image: Any, path: Path, page: Page) -> Any:
-    """With what the pixels do not say: colour space, profile, orientation, resolution."""
+    """With what the pixels do not say: colour space, profile, orientation."""
     import tifffile
 
     vips = load_vips()
     with tifffile.TiffFile(path) as tif:
-        tags = at(tif, page.chain)
-        profile, per_mm = tags.iccprofile, _pixels_per_mm(tags)
-    image = image.copy(interpretation=_INTERPRETATIONS.get(page.meaning.space, "multiband"), xres=per_mm, yres=per_mm)
+        profile = at(tif, page.chain).iccprofile
+    image = image.copy(interpretation=_INTERPRETATIONS.get(page.meaning.space, "multiband"))
     image.set_type(vips.GValue.gint_type, "orientation", page.orientation)
     if isinstance(profile, bytes) and profile:
         image.set_type(vips.GValue.blob_type, "icc-profile-data", profile)
     return image
-
-
-def _pixels_per_mm(tags: Any) -> float:
-    """1, which means nothing to `read`, where the file does not say."""
-    unit = {2: 25.4, 3: 10.0}.get(int(tags.resolutionunit or 0))
-    try:
-        per_unit = float(tags.resolution[0])
-    except (ValueError, ZeroDivisionError, TypeError, IndexError):
-        return 1.0
-    return per_unit / unit if unit and 0 < per_unit < 1e6 else 1.0

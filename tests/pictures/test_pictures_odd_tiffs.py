@@ -1,0 +1,161 @@
+"""TIFFs that are rare: each is read as it says, or refused in one line that says why."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from tiler.errors import PictureError
+from tiler.pictures import open_picture, read_picture
+
+RNG = np.random.default_rng(29)
+RGB = RNG.integers(0, 256, (45, 23, 3), dtype=np.uint8)
+FLAT = np.full((48, 32, 3), (200, 100, 50), np.uint8)
+
+
+def written(path: Path, array: np.ndarray, **options: Any) -> Path:
+    tifffile.imwrite(path, array, metadata=None, **{"photometric": "rgb", "planarconfig": "contig", **options})
+    return path
+
+
+def retagged(path: Path, **values: Any) -> Path:
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for name, value in values.items():
+            tif.pages.first.tags[name].overwrite(value)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(PictureError) as refused:
+        open_picture(path).check()
+    assert "\n" not in str(refused.value)
+    return str(refused.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("nodata", [False, True])
+def test_jpeg_in_a_tiff(tmp_path: Path, tile: tuple[int, int] | None, nodata: bool) -> None:
+    """By either reader: a no-data value calls for the second."""
+    tags = [(42113, 2, 2, "0", True)] if nodata else []
+    options = dict(compression="jpeg", compressionargs={"level": 100}, tile=tile, extratags=tags)
+    found = read_picture(written(tmp_path / "a.tif", FLAT, **options))
+    np.testing.assert_allclose(found * 255, np.broadcast_to(FLAT.transpose(2, 0, 1), found.shape), atol=2)
+
+
+@pytest.mark.parametrize(("more", "fine"), [(0, True), (16, True), (17, False), (40_000, False)])
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_jpeg_in_a_tile_is_no_larger_than_it(tmp_path: Path, side: str, more: int, fine: bool) -> None:
+    """Some write whole blocks of 16 at the edges."""
+    path = tmp_path / "a.tif"
+    written(path, FLAT[:16, :16], compression="jpeg", tile=(16, 16), extratags=[(42113, 2, 2, "0", True)])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xff\xc0") + 5 + 2 * (side == "width")
+    data[at : at + 2] = struct.pack(">H", 16 + more)
+    path.write_bytes(data)
+    if not fine:
+        height, width = (16 + more, 16) if side == "height" else (16, 16 + more)
+        assert f"a JPEG of {height} x {width} in a tile or strip of 16 x 16" in refusal(path)
+    elif not more:
+        assert open_picture(path).check() == []
+
+
+@pytest.mark.parametrize("tile", [False, True])
+def test_a_row_of_strips_or_tiles_is_half_a_gigabyte_at_most(tmp_path: Path, tile: bool) -> None:
+    """What a header claims: all of it would be decoded at once."""
+    path = written(tmp_path / "a.tif", RGB[:16, :16, 0], photometric="minisblack", compression="zstd",
+                   **(dict(tile=(16, 16)) if tile else dict(rowsperstrip=16)))  # fmt: skip
+    side = 2**15 + 1
+    retagged(path, ImageLength=side, ImageWidth=2**14, **(dict(TileLength=side, TileWidth=2**14) if tile else {}))
+    if not tile:
+        retagged(path, RowsPerStrip=side)
+    assert "its tiles or strips hold 537 MB a row; up to 537 MB are allowed; save it with smaller" in refusal(path)
+
+
+def test_tiles_that_are_not_listed(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", RGB, compression="zstd", tile=(16, 16))
+    retagged(path, ImageLength=49)
+    assert refusal(path) == "damaged TIFF (6 of 8 tiles or strips)"
+
+
+def test_colours_that_nobody_shows(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", RGB, compression="zstd")
+    retagged(path, PhotometricInterpretation=6)
+    assert refusal(path) == "TIFF of YCbCr in ZSTD; RGB, or YCbCr in JPEG, is allowed"
+    for number, name in ((32845, "LOGLUV"), (32844, "LOGL"), (60000, "60000")):
+        retagged(path, PhotometricInterpretation=number)
+        assert refusal(path) == f"TIFF of {name}; grey, RGB, palette, CMYK, YCbCr or Lab are allowed"
+    retagged(path, PhotometricInterpretation=5)
+    assert refusal(path) == "damaged TIFF (3 channels, and cmyk has 4)"
+    inks = written(tmp_path / "b.tif", np.zeros((9, 5, 4), np.uint8), photometric="separated",
+                   extratags=[(332, 3, 1, 2, True)])  # fmt: skip
+    assert refusal(inks) == "TIFF of inks other than CMYK; grey, RGB, palette, CMYK, YCbCr or Lab are allowed"
+
+
+def test_a_preview_alone_is_shown_and_said(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", RGB, subfiletype=1)
+    assert open_picture(path).notes == (f"{path}: says of itself that it is a preview (reduced in size)",)
+    np.testing.assert_array_equal(np.rint(read_picture(path) * 255), RGB.transpose(2, 0, 1))
+
+
+def test_a_mask_beside_it_is_not_used(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", RGB)
+    (tmp_path / "a.tif.msk").write_bytes(b"")
+    assert open_picture(path).notes == (
+        f"{path}: a.tif.msk beside it is not used; a mask inside the file (GDAL_TIFF_INTERNAL_MASK) is",
+    )
+
+
+@pytest.mark.parametrize("pages", [63, 64, 70])
+def test_many_pages(tmp_path: Path, pages: int) -> None:
+    """They are counted as far as 63."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for _ in range(pages):
+            writer.write(RGB[:2, :2], photometric="rgb", metadata=None)
+    number = "63" if pages == 63 else "many"
+    assert f"holds {number} pages; the first is read" in open_picture(tmp_path / "a.tif").notes[0]
+
+
+def test_no_more_than_three_lines_of_a_damaged_header(tmp_path: Path) -> None:
+    tags = [(code, 2, 0, b"a text that is long enough", True) for code in (269, 270, 285, 305, 315, 316, 333)]
+    path = written(tmp_path / "a.tif", RGB, extratags=tags, software=False)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        for code, *_ in tags:
+            at = tif.pages.first.tags[code].offset
+            data[at + 2 : at + 8] = struct.pack("<HI", 2, 9_999_999)
+    path.write_bytes(data)
+    assert len(open_picture(path).notes) == 3
+
+
+@pytest.mark.parametrize("value", [7, np.nan, np.inf])
+def test_values_that_are_all_one_cannot_be_spread(tmp_path: Path, value: float) -> None:
+    picture = open_picture(written(tmp_path / "a.tif", np.full((9, 5), value, np.float32), photometric="minisblack"))
+    assert picture.stretched(2, 98).spread is None
+    if value == 7:
+        whole = open_picture(written(tmp_path / "b.tif", np.full((9, 5), 7, np.uint16), photometric="minisblack"))
+        assert whole.stretched(2, 98).spread is None
+
+
+def test_what_is_not_finite_does_not_count_where_values_are_spread(tmp_path: Path) -> None:
+    heights = np.linspace(100, 300, 45, dtype=np.float32).reshape(9, 5)
+    heights[0, 0], heights[0, 1], heights[0, 2] = np.nan, np.inf, -np.inf
+    picture = open_picture(written(tmp_path / "a.tif", heights, photometric="minisblack"))
+    spread = picture.stretched(0, 100).spread
+    assert (spread.low, spread.high) == pytest.approx((heights[0, 3], 300), rel=1e-5)
+
+
+@pytest.mark.parametrize("channels", ["cmyk", "rgba", "", "RGB"])
+def test_what_cannot_be_asked_of_a_picture(tmp_path: Path, channels: str) -> None:
+    path = written(tmp_path / "a.tif", RGB)
+    with pytest.raises(PictureError, match="one of rgb, rgba, grey, alpha is allowed"):
+        read_picture(path, channels=channels + "!")
+    for size in ((0, 5, 5), (5, 0, 5), (5, 5, 0)):
+        with pytest.raises(
+            PictureError, match=rf"cannot be resized to {size[0]} x {size[1]} in bands of {size[2]} rows"
+        ):
+            open_picture(path).bands(*size)
