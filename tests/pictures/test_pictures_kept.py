@@ -52,7 +52,7 @@ FILES = {
     "a.avif": _image(RGB8),
     "a.gif": _image(RGB8, "P"),
     "a.bmp": _image(RGB8),
-    "profile.png": _image(RGB8[..., 0], icc_profile=grey_profile(1.0)),
+    "profile.png": _image(RGB8[..., 0], icc_profile=grey_profile([256])),
     "uint32.tif": _tiff(RGB16.astype(np.uint32) * 65537),
     "float.tif": _tiff(FLOATS),
     "turned.tif": _tiff(RGB16, compression="zstd", extratags=[(274, "H", 1, 6, True)]),
