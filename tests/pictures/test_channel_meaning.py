@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from tiler.errors import PictureError
-from tiler.pictures import as_style, mask_bands, open_picture, part_bands, read_picture
+from tiler.pictures import as_style, mask_bands, open_picture, part_bands, read_picture, tiffrows
 
 RNG = np.random.default_rng(11)
 RGB = RNG.integers(0, 256, (20, 36, 3), dtype=np.uint8)
@@ -78,11 +78,12 @@ def test_a_spot_ink_is_no_alpha(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lzma", "lerc", "jpegxl", "jpeg2000", "png", "jpegxr", "webp"])
-@pytest.mark.parametrize("tile", [None, (16, 16)])
-def test_codecs_that_libvips_lacks(tmp_path, codec, tile):
+@pytest.mark.parametrize("cut", [{}, dict(tile=(16, 16)), dict(rowsperstrip=8)])
+def test_codecs_that_libvips_lacks(tmp_path, codec, cut):
+    """The last of several strips is a short one."""
     lossless = dict(lerc={}, jpegxl={}, jpeg2000=dict(compressionargs={"reversible": True, "level": 0}),
                     webp=dict(compressionargs={"lossless": True, "level": -1})).get(codec, {})  # fmt: skip
-    written(tmp_path / "a.tif", RGB, compression=codec, tile=tile, **lossless)
+    written(tmp_path / "a.tif", RGB, compression=codec, **cut, **lossless)
     atol = 0.05 if codec in ("webp", "jpegxr", "jpeg2000", "jpegxl") else 0
     np.testing.assert_allclose(read_picture(tmp_path / "a.tif"), planes(RGB), atol=atol)
 
@@ -149,12 +150,16 @@ def test_a_value_that_no_pixel_can_have_is_no_mask(tmp_path):
     assert not written(tmp_path / "a.tif", RGB, extratags=[(42113, 2, 6, "-9999", True)]).has_alpha
 
 
+@pytest.mark.parametrize("own", [dict(rowsperstrip=20), dict(rowsperstrip=7), dict(tile=(16, 16))])
 @pytest.mark.parametrize("rows", [3, 20])
-def test_a_mask_page_is_transparency(tmp_path, rows):
+def test_a_mask_page_is_transparency(tmp_path, monkeypatch, rows, own):
+    """However it is cut, and however many rows of it and of the picture come at a time."""
+    monkeypatch.setattr(tiffrows, "_BATCH_BYTES", 36 * 3 * 16)
     mask = np.zeros((20, 36), bool)
     mask[4:, 7:] = True
+    mask[11] = False
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
-        writer.write(RGB, photometric="rgb", metadata=None, compression="zlib")
+        writer.write(RGB, photometric="rgb", metadata=None, compression="zlib", **own)
         writer.write(mask, photometric=4, subfiletype=4, metadata=None, rowsperstrip=rows)
     assert open_picture(tmp_path / "a.tif").notes == ()
     found = read_picture(tmp_path / "a.tif", channels="rgba")

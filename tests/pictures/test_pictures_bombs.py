@@ -20,6 +20,7 @@ from PIL import Image
 
 from tiler.errors import PictureError
 from tiler.pictures import open_picture, read_picture
+from tiler.pictures.stream import load_vips
 
 NOISE = np.random.default_rng(23).integers(0, 256, (42, 30, 3), dtype=np.uint8)
 
@@ -204,3 +205,9 @@ def test_no_loader_but_a_pictures_is_asked(tmp_path: Path, data: bytes, name: st
     with pytest.raises(PictureError):
         open_picture(tmp_path / name)
     assert {*asked} <= {"tiffload", "heifload"}
+
+
+def test_what_is_not_for_strangers_files_is_shut(tmp_path: Path) -> None:
+    """Should a loader be asked for by mistake."""
+    with pytest.raises(load_vips().Error, match="svgload_buffer"):
+        load_vips().Image.svgload_buffer(SVG)

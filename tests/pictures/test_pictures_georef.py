@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from tiler.errors import OutputError
-from tiler.pictures import Georef, open_picture, read_picture, write_picture
+from tiler.pictures import Georef, georef, open_picture, read_picture, write_picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 NOISE = np.random.default_rng(5).random((3, 90, 120)).astype(np.float32)
@@ -184,3 +184,20 @@ def test_a_part_of_a_picture_lies_where_it_lay(tmp_path):
 def test_cropped():
     georef = Georef(ROTATED).cropped(10, 4)
     assert georef.transform == (20.0, 5.0, 1000 + 4 * 20 + 10 * 5, 4.0, -21.0, 2000 + 4 * 4 - 21 * 10)
+
+
+def test_a_prj_file_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    Image.new("RGB", (4, 6)).save(tmp_path / "a.png")
+    (tmp_path / "a.pgw").write_text("10\n0\n0\n-10\n100\n200\n")
+    (tmp_path / "a.prj").write_text("mine")
+    text = georef._text
+
+    def no_prj(path):
+        if path.suffix == ".prj":
+            raise PermissionError(13, "Permission denied")
+        return text(path)
+
+    monkeypatch.setattr(georef, "_text", no_prj)
+    picture = open_picture(tmp_path / "a.png")
+    assert picture.notes == (f"{tmp_path / 'a.prj'}: cannot be read (Permission denied), and is left out",)
+    assert picture.georef == Georef((10.0, 0.0, 95.0, 0.0, -10.0, 205.0))

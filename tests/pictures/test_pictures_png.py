@@ -244,3 +244,12 @@ class TestReadAhead:
         with read_ahead(bands(), waiting=2) as arriving:
             next(arriving)
         assert closed == ["tiler-ahead"]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (16, 16), (17, 16), (200, 16)])
+def test_as_many_threads_as_cores_and_no_more_than_one_can_feed(monkeypatch, cores, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda of: set(range(cores)), raising=False)
+    assert png.usable_cores() == threads
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert png.usable_cores() == threads

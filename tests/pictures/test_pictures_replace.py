@@ -565,3 +565,15 @@ def test_in_a_folder_like_tmp_only_the_owner_may_replace_a_file(tmp_path, monkey
         check_output(tmp_path / "a.png", 20, 30)
     monkeypatch.undo()
     check_output(tmp_path / "a.png", 20, 30)
+
+
+def test_names_change_places_or_it_is_said_why_not(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"of {name}").touch()
+    replace.exchange(tmp_path / "a", tmp_path / "b")
+    assert [os.listdir(tmp_path / name) for name in ("a", "b")] == [["of b"], ["of a"]]
+    with pytest.raises(FileNotFoundError) as error:
+        replace.exchange(tmp_path / "a", tmp_path / "none")
+    assert (error.value.errno, error.value.filename) == (errno.ENOENT, str(tmp_path / "none"))
+    assert os.listdir(tmp_path / "a") == ["of b"]

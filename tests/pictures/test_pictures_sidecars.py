@@ -62,6 +62,21 @@ def test_what_others_wrote_is_refused_before_anything_is_written(tmp_path, forei
     check_sidecars(tmp_path / "a.png", None)
 
 
+@pytest.mark.parametrize("foreign", ["a.pgw", "a.prj", "a.png.aux.xml"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "large"])
+def test_what_is_no_sidecar_is_not_opened(tmp_path, foreign, kind):
+    """Opening a pipe would wait for ever."""
+    if kind == "large":
+        (tmp_path / foreign).touch()
+        os.truncate(tmp_path / foreign, 2**20 + 1)
+    else:
+        (os.mkdir if kind == "folder" else os.mkfifo)(tmp_path / foreign)
+    with pytest.raises(OutputError, match=foreign.replace(".", r"\.")) as caught:
+        check_sidecars(tmp_path / "a.png", utm())
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == [foreign]
+
+
 def test_ours_are_replaced_and_removed_and_changed_ones_are_not_ours(tmp_path):
     write_picture(tmp_path / "a.png", 20, 30, [GREY], georef=utm())
     write_picture(tmp_path / "a.png", 20, 30, [GREY], georef=utm().scaled((20, 30), (10, 15)))

@@ -188,3 +188,10 @@ def test_the_files_of_regions_are_found_from_any_folder(monkeypatch, tmp_path):
     )  # fmt: skip
     assert located.regions.names == config.regions.names
     assert identity.located(located) == located
+
+
+def test_a_version_that_is_no_version_is_cut_short():
+    job = {"version": "9" * 100, "asked": {"content": "a.png", "no such": 1}}
+    with pytest.raises(StoreError) as error:
+        identity._config("job.zarr", job, "asked")
+    assert f"(made by version {'9' * 40}, this is {__version__})" in str(error.value)
