@@ -111,6 +111,7 @@ def test_what_went_wrong_and_is_mended(feed: Feed) -> None:
         (6, dict(event="shrink", level=1, tile=32, levels=smaller)),
         (7, dict(event="note", text="one\nline")),
         (8, dict(event="something new")),
+        (8, dict(event="kernels", text="torch takes Triton's place")),
         (9, dict(event="write", output="p.png")),
         (10, dict(event="done", seconds=3725, output="p.png")),
     ) == [
@@ -121,6 +122,7 @@ def test_what_went_wrong_and_is_mended(feed: Feed) -> None:
         "worker tcp://a:2 joined, 2 now",
         "out of memory; level 2 starts over with tiles up to 32 px",
         r"one\nline",
+        "torch takes Triton's place",
         "writing p.png",
         "done in 1 h 02 min: p.png",
     ]
