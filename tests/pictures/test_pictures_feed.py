@@ -1,0 +1,99 @@
+"""Rows made by Python as a libvips image: their numbers, whatever their type, and how it ends."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tiler.pictures.feed import streaming
+from tiler.pictures.stream import GivenUpError, bands_of, load_vips, reading_until
+
+RNG = np.random.default_rng(31)
+HEIGHT, WIDTH = 37, 11
+
+
+def feeders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tiler-feeder"]
+
+
+@pytest.mark.parametrize("access", ["sequential", "random"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_numbers_come_through_as_they_are(access: str, channels: int, dtype: type) -> None:
+    values = RNG.integers(0, 2**16, (channels, HEIGHT, WIDTH)).astype(dtype)
+    if dtype == np.float32:
+        values = (values / 7 - 1000).astype(np.float32)
+        values[0, 0, :3] = np.nan, np.inf, -0.0
+    cuts = (0, 1, 9, 30, HEIGHT)
+    bands = [values[:, top:end] for top, end in itertools.pairwise(cuts)]
+    with streaming(lambda: iter(bands), channels, HEIGHT, WIDTH, np.dtype(dtype)) as opened:
+        for _ in range(2):
+            found = np.concatenate(list(bands_of(opened(access), 8)))
+            np.testing.assert_array_equal(found, values.transpose(1, 2, 0))
+    assert feeders() == []
+
+
+def _failing(after: int, error: BaseException) -> Iterator[np.ndarray]:
+    for _ in range(after):
+        yield np.zeros((1, 1, WIDTH), np.uint8)
+    raise error
+
+
+@pytest.mark.parametrize("after", [0, 1, HEIGHT - 1])
+@pytest.mark.parametrize("error", [ValueError("the file ends early"), OSError(5, "no disk")])
+def test_what_goes_wrong_comes_out_in_place_of_what_libvips_makes_of_it(after: int, error: Exception) -> None:
+    def read() -> None:
+        with streaming(lambda: _failing(after, error), 1, HEIGHT, WIDTH, np.dtype(np.uint8)) as opened:
+            for _ in bands_of(opened("sequential"), 8):
+                pass
+
+    with pytest.raises(type(error)) as caught:
+        read()
+    assert caught.value is error
+    assert caught.value.__suppress_context__
+    assert feeders() == []
+
+
+def test_what_goes_wrong_behind_the_last_row_comes_out_too() -> None:
+    error = ValueError("a mask of other rows")
+
+    def bands() -> Iterator[np.ndarray]:
+        yield np.zeros((1, HEIGHT, WIDTH), np.uint8)
+        raise error
+
+    def read() -> None:
+        with streaming(bands, 1, HEIGHT, WIDTH, np.dtype(np.uint8)) as opened:
+            for _ in bands_of(opened("random"), HEIGHT):
+                pass
+
+    with pytest.raises(ValueError, match="other rows"):
+        read()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, KeyError, GeneratorExit])
+def test_who_leaves_half_way_leaves_no_thread(end: type[BaseException]) -> None:
+    endless = (np.zeros((1, 1, WIDTH), np.uint8) for _ in range(10**6))
+
+    def read() -> None:
+        with streaming(lambda: endless, 1, 10**6, WIDTH, np.dtype(np.uint8)) as opened:
+            image = opened("sequential")
+            assert len(feeders()) == 1
+            next(iter(bands_of(image, 4)))
+            raise end
+
+    with pytest.raises(end):
+        read()
+    assert feeders() == []
+
+
+def test_rows_that_nobody_waits_for_any_more() -> None:
+    black = load_vips().Image.black(50, 50)
+    with reading_until(lambda: True), pytest.raises(GivenUpError):
+        next(bands_of(black, 8))
+    with reading_until(lambda: False):
+        assert [len(band) for band in bands_of(black, 8)] == [8] * 6 + [2]
+    assert len(list(bands_of(black, 50))) == 1
