@@ -303,3 +303,17 @@ class TestCheckOutput:
                 check_output(tmp_path / "a.png")
         finally:
             tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("size", "fine"), [((16383, 2), True), ((2, 16383), True), ((16384, 2), False), ((2, 16384), False)]
+)
+def test_neither_side_may_be_longer_than_a_format_holds(tmp_path, size, fine):
+    grey = np.full((3, *size), 0.5, np.float32)
+    if fine:
+        write_picture(tmp_path / "a.webp", *size, [grey])
+        assert Image.open(tmp_path / "a.webp").size == size[::-1]
+        return
+    with pytest.raises(OutputError, match=f"{size[0]} x {size[1]} is too large: WebP holds 16383 pixels a side"):
+        write_picture(tmp_path / "a.webp", *size, [grey])
+    assert list(tmp_path.iterdir()) == []

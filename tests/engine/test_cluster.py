@@ -1,0 +1,148 @@
+"""How a run's own workers are started and ended: what they inherit, who may speak, what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import ssl
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dask
+import pytest
+
+from tiler.engine import cluster
+from tiler.errors import RenderError
+
+
+def test_what_a_worker_inherits() -> None:
+    heap = {"MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_ARENA_MAX": "1"}
+    assert cluster._birth(3) == {"OMP_NUM_THREADS": "3", "PYTHONSAFEPATH": "1", **heap}
+
+
+def test_the_environment_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ("PYTHONSAFEPATH", "PYTHONHASHSEED", "MALLOC_ARENA_MAX"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    with contextlib.suppress(KeyError), cluster._environment(cluster._birth(3)):
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+        os.environ.update(OMP_NUM_THREADS="9", PYTHONHASHSEED="7", MALLOC_ARENA_MAX="5")
+        raise KeyError
+    assert dict(os.environ) == before
+
+
+def test_a_run_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = list(sys.path)
+    with cluster._scratch() as folder:
+        assert Path(folder).parent == tmp_path
+        assert os.stat(folder).st_mode & 0o777 == 0o700
+        sys.path.insert(0, f"{folder}/dask-scratch-space")
+    assert sys.path == path
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(RenderError, match=r"no folder for temporary files can be made \(TMPDIR\): No such file"):
+        cluster._scratch().__enter__()
+
+
+def test_settings_are_dasks_own_and_ours_whatever_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dask.config.set({"distributed.worker.lifetime.duration": "1s", "of-others": {"preload": "evil"}}):
+        found = cluster._settings({"A": "1"}, "/scratch")
+    with dask.config.set(found):
+        assert dask.config.get("distributed.worker.lifetime.duration") is None
+        assert dask.config.get("of-others") is None
+        assert dask.config.get("temporary-directory") == "/scratch"
+        assert dask.config.get("distributed.nanny.pre-spawn-environ") == {"A": "1"}
+        assert dask.config.get("distributed.scheduler.http.routes") == []
+        assert dask.config.get("distributed.worker.http.routes") == []
+        assert dask.config.get("distributed.worker.profile.enabled") is False
+        assert dask.config.get("distributed.scheduler.worker-ttl") is None
+
+
+def test_everybody_shows_the_runs_one_certificate_and_nothing_else_will_do() -> None:
+    found, other = cluster._security(), cluster._security()
+    assert found.require_encryption
+    assert found.tls_min_version == ssl.TLSVersion.TLSv1_3
+    for role in ("client", "scheduler", "worker"):
+        assert getattr(found, f"tls_{role}_cert") == found.tls_ca_file
+        assert "PRIVATE KEY" in getattr(found, f"tls_{role}_key")
+    assert found.tls_ca_file != other.tls_ca_file
+    assert found.tls_client_key != other.tls_client_key
+
+
+def test_workers_are_killed_and_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+
+    def kill(pid: int, how: int) -> None:
+        done.append((pid, how))
+        if pid == 8:
+            raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", kill)
+    nannies = [SimpleNamespace(pid=pid, close_gracefully=lambda pid=pid: done.append(pid)) for pid in (7, None, 8)]
+    cluster._kill(nannies)  # type: ignore[arg-type]
+    assert done == [8, (8, signal.SIGKILL), None, 7, (7, signal.SIGKILL)]
+    assert nannies == []
+
+
+def test_what_goes_wrong_in_closing_hides_nothing() -> None:
+    waited: list[Any] = []
+
+    def close(timeout: float) -> None:
+        waited.append(timeout)
+        raise OSError("it is gone")
+
+    with pytest.raises(KeyError), cluster._closing(SimpleNamespace(close=close)):
+        raise KeyError
+    with cluster._closing(SimpleNamespace(close=close)):
+        pass
+    assert waited == [cluster._CLOSE_SECONDS] * 2
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3, 9])
+def test_workers_that_die_while_they_start_are_tried_again(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    begun: list[Any] = []
+
+    def start(workers: Any, scheduler: Any, worker: Any, **options: Any) -> str:
+        begun.append((workers, scheduler, worker, options))
+        if len(begun) <= failures:
+            raise RuntimeError("Nanny failed to start.\nand more")
+        return "a cluster"
+
+    monkeypatch.setattr(cluster, "SpecCluster", start)
+    worker, scheduler = {"cls": "W"}, {"cls": "S"}
+    asked: Any = (2, worker, scheduler, "secret", "loop")
+    if failures < cluster._STARTS:
+        assert cluster._cluster(*asked) == "a cluster"
+    else:
+        with pytest.raises(RenderError, match=r"^2 worker\(s\) could not be started: Nanny failed to start\.$"):
+            cluster._cluster(*asked)
+    assert len(begun) == min(failures + 1, cluster._STARTS)
+    how = dict(security="secret", loop="loop", silence_logs=50)
+    assert begun[-1] == ({0: worker, 1: worker}, scheduler, worker, how)
+
+
+def test_the_loop_does_not_hear_ctrl_c_and_this_thread_does() -> None:
+    seen: list[Any] = []
+    with cluster._loop() as loop:
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        from distributed.utils import sync
+
+        async def masked() -> None:
+            seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+        sync(loop, masked)
+    assert signal.SIGINT in seen[0]
+
+
+def test_a_tracker_that_says_nothing_of_a_killed_workers_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asked = list(sys.warnoptions), list[Any]()
+    monkeypatch.setattr(cluster.resource_tracker, "ensure_running", lambda: asked.append(sys.warnoptions[-1]))
+    cluster._hush_resource_tracker()
+    assert asked == ["ignore:resource_tracker:UserWarning"]
+    assert sys.warnoptions == before
