@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 from serial_pool import Kept, SerialPool
 
-from tiler.engine import tasks
+from tiler.engine import behind, tasks, workplace
 from tiler.engine.behind import Behind
 from tiler.engine.holding import Holding
-from tiler.engine.workplace import Address
+from tiler.engine.workplace import Address, Workplace
 from tiler.errors import StateLostError, StoreError
 from tiler.ingest import Ingest
 
@@ -136,3 +137,36 @@ def test_a_task_that_runs_keeps_its_strips_from_one_that_is_repeated_beside_it(r
     monkeypatch.setattr(Holding, "relax", beside)
     np.testing.assert_array_equal(render_serially(2, **options), expected)
     assert rounds == [state for state in range(4) for _ in range(4)]  # border and interior of two blocks
+
+
+def test_nothing_begins_anew_while_a_checkpoint_from_before_is_written(render_serially, monkeypatch) -> None:
+    """Of a worker that lives on where another was lost: its thread may be between two looks at whose turn it is."""
+    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, checkpoint_seconds=0)
+    expected, submit, write = render_serially(2, **options), SerialPool.submit, behind.write_kept
+    writing, begun, lost = [], [], []
+
+    def slow(store: Any, level: int, slot: int, state: int, tile: Any, kept: Any, check: Any) -> None:
+        writing.append(tile.index)
+        try:
+            check()
+            time.sleep(0.2)
+            write(store, level, slot, state, tile, kept, check)
+        finally:
+            writing.remove(tile.index)
+
+    def losing(pool: SerialPool, function: Callable[..., Any], *arguments: Any, **where: Any) -> Any:
+        if function is tasks.settle and len(lost) < 2:
+            lost.append(function)
+            return Kept(StateLostError("worker a is gone"))
+        return submit(pool, function, *arguments)
+
+    def made(address: Address) -> Workplace:
+        begun.append([*writing])
+        return Workplace(address)
+
+    monkeypatch.setattr(behind, "write_kept", slow)
+    monkeypatch.setattr(workplace, "Workplace", made)
+    monkeypatch.setattr(SerialPool, "submit", losing)
+    monkeypatch.setattr(SerialPool, "drop", lambda self: None, raising=False)
+    np.testing.assert_array_equal(render_serially(2, **options), expected)
+    assert begun == [[], []]

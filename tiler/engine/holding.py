@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 import uuid
@@ -24,7 +23,7 @@ from tiler.engine.seeding import start
 from tiler.engine.state import STORE, Kept, LevelState, Resident, Stored
 from tiler.engine.turn import Done, Round, Send, Turns
 from tiler.engine.workplace import INPUTS_BYTES, Workplace
-from tiler.errors import StateLostError, TilerError
+from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import Node, seen, summed
 from tiler.style.colour import keep_chroma
@@ -316,9 +315,7 @@ def added(one: Sums, other: Sums) -> Sums:
 
 def hold(here: Workplace, block: Block) -> Holding:
     """A new one; what this worker holds of other attempts is let go."""
-    for key in [key for key in here.held if key[0] != block.attempt]:
-        with contextlib.suppress(TilerError, OSError):
-            here.held.pop(key).settle()  # two checkpoints must not be written at once
+    here.let_go(but=block.attempt)
     found = here.held[block.attempt, block.number] = Holding(here, block)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import socket
 import sys
@@ -20,7 +21,7 @@ from tiler.engine.job import Job
 from tiler.engine.machine import settle_gpu, settle_torch
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.errors import RenderError, StoreError, WeightsError
+from tiler.errors import RenderError, StoreError, TilerError, WeightsError
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone, kernels_on
 from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
@@ -88,6 +89,13 @@ class Workplace:
                 "mixed poster; go on with the same command when it is again as it was, or start over with --force-new"
             )
         return found.convs
+
+    def let_go(self, but: str = "") -> None:
+        """Of blocks, but for those of one attempt. What is being written of them is waited for: it would fall between
+        what comes next, and perhaps upon it."""
+        for key in [key for key in self.held if key[0] != but]:
+            with contextlib.suppress(TilerError, OSError):
+                self.held.pop(key).settle()
 
     def check_run(self) -> None:
         """Raise StoreError when another run holds the store by now: to be called once a task is about to write."""
@@ -264,7 +272,7 @@ def workplace(address: Address) -> Workplace:
         if address not in _CURRENT:
             check_run(RenderStore.open(address.url), address.run)  # a late task must not take the place of what is held
         if _CURRENT and next(iter(_CURRENT)) != address:
-            _CURRENT.clear()  # before the next is made, which would not fit beside it
+            _CURRENT.popitem()[1].let_go()  # before the next is made, which would not fit beside it
         if address not in _CURRENT:
             _CURRENT[address] = Workplace(address)
         return _CURRENT[address]
