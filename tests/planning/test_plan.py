@@ -469,6 +469,12 @@ def test_levels_that_are_too_large_go_where_there_is_more_room():
     assert homes_of(replace(twice, gpus=replace(twice.gpus, count=1)))[last] == "host"
 
 
+def test_what_is_not_optimised_is_not_held_in_memory():
+    """However much there is: a picture of any size goes through."""
+    count = len(job_of(long_edge=4096)[1].cut.levels)
+    assert homes_of(ANY, steps=(2, *(0,) * (count - 1))) == ["device"] + ["store"] * (count - 1)
+
+
 @pytest.mark.parametrize("state", ["device", "host", "store"])
 def test_a_home_that_is_asked_for_is_taken(state):
     assert set(homes_of(with_memory(10**9), state=state)) == {state}

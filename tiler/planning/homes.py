@@ -63,6 +63,8 @@ def homes(job: Job, asked: str, machine: Machine, busy_bytes: float, workers: in
 
 
 def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: int) -> str:
+    if not job.cut.levels[level].steps:
+        return STORE  # each tile is looked at once, which nothing need be held for
     hosts = max(1, round(workers / machine.host.workers))
     for home in _possible(job):
         device, host = held_bytes(job, level, home, workers)
