@@ -1,0 +1,221 @@
+"""Whatever befalls a render, the state it goes on with is the undisturbed render's, to the last bit, or none.
+
+A machine of hypothesis' kills, damages and resumes one job as it likes, and compares all that the store and the workers
+then say to have with a plain table: what an undisturbed render had, by state and tile.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from lives import SMALLEST, TILE, Lives
+
+from tiler.engine.state import Kept, Resident
+
+States = dict[tuple[int, int], Kept]
+QUICK = settings(
+    max_examples=10, stateful_step_count=14, deadline=None, phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck), print_blob=True,
+)  # fmt: skip
+
+
+class Undisturbed:
+    """By mode: a store with the pictures in it, and by tile too: all states, and the image."""
+
+    def __init__(self, folder: Path, inputs: Path, weights: str) -> None:
+        self._folder, self._made = folder, lambda **options: Lives(self._new(), inputs, weights, **options)
+        self.begun = cache(self._begun)
+        self.told = cache(self._told)
+
+    def _new(self) -> Path:
+        return Path(mkdtemp(dir=self._folder))
+
+    def _begun(self, mode: str) -> Lives:
+        found = self._made(mode=mode)
+        with found.in_charge():
+            found.begin("device", 1)
+            while found._pool and not any(task.__name__ == "begin" for task, _ in found._pool.asked):
+                found.go(1)
+            found.kill()
+        return found
+
+    def _told(self, mode: str, tile: int) -> tuple[States, np.ndarray]:
+        states: States = {}
+        put, put_grams = Resident.put, Resident.put_grams
+
+        def keep(self: Resident, state: int, tile: Any, *rest: Any) -> None:
+            (put_grams if len(rest) > 1 else put)(self, state, tile, *rest)
+            states[state, tile.index] = self.kept(state, tile).copied()
+
+        lives = self._made(mode=mode, tile=tile)
+        with (
+            lives.in_charge(),
+            mock.patch.object(Resident, "put", keep),
+            mock.patch.object(Resident, "put_grams", keep),
+        ):
+            lives.begin("device", 1)
+            lives.go()
+        assert lives.outcomes == ["done"]
+        return states, lives.image()
+
+    def copied(self, mode: str) -> tuple[Lives, Path]:
+        folder = self._new()
+        return self.begun(mode).copied(folder), folder
+
+
+def _same(found: Kept, expected: Kept) -> bool:
+    """To the last bit; statistics where they are there."""
+    assert found.moments is not None
+    assert expected.moments is not None
+    return (
+        torch.equal(found.pixels, expected.pixels)
+        and torch.equal(found.moments.float(), expected.moments.float())
+        and found.losses == expected.losses
+        and all(torch.equal(sums, expected.grams[layer]) for layer, sums in found.grams.items())
+    )
+
+
+# What is left of a file's bytes.
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "missing": lambda data: None,
+    "flipped": lambda data: bytes(byte ^ 4 * (i == len(data) // 2) for i, byte in enumerate(data)),
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+}
+
+
+class Misfortunes(RuleBasedStateMachine):
+    undisturbed: Undisturbed
+
+    @initialize(mode=st.sampled_from(["fast", "exact"]))
+    def born(self, mode: str) -> None:
+        self.states = {tile: self.undisturbed.told(mode, tile) for tile in (TILE, SMALLEST)}
+        self.lives, self.folder = self.undisturbed.copied(mode)
+        self.charge = self.lives.in_charge()
+        self.charge.__enter__()
+
+    def _alive(self) -> bool:
+        return self.lives.alive
+
+    @precondition(lambda self: not self.lives.alive)
+    @rule(home=st.sampled_from(["device", "host", "store"]), blocks=st.sampled_from([1, 2, 4]))
+    def resume(self, home: str, blocks: int) -> None:
+        self.lives.begin(home, blocks)
+
+    @precondition(_alive)
+    @rule(tasks=st.sampled_from(range(1, 30)))
+    def go(self, tasks: int) -> None:
+        self.lives.go(tasks)
+
+    @precondition(lambda self: not self.lives.writers.empty)
+    @rule(tiles=st.integers(1, 4))
+    def write_some_of_a_checkpoint(self, tiles: int) -> None:
+        self.lives.write(tiles)
+
+    @precondition(_alive)
+    @rule()
+    def kill(self) -> None:
+        self.lives.kill()
+
+    @precondition(_alive)
+    @rule(files=st.sampled_from(range(160)))
+    def die_midway(self, files: int) -> None:
+        self.lives.cut(files)
+
+    @precondition(_alive)
+    @rule(block=st.integers(0, 3))
+    def lose_a_worker(self, block: int) -> None:
+        self.lives.lose(block)
+
+    @precondition(_alive)
+    @rule()
+    def another_worker_comes(self) -> None:
+        self.lives.join()
+
+    @precondition(_alive)
+    @rule(number=st.sampled_from(range(100)))
+    def a_task_comes_again(self, number: int) -> None:
+        self.lives.repeat(number)
+
+    @precondition(_alive)
+    @rule()
+    def memory_ends(self) -> None:
+        self.lives.memory_ends = True
+
+    @rule(number=st.sampled_from(range(200)), how=st.sampled_from(["missing", "flipped", "cut", "empty"]))
+    def damage(self, number: int, how: str) -> None:
+        chunks = self.lives.chunks()
+        if chunks:
+            chunk = chunks[number % len(chunks)]
+            data = DAMAGES[how](chunk.read_bytes())
+            chunk.unlink()
+            if data is not None:
+                chunk.write_bytes(data)
+
+    @invariant()
+    def what_is_there_is_what_an_undisturbed_render_had(self) -> None:
+        states, _ = self._expected()
+        for where in (self.lives.held, self.lives.stored):
+            for state, tile, kept in where():
+                assert _same(kept, states[state, tile]), f"{where.__name__}: tile {tile} has not state {state}"
+
+    def _expected(self) -> tuple[States, np.ndarray]:
+        return self.states[self.lives.job.cut.tile]
+
+    def teardown(self) -> None:
+        try:
+            self.lives.kill()
+            self.lives.memory_ends = False
+            self.lives.begin("device", 2, 60)
+            self.lives.go()
+            assert self.lives.outcomes[-1] == "done"
+            np.testing.assert_array_equal(self.lives.image(), self._expected()[1])
+        finally:
+            self.lives.kill()
+            self.charge.__exit__(None, None, None)
+            shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, pictures_dir: Path, small_weights: str) -> type[Misfortunes]:
+    class Here(Misfortunes):
+        undisturbed = Undisturbed(tmp_path_factory.mktemp("lives"), pictures_dir, small_weights)
+
+    return Here
+
+
+def run(machine: type[Misfortunes], how: settings) -> None:
+    with warnings.catch_warnings():
+        # A write that ends with its process leaves what zarr was about to do.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        run_state_machine_as_test(machine, settings=how)
+
+
+def test_whatever_happens_to_it_the_poster_is_the_same(machine: type[Misfortunes]) -> None:
+    run(machine, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_whatever_happens_to_it_the_poster_is_the_same_often(machine: type[Misfortunes]) -> None:
+    run(machine, settings(QUICK, max_examples=400, stateful_step_count=40))
