@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,22 +23,26 @@ MEMORY_EVERY, DISK_EVERY = 0.1, 0.5
 class Peaks:
     """sum_bytes: largest sum over the processes of proportional set sizes, in which pages that n processes share count
     1/n in each. largest_bytes: largest resident set of a single process. disk_bytes: largest sum of blocks in use
-    below the watched folders. by_process: peak of each process's resident set, by what it is."""
+    below the watched folders. by_process: peak of each process's resident set, by what it is. events: that --log-json
+    printed."""
 
     seconds: float = 0.0
     sum_bytes: int = 0
     largest_bytes: int = 0
     disk_bytes: int = 0
     by_process: dict[str, int] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(arguments: Sequence[str], folders: Sequence[Path] = (), **environment: str) -> Peaks:
     """Run `python -m tiler ARGUMENTS` in a process of its own. Raises SystemExit when it fails."""
     began, peaks = time.perf_counter(), Peaks()
     command = [sys.executable, "-m", "tiler", *arguments]
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    kinds: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env={**os.environ, **environment}, **kinds)
     with watching(process.pid, folders, peaks):
-        _, said = process.communicate()
+        printed, said = process.communicate()
+    peaks.events = [json.loads(line) for line in printed.splitlines()] if "--log-json" in arguments else []
     peaks.seconds = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: ended with {process.returncode}: {said}")
