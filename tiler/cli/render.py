@@ -15,17 +15,28 @@ from tiler.cli.progress import make_progress
 from tiler.cli.stop import when_stopped
 from tiler.request.config import RenderConfig
 
+AUTO_REGIONS = click.option(
+    "--auto-regions", type=int, metavar="N", help="Find N regions that CONTENT and STYLE have in common, 2 to 8."
+)
+
 
 @click.command(cls=GroupedCommand)
 @click.argument("pictures", nargs=-1, metavar="[CONTENT] STYLE...")
 @click.option("-o", "--output", type=PLACE, metavar="POSTER", help="Where the poster goes: .png .tif .jpg .webp ...")
 @click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
 @click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@AUTO_REGIONS
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @config_options
 def render(
-    pictures: tuple[str, ...], job_file: str | None, force_new: bool, quiet: bool, log_json: bool, **given: Any
+    pictures: tuple[str, ...],
+    job_file: str | None,
+    force_new: bool,
+    auto_regions: int | None,
+    quiet: bool,
+    log_json: bool,
+    **given: Any,
 ) -> None:
     """Render CONTENT in the look of STYLE (one picture or several).
 
@@ -42,7 +53,19 @@ def render(
 
         named = [name for name in ("output", "tiles") if given[name] is None]
         check_replaced(config, named, Path(job_file).absolute().parent, job_file)
+    if auto_regions is not None:
+        config = found_regions(config, auto_regions, notes)
     run(config, force_new, quiet, log_json, notes)
+
+
+def found_regions(config: RenderConfig, count: int, notes: list[str]) -> RenderConfig:
+    """The configuration with regions that find themselves; `notes` gets a line on where they are."""
+    from tiler.request.proposing import with_regions
+
+    when_stopped("go on with the same command")
+    config, note = with_regions(config, count)
+    notes.append(note)
+    return config
 
 
 def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool, notes: Sequence[str] = ()) -> None:

@@ -1,0 +1,149 @@
+"""Regions that find themselves: where they are, what they are paired with, and what becomes of files that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiler.errors import ConfigError
+from tiler.pictures import classes
+from tiler.request.config import RenderConfig
+from tiler.request.proposing import propose, with_regions
+
+SEA_HERE, LAND_HERE = (150, 190, 225), (140, 175, 130)
+SEA_THERE, LAND_THERE = (10, 25, 60), (120, 95, 60)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classes, "EDGE", 160)
+    monkeypatch.setattr(classes, "_WINDOW", 5)
+    monkeypatch.setattr(classes, "_BLUR", 1.0)
+
+
+def _picture(path: Path, sea: np.ndarray, colours: tuple[Any, Any], shallow: float = 0.0) -> np.ndarray:
+    """Sea that is calm, and land that is not; shallow: how far it pales towards the coast."""
+    rng = np.random.default_rng(3)
+    height, width = sea.shape
+    pixels = np.where(sea[..., None], *(np.array(one, float) for one in colours))
+    pixels += np.where(sea, 1.5, 14)[..., None] * rng.normal(size=(height, width, 1))
+    if shallow:
+        across = np.linspace(0, shallow, width)[None, :, None]
+        pixels = np.where(sea[..., None], pixels + (255 - pixels) * across, pixels)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    return sea
+
+
+@pytest.fixture
+def land(tmp_path: Path) -> np.ndarray:
+    """map.png and photo.png in tmp_path: the sea of the first is on its left, that of the second below, and smaller.
+    Returns where the map's sea is."""
+    y, x = np.mgrid[0:120, 0:160]
+    _picture(tmp_path / "photo.png", y > 80 + 5 * np.sin(x / 9), (SEA_THERE, LAND_THERE))
+    return _picture(tmp_path / "map.png", x < 80 + 9 * np.sin(y / 8), (SEA_HERE, LAND_HERE), shallow=0.8)
+
+
+def _proposed(folder: Path, count: int = 2, *styles: str) -> Any:
+    return propose(
+        str(folder / "map.png"), [str(folder / one) for one in styles or ("photo.png",)], count, folder / "l.png"
+    )
+
+
+def _at(labels: Path, place: tuple[int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*np.asarray(Image.open(labels))[place])
+
+
+def test_sea_is_paired_with_sea_though_it_pales_to_white(tmp_path: Path, land: np.ndarray) -> None:
+    found = _proposed(tmp_path)
+    assert found.found == 2
+    assert set(found.options) == {"content", "labels", "label", "style_mask"}
+    labels = np.asarray(Image.open(found.labels))
+    sea = (labels == labels[60, 10]).all(-1)
+    assert (sea == land).mean() > 0.97
+    name = _at(found.labels, (60, 10))
+    (mask,) = (one.partition("=")[2] for one in found.options["style_mask"] if one.startswith(name))
+    white = np.asarray(Image.open(tmp_path / mask).convert("L")) > 127
+    y, x = np.mgrid[0:120, 0:160]
+    assert (white == (y > 80 + 5 * np.sin(x / 9))).mean() > 0.97
+    config = RenderConfig.from_dict({**found.options, "styles": (), "output": str(tmp_path / "p.png")}, "here")
+    assert len(config.regions.names) == 2
+
+
+def test_what_was_mended_by_hand_stays(tmp_path: Path, land: np.ndarray) -> None:
+    first = _proposed(tmp_path)
+    Image.new("RGB", (160, 120), (1, 2, 3)).save(first.labels)
+    mended = first.labels.read_bytes()
+    assert _proposed(tmp_path).options == first.options
+    assert first.labels.read_bytes() == mended
+    with pytest.raises(ConfigError, match=r"l\.toml: is there already, of other pictures"):
+        _proposed(tmp_path, 3)
+    (tmp_path / "l.toml").unlink()
+    with pytest.raises(ConfigError, match=r"l\.png: is there already"):
+        _proposed(tmp_path)
+    assert first.labels.read_bytes() == mended
+    assert not (tmp_path / "l.toml").exists()
+
+
+def test_no_more_regions_than_there_are(tmp_path: Path) -> None:
+    """Two flat colours are two classes, however many are asked for; one is none."""
+    for name, colour in (("map", (200, 30, 30)), ("photo", (30, 200, 30))):
+        both = np.full((60, 80, 3), colour, np.uint8)
+        both[:, :30] = (20, 20, 160)
+        Image.fromarray(both).save(tmp_path / f"{name}.png")
+    assert _proposed(tmp_path, 5).found == 2
+    Image.new("RGB", (80, 60), (9, 9, 9)).save(tmp_path / "map.png")
+    with pytest.raises(ConfigError, match="nothing in it and its styles is to be told apart"):
+        propose(str(tmp_path / "map.png"), [str(tmp_path / "photo.png")], 2, tmp_path / "other.png")
+    assert not (tmp_path / "other.png").exists()
+
+
+def test_several_styles_share_the_regions(tmp_path: Path, land: np.ndarray) -> None:
+    """A style that shows no sea is none of the sea's."""
+    _picture(tmp_path / "dry.png", np.zeros((100, 100), bool), (SEA_THERE, LAND_THERE))
+    found = _proposed(tmp_path, 2, "photo.png", "dry.png")
+    by_name = dict(one.split("=") for one in found.options["label"])
+    sea, ground = by_name[_at(found.labels, (60, 10))], by_name[_at(found.labels, (60, 150))]
+    assert [Path(one).name for one in sea.split(",")] == ["photo.png"]
+    assert [Path(one).name for one in ground.split(",")] == ["photo.png", "dry.png"]
+
+
+def test_grey_maps_are_told_apart_by_their_light(tmp_path: Path, land: np.ndarray) -> None:
+    Image.open(tmp_path / "map.png").convert("L").point(lambda value: value // 2).save(tmp_path / "map.png")
+    y, x = np.mgrid[0:120, 0:160]
+    dark = _picture(tmp_path / "map.png", x + y < 140, ((40, 40, 40), (180, 180, 180)))
+    found = _proposed(tmp_path)
+    labels = np.asarray(Image.open(found.labels))
+    assert ((labels == labels[0, 0]).all(-1) == dark).mean() > 0.97
+
+
+def test_transparent_parts_say_nothing(tmp_path: Path, land: np.ndarray) -> None:
+    with Image.open(tmp_path / "photo.png") as photo:
+        strange = photo.convert("RGBA")
+    strange.paste((255, 0, 255, 0), (0, 0, 160, 60))
+    strange.save(tmp_path / "photo.png")
+    found = _proposed(tmp_path)
+    masks = [Path(one.partition("=")[2]) for one in found.options["style_mask"]]
+    for mask in masks:
+        assert not np.asarray(Image.open(tmp_path / mask))[:58].any()
+
+
+def test_with_regions_keeps_the_rest_and_says_where(tmp_path: Path, land: np.ndarray) -> None:
+    asked = RenderConfig(
+        content=str(tmp_path / "map.png"), styles=(str(tmp_path / "photo.png"),), output=str(tmp_path / "p.png"), seed=7
+    )
+    config, note = with_regions(asked, 2)
+    assert (config.styles, config.seed, config.content) == ((), 7, asked.content)
+    assert config.labels == str(tmp_path / "p-labels.png")
+    assert note.startswith(f"2 regions, as {tmp_path / 'p-labels.png'} has them")
+    with pytest.raises(ConfigError, match="auto_regions = 2 beside labels"):
+        with_regions(config, 2)
+
+
+@pytest.mark.parametrize("count", [1, 9, -1])
+def test_how_many(tmp_path: Path, land: np.ndarray, count: int) -> None:
+    with pytest.raises(ConfigError, match=rf"{count} regions; allowed: 2 to 8"):
+        _proposed(tmp_path, count)
