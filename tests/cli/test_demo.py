@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,6 +102,51 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_cut(
     for name, word in (("p.bmp", ".bmp is unknown"), ("bmng.jpg/p.png", "cannot be made")):
         done = run_main("demo", "-o", str(maps / name))
         assert (done.returncode, word in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("made", ["a file", "a link", "a link to nothing", "a pipe"])
+@pytest.mark.parametrize("role", ["content", "style"])
+def test_pictures_of_somebody_elses_by_the_names_of_its_own_stay(
+    maps: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, role: str, made: str
+) -> None:
+    monkeypatch.setattr(demo, "run", lambda *how: pytest.fail("run"))
+    place, mine = tmp_path / "new" / f"p-{role}.png", tmp_path / "mine.png"
+    place.parent.mkdir()
+    if made == "a file":
+        place.write_text("mine")
+    elif made == "a pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(mine)
+        if made == "a link":
+            demo.cut(demo.STYLE_FILE, (-20.0, 12.0), mine, 9)
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    done = run_main("demo", "-o", str(tmp_path / "new" / "p.png"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"p-{role}.png: is there, and tiler demo did not write it" in done.stderr
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_its_own_pictures_are_cut_again(maps: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "run", lambda *how: None)
+    for _ in range(2):
+        assert run_main("demo", "-o", str(tmp_path / "p.png")).returncode == 0
+
+
+def test_a_poster_by_the_name_that_nobody_typed_stays(
+    maps: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(demo, "run", lambda config, *how: asked.append(config))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiler-demo").mkdir()
+    (tmp_path / "tiler-demo" / "poster.png").write_text("mine")
+    done = run_main("demo")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "did not write what is there" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "tiler-demo").iterdir()) == ["poster.png"]
+    assert run_main("demo", "-o", "tiler-demo/poster.png").returncode == 0
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("found", [None, SimpleNamespace(submodule_search_locations=None), ModuleNotFoundError()])

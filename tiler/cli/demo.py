@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
@@ -21,6 +24,8 @@ CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South Americ
 STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-20.0, 12.0)  # Africa south of the Sahara
 DEGREES = (51.2, 68.2667)
 CONTENT_EDGE, STYLE_EDGE = 2048, 1024
+# By which a picture is known as cut here: text at a PNG's beginning.
+_MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
 
 
 @click.command(cls=GroupedCommand)
@@ -48,6 +53,7 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
     check_output(output)
     content, style = (Path(output).with_name(f"{Path(output).stem}-{role}.png") for role in ("content", "style"))
     config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
+    _check_replaced(config, (content, style))
     cut(CONTENT_FILE, CONTENT_CORNER, content, _content_edge(config))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
     notes: list[str] = []
@@ -56,6 +62,25 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
     run(config, force_new, quiet, log_json, notes)
     if not quiet and not log_json:
         say(f"its inputs: {content} (layout) and {style} (look)", err=True)
+
+
+def _check_replaced(config: RenderConfig, inputs: Sequence[Path]) -> None:
+    """Raise TilerError where a name that nobody typed is that of a file which the demo did not write, or of a link."""
+    for path in inputs:
+        if os.path.lexists(path) and not _is_cut(path):
+            raise ConfigError(f"{path}: is there, and tiler demo did not write it; choose another name with -o")
+    if click.get_current_context().get_parameter_source("output") == ParameterSource.DEFAULT:
+        from tiler.request.resume import check_replaced
+
+        check_replaced(config, ("output",), None, "tiler demo")
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether it is a picture that `cut` saved."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return _MARK.encode() in file.read(_HEAD_BYTES)
 
 
 def _content_edge(config: RenderConfig) -> int:
@@ -84,4 +109,5 @@ def cut(name: str, corner: tuple[float, float], to: Path, longest: int, degrees:
     window = (y0, x0, y0 + round(high * per_degree), x0 + round(wide * per_degree))
     scale = min(1.0, longest / (window[3] - window[1]))
     height, width = round((window[2] - window[0]) * scale), round((window[3] - window[1]) * scale)
-    write_picture(to, height, width, world.bands(height, width, 512, crop=window))
+    bands = world.bands(height, width, 512, crop=window)
+    write_picture(to, height, width, bands, metadata={"Description": _MARK})
