@@ -18,14 +18,17 @@ _MOST_BYTES = 12 << 30
 
 
 class _Chosen:
-    """Of what is collected, some tests, in their order; all where none of them is there."""
+    """Of what is collected, some tests or files of tests, in their order; all where none of them is there."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        found = {item.nodeid: item for item in items}
-        items[:] = [found[name] for name in self._names if name in found] or items
+        found: dict[str, list[Any]] = {}
+        for item in items:
+            for name in (item.nodeid, item.nodeid.partition("::")[0]):
+                found.setdefault(name, []).append(item)
+        items[:] = list(dict.fromkeys(item for name in self._names for item in found.get(name, []))) or items
 
 
 def started(tree: Path, tests: Sequence[str], out: Path) -> BaseProcess:

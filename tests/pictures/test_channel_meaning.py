@@ -182,6 +182,22 @@ def test_a_preview_is_not_the_picture(tmp_path):
         open_picture(tmp_path / "raw.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_the_picture_may_lie_below_its_preview(tmp_path, compression):
+    """As a SubIFD; what follows is another page."""
+    small = dict(photometric="rgb", subfiletype=1, metadata=None, compression=compression)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(RGB[::4, ::4], subifds=2, **small)
+        writer.write(RGB[::2, ::2], **small)
+        writer.write(RGB, photometric="rgb", metadata=None, compression=compression)
+        writer.write(RGB[::5, ::5], **small)
+    picture = open_picture(tmp_path / "a.tif")
+    assert (picture.height, picture.width, picture.page.chain) == (20, 36, (0, 1))
+    said = "its first page is a preview; the full picture of 36 x 20 px is read"
+    assert picture.notes == (f"{tmp_path / 'a.tif'}: {said}",)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), planes(RGB))
+
+
 def test_further_pages_are_said(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for page in (RGB, RGB[::-1]):
