@@ -79,6 +79,20 @@ def test_image_chunks_never_cross_cores():
     assert layout.image(TileGrid.balanced(501, 333, 1024, 16, 48), "float64").chunks == (3, 64, 333)
 
 
+@pytest.mark.parametrize(("height", "width"), [(500, 190), (190, 500), (333, 333), (64, 1000)])
+@pytest.mark.parametrize("align", [1, 16])
+def test_a_level_may_have_the_chunks_of_any_coarser_cut(height, width, align):
+    """It keeps those that it was finished with, when tiles are cut smaller for the levels after it."""
+    tiles = [tile for tile in (64, 96, 128, 192, 256, 512, 1024) if tile % align == 0]
+    cuts = [TileGrid.balanced(height, width, tile, 4, 16, align) for tile in tiles]
+    for finer, now in enumerate(cuts):
+        allowed = layout.image_chunks(now)
+        for cut in cuts[finer:]:
+            assert layout.image(cut, "float32").chunks in allowed
+        assert all(rows <= height and columns <= width for _, rows, columns in allowed)
+        assert max(columns for *_, columns in allowed) == width
+
+
 def test_an_array_takes_the_blocks_that_its_files_take(tmp_path):
     array = layout.Array((2, 3, 60, 80), (1, 1, 60, 80), "float64")
     made = zarr.create_array(

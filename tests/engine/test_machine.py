@@ -55,6 +55,11 @@ def test_a_gpu_counts_where_every_worker_has_one() -> None:
     shared = merged([worker(gpu=card("0")), worker(gpu=card("0", free_bytes=69 * GB))]).gpus
     assert shared is not None
     assert (shared.count, shared.workers, shared.free_bytes) == (2, 2, 71 * GB)
+    uneven = merged(
+        [worker(gpu=card(one, free_bytes=free * GB)) for one, free in (("0", 50), ("1", 40), ("0", 60))]
+    ).gpus
+    assert uneven is not None
+    assert (uneven.count, uneven.workers, uneven.free_bytes) == (2, 2, 41 * GB)
     hosts = merged([worker("a", card("0"), gpus=["0"]), worker("b", card("0"), gpus=["0"])]).gpus
     assert hosts is not None
     assert (hosts.count, hosts.workers) == (2, 1)

@@ -211,6 +211,20 @@ def test_little_room_is_left_alone_and_said(tmp_path, monkeypatch):
     assert found.notes[0].startswith(f"{tmp_path}/a.png: is decoded anew for every level, since its pixels take")
 
 
+@pytest.mark.parametrize(
+    ("array", "bytes_each"),
+    [(RGB8, 3), (RGB8[..., 0], 1), (np.dstack([RGB8, RGB8[..., :1]]), 4), (RGB8.astype(np.uint16) * 257, 6),
+     (RGB8.astype(np.float32) / 255, 12), (RGB8[..., 0] > 99, 1)],
+)  # fmt: skip
+def test_the_room_that_pixels_take(tmp_path, monkeypatch, array, bytes_each):
+    alpha = dict(extrasamples=["unassalpha"]) if array.shape[2:] == (4,) else {}
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack" if array.ndim == 2 else "rgb", **alpha)
+    asked = []
+    monkeypatch.setattr(picture, "keep", lambda path, need, folder: asked.append(need) or (None, ()))
+    open_picture(tmp_path / "a.tif").cropped((1, 1, 3, 4)).kept_in(tmp_path)
+    assert asked == [array.shape[0] * array.shape[1] * bytes_each]
+
+
 def test_who_gives_up_waits_for_nothing(tmp_path):
     FILES["rgb.png"](tmp_path / "a.png")
     found, left = open_picture(tmp_path / "a.png").kept_in(tmp_path), []

@@ -46,6 +46,10 @@ def test_without_rasterio_the_epsg_code_is_left(monkeypatch):
     assert crs.texts(georef) == (None, "EPSG:32633")
     assert crs.texts(Georef(PLAIN.transform, prj="mine")) == ("mine", "mine")
     assert crs.texts(PLAIN) == (None, None)
+    head, elsewhere = (1, 1, 0, 2), Georef(PLAIN.transform, (1, 1, 0, 1, 3072, 34737, 7, 4326))
+    assert crs.texts(elsewhere) == (None, None)  # the number is a place in a text
+    for keys, said in (((3072, 0, 1, 32767, 2048, 0, 1, 4326), None), ((2048, 0, 1, 4326, 1024, 0, 1, 2), "EPSG:4326")):
+        assert crs.texts(Georef(PLAIN.transform, head + keys)) == (None, said)
 
 
 @pytest.mark.parametrize("foreign", ["a.pgw", "a.prj", "a.png.aux.xml"])

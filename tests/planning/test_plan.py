@@ -245,6 +245,8 @@ def test_too_little_disk_says_how_much_would_do(tmp_path, monkeypatch):
     message = refusal(tmp_path)
     assert message.startswith(f"--store {tmp_path / 'job.zarr'}: needs about {math.ceil(plan.store_bytes / 1e6)} MB")
     assert "another place" in message
+    disk_with(monkeypatch, 1000)  # for the poster neither
+    assert refusal(tmp_path).startswith(f"--store {tmp_path / 'job.zarr'}: needs about ")
     disk_with(monkeypatch, plan.store_bytes + plan.output_bytes)
     config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"))
     check_room(plan, config, job, str(tmp_path / "job.zarr"))
