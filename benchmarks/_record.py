@@ -63,7 +63,7 @@ class Record:
             took = json.loads(self._places.read_text()) if before else {}
             self._run(changed, bool(before))
             self._places.write_text(json.dumps({**took, **json.loads(self._data.with_suffix(".new.json").read_text())}))
-            measured = () if before else self._measured()
+            measured = [name for name in self._measured() if name not in before]
             now = {name: _hash(self._root / name) for name in (*changed, *measured)}
             self._hashes.write_text(json.dumps({**before, **now}))
 
