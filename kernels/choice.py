@@ -100,6 +100,8 @@ def run(family: str, stem: str, device: torch.device, dtype: torch.dtype, *argum
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # drivers, compilers and launchers each raise their own kind
+            if torch.cuda.is_current_stream_capturing():
+                raise  # it may be what can't be recorded, and no more
             _give_up(device, error)
     module = reference if name == "reference" else PLAIN[family]
     return getattr(module, stem)(*arguments)

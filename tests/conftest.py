@@ -19,7 +19,7 @@ settings.load_profile("tiler")
 
 
 # How many tests need a GPU. Where TILER_ALL_TESTS is set these, and no others, may be skipped.
-GPU_TESTS = 58
+GPU_TESTS = 65
 _skipped: list[tuple[str, bool]] = []
 
 

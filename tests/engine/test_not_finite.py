@@ -42,10 +42,10 @@ def test_smaller_steps_then_the_end(render_serially, monkeypatch, bearable: floa
     """Steps above a limit end in NaN: a tenth of them is taken, the same at every try; beyond that the render stops."""
     whole, rates = optimize.relax, []
 
-    def relax(problem, first, second, start, steps, on_step):
+    def relax(problem, first, second, start, steps, on_step, begin):
         peak = optimize.step_rate(start, 2, 0.02)
         rates.append(round(max(steps) / peak, 6))
-        state, sums, losses = whole(problem, first, second, start, steps, on_step)
+        state, sums, losses = whole(problem, first, second, start, steps, on_step, begin)
         if max(steps) > bearable * peak * 1.000001:
             state = replace(state, pixels=torch.full_like(state.pixels, torch.nan))
         return state, sums, losses

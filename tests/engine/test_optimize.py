@@ -56,6 +56,8 @@ class Bowl(optimize.TileProblem):
     def loss(self, losses: optimize.TileLosses) -> float:
         return losses.style["relu1_1"]
 
+    style_layers = ("relu1_1",)
+
 
 def bowl(seed: int = 0, beyond: float = 0.3) -> Bowl:
     generator = torch.Generator().manual_seed(seed)

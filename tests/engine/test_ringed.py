@@ -75,3 +75,16 @@ def test_running_out_of_memory_is_no_failure_of_cudnn(monkeypatch: pytest.Monkey
     with pytest.raises(torch.OutOfMemoryError):
         convolutions.fused(torch.rand(1, 8, 9, 9), torch.rand(4, 8, 3, 3), torch.rand(4))
     assert not convolutions._unfused
+
+
+def test_what_cannot_be_recorded_is_no_failure_of_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*given: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(convolutions, "_unfused", {})
+    monkeypatch.setattr(convolutions, "_suits", lambda x: True)
+    monkeypatch.setattr(torch.ops.aten, "cudnn_convolution_relu", forbidden)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        convolutions.fused(torch.rand(1, 8, 9, 9), torch.rand(4, 8, 3, 3), torch.rand(4))
+    assert not convolutions._unfused

@@ -126,6 +126,21 @@ def test_one_warning_where_triton_fails(monkeypatch: pytest.MonkeyPatch) -> None
         choice.run("gram", "gram_sums", gpu, torch.float32, F, None, None)
 
 
+def test_what_cannot_be_recorded_is_no_failure_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a CUDA graph: the caller does without it, and Triton runs on."""
+
+    def forbidden() -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.delenv("TILER_KERNELS", raising=False)
+    monkeypatch.setattr(choice, "_triton", forbidden)
+    monkeypatch.setattr(choice, "_failed_devices", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        choice.run("gram", "gram_sums", torch.device("cuda", 7), torch.float32, F, None, None)
+    assert not choice._failed_devices
+
+
 def test_running_out_of_memory_is_no_failure_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> Any:
         raise torch.OutOfMemoryError("full")

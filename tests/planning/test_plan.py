@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tiler.cli import main
+from tiler.engine.graphs import held_bytes as held_by_graphs
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import ResourceError
 from tiler.planning import homes, room
@@ -341,6 +342,10 @@ def test_workers_that_share_a_gpu_add_up(tmp_path):
     read = max(tile.read.area for level in range(len(job.cut.levels)) for tile in job.cut.grid(level))
     each = read * 1450 * 1.15 + 26e6 * 2 + 500e6
     last = job.cut.grid(len(job.cut.levels) - 1)
+    # Graphs: the memory of one update once more; what tiles of a kind are copied to, and the driver's, of each kind.
+    kinds = {(tile.core.relative_to(tile.read), tile.read.height, tile.read.width) for tile in last}
+    assert len(kinds) == 9
+    each += read * 1450 * 1.15 + sum(height * width for _, height, width in kinds) * 64 + 9 * 2**20
     # Of each of two states float32 pixels, bfloat16 moments, and Grams of 64 channels at five layers; of the content
     # bfloat16 features, 64 of them at a stride of 8.
     kept = 2 * (sum(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + len(last) * 5 * 64**2 * 4)
@@ -365,6 +370,28 @@ def test_on_a_gpu_both_memories_must_do(short_of, state, tmp_path):
         lacks = replace(fits, gpus=Gpus(1, 1, plan.gpu_bytes - 1, "H100"))
     message = refusal(tmp_path, lacks, **on_gpu)
     assert f" of {short_of} and " in message
+
+
+@pytest.mark.parametrize(
+    ("options", "graphs"),
+    [
+        ({}, (1, 1)),
+        ({"optimizer": "lbfgs"}, (0, 0)),
+        ({"device": "cpu"}, (0, 0)),
+        ({"jitter": 3, "content_weight": 0}, (1, 64)),
+        ({"long_edge": 1700, "tile": 2048}, (0, 0)),
+    ],
+    ids=str,
+)
+def test_graphs_take_memory_where_they_are_recorded(options, graphs):
+    """Of small tiles, of a GPU: (stages, graphs)."""
+    machine = Machine(gpus=Gpus(1, 1, 2**50, "H100"))
+    values = {**ON_GPU, "long_edge": 320, "levels": 1, "steps": 4, **options}
+    _, job = job_of(machine=machine, **values)
+    [tile] = job.cut.grid(0)
+    stages, recorded = graphs
+    expected = stages * tile.read.area * (1000 + 64) + recorded * 2**20
+    assert held_by_graphs(job, 0, 1000) == expected
 
 
 # Where state lives ------------------------------------------------------------------------------------------------
@@ -453,9 +480,12 @@ def test_levels_that_are_too_large_go_where_there_is_more_room():
     last = len(job.cut.levels) - 1
     held = [homes.state_bytes(job, k) + homes.inputs_bytes(job, k) for k in range(last + 1)]
     # Beside a tile: a worker, or what a process holds of a GPU, and the weights; the same here.
-    busy = planning._tile_bytes(job) + 500e6 + 52e6
+    busy, on_gpu = (
+        planning._tile_bytes(replace(job, device=replace(job.device, kind=name))) + 500e6 + 52e6
+        for name in ("cpu", "cuda")
+    )
 
-    def free(level: int) -> int:
+    def free(level: int, busy: float = busy) -> int:
         """What the level before needs, and a little more, but not enough for the level."""
         return int((1.5 * held[level - 1] + busy) / homes.SHARE)
 
@@ -463,10 +493,10 @@ def test_levels_that_are_too_large_go_where_there_is_more_room():
     assert homes_of(with_memory(free(last))) == ["device"] * last + ["store"]
     assert homes_of(with_memory(free(last - 1))) == ["device"] * (last - 1) + ["store"] * 2
     for host, beyond in ((2**40, "host"), (int(held[0] / homes.SHARE), "store")):
-        machine = with_memory(host, gpus=Gpus(1, 1, free(last), "H100"))
+        machine = with_memory(host, gpus=Gpus(1, 1, free(last, on_gpu), "H100"))
         assert homes_of(machine) == ["device"] * last + [beyond]
     # Two cards hold half of it each.
-    twice = Machine(gpus=Gpus(2, 1, int((0.6 * held[last] + busy) / homes.SHARE), "H100"))
+    twice = Machine(gpus=Gpus(2, 1, int((0.6 * held[last] + on_gpu) / homes.SHARE), "H100"))
     assert homes_of(twice)[last] == "device"
     assert homes_of(replace(twice, gpus=replace(twice.gpus, count=1)))[last] == "host"
 

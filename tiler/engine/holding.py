@@ -208,11 +208,11 @@ class Holding:
 
         def fitting(tile: Tile, given: Any) -> Any:
             with must_fit(tile.read):
-                return work(tile, given)
+                return self._here.roomy(partial(work, tile, given))
 
         def whole(tile: Tile) -> None:
             with must_fit(tile.read):
-                keep(tile, work(tile, read(tile)))
+                self._here.roomy(lambda: keep(tile, work(tile, read(tile))))
 
         if self._block.home == STORE:
             in_turn(tiles, read, partial(self._here.compute, fitting), keep)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -82,9 +83,18 @@ class Inputs:
     guides: Guides = EVERYWHERE
 
     @property
+    def parts(self) -> dict[str, Mapping[str, torch.Tensor]]:
+        """All its tensors, by what they are and by layer."""
+        return {"content": self.content, "content weights": self.content_weights, "guides": self.guides.planes or {}}
+
+    def cloned(self) -> Inputs:
+        """The same in memory of its own."""
+        planes = None if self.guides.planes is None else _cloned(self.guides.planes)
+        return Inputs(_cloned(self.content), _cloned(self.content_weights), replace(self.guides, planes=planes))
+
+    @property
     def held_bytes(self) -> int:
-        planes = () if self.guides.planes is None else self.guides.planes.values()
-        return sum(one.nbytes for one in (*self.content.values(), *self.content_weights.values(), *planes))
+        return sum(one.nbytes for by_layer in self.parts.values() for one in by_layer.values())
 
 
 @dataclass(frozen=True)
@@ -133,8 +143,8 @@ class TileProblem:
         exchanged: Exchanged,
         shift: Callable[[int], tuple[int, int]] = lambda step: (0, 0),
     ) -> None:
-        self._backbone, self._objective = backbone, objective.within(inputs.guides.regions)
-        self._inputs, self._core, self._blend, self._shift = inputs, extent.core, extent.blend, shift
+        self._backbone, self._of_level, self._objective = backbone, objective, objective.within(inputs.guides.regions)
+        self._inputs, self._core, self._blend, self.shift = inputs, extent.core, extent.blend, shift
         self._total = total = exchanged.total
         self._weights = {layer: self._own_weight(layer).to(total[layer])[:, None, None] for layer in total}
         self._reported = {layer: sums / self._weights[layer] for layer, sums in exchanged.reported.items()}
@@ -145,6 +155,31 @@ class TileProblem:
         more)."""
         own = self._inputs.guides.weights(layer, self._core.strided(stride_of(layer)))
         return torch.maximum(own, own.new_tensor(self._objective.areas.weights[layer]).clamp(max=self.sliver))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What steps depend on that differs between tiles of one `kind`, by name."""
+        parts = {"total": self._total, "weights": self._weights, "reported": self._reported, **self._inputs.parts}
+        named = {f"{part} {layer}": one for part, by_layer in parts.items() for layer, one in by_layer.items()}
+        return {"pixels": self.pixels, **named}
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What steps depend on beside: of two problems with equal kinds, both alive, one can take the other's place
+        with the other's tensors."""
+        tensors = tuple((name, tuple(one.shape), one.dtype, one.device) for name, one in self.tensors().items())
+        numbers = self.feedback, self._core, self._blend, self._inputs.guides.regions
+        return (id(self._backbone), id(self._of_level), numbers, tensors)
+
+    def apart(self, shift: Callable[[int], tuple[int, int]]) -> TileProblem:
+        """The same with tensors of its own, and moved otherwise."""
+        found = copy.copy(self)
+        found.pixels, found.shift, found._inputs = self.pixels.clone(), shift, self._inputs.cloned()
+        found._total, found._weights, found._reported = map(_cloned, (self._total, self._weights, self._reported))
+        return found
+
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        return self._objective.terms.style_layers
 
     @property
     def state_pixels(self) -> torch.Tensor:
@@ -166,7 +201,7 @@ class TileProblem:
 
     def slope(self, step: int) -> tuple[torch.Tensor, GramSums, TileLosses]:
         """The same without the total variation."""
-        objective, inputs, (down, right) = self._objective, self._inputs, self._shift(step)
+        objective, inputs, (down, right) = self._objective, self._inputs, self.shift(step)
         core = self._core.shifted(down, right)
         seen = F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0]
         activations, sums = measure(self._backbone, seen, objective.terms.style_layers, core, inputs.guides)
@@ -192,6 +227,36 @@ class TileProblem:
         return sums, replace(losses, tv=tv)
 
 
+def _cloned(by_layer: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {layer: tensor.clone() for layer, tensor in by_layer.items()}
+
+
+class Updates(Protocol):
+    """A round's updates of one tile, one after the other."""
+
+    def update(self, step: int, pace: torch.Tensor) -> torch.Tensor:
+        """One of them; its losses, as `TileLosses.packed` has them, in memory that no later one writes to."""
+
+    def end(self) -> GramSums:
+        """Bring the problem's pixels and the moments up to date; the sums of the last update."""
+
+
+class Directly:
+    """Updates on the tile's own tensors."""
+
+    def __init__(self, problem: TileProblem, first: torch.Tensor, second: torch.Tensor) -> None:
+        self._problem, self._moments = problem, (first, second)
+        self._sums: GramSums | None = None
+
+    def update(self, step: int, pace: torch.Tensor) -> torch.Tensor:
+        self._sums, losses = self._problem.update(step, pace, *self._moments)
+        return losses.packed()
+
+    def end(self) -> GramSums:
+        assert self._sums is not None
+        return self._sums
+
+
 def on_cpu(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu"
 
@@ -210,22 +275,25 @@ def relax(
     start: int,
     rates: Sequence[float],
     on_step: Callable[[int, TileLosses], None] = lambda step, losses: None,
+    begin: Callable[[TileProblem, torch.Tensor, torch.Tensor], Updates] = Directly,
 ) -> tuple[TileState, GramSums, TileLosses]:
     """One round of Adam on one tile, pixels kept in 0..1.
 
     first, second: moments [3, h, w] over the blend area, changed in place. start: updates already done on this level.
     rates: one learning rate per update. The returned sums and losses are those before the last update. on_step is told
-    of each update; of a GPU's once the round has ended, since a copy from it in every step would wait for it.
+    of each update; of a GPU's once the round has ended, since a copy from it in every step would wait for it. begin:
+    how updates are made.
     """
+    updates = begin(problem, first, second)
     waiting: list[torch.Tensor] = []
     for step, pace in enumerate(paces(start, rates, problem.pixels), start + 1):
-        sums, losses = problem.update(step, pace, first, second)
-        waiting.append(losses.packed())
+        waiting.append(updates.update(step, pace))
         if on_cpu(problem.pixels) or step == start + len(rates):
             for number, row in enumerate(torch.stack(waiting).tolist(), step + 1 - len(waiting)):
-                told = TileLosses.unpacked(losses.style, row)
+                told = TileLosses.unpacked(problem.style_layers, row)
                 on_step(number, told)
             waiting.clear()
+    sums = updates.end()
     return TileState(problem.state_pixels, first, second), sums, told
 
 

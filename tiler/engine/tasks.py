@@ -216,5 +216,7 @@ def finish(address: Address, block: Block, state: int, strips: Sequence[Strips])
 
 def let_go(address: Address, block: Block) -> dict[str, Any]:
     """Free what a block takes."""
-    workplace(address).held.pop((block.attempt, block.number), None)
+    here = workplace(address)
+    here.held.pop((block.attempt, block.number), None)
+    here.compute(here.drop_graphs)
     return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,15 +32,17 @@ class Round:
     total: Mapping[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Given:
     """What a tile starts from. pixels [3, h, w] over its read area, moments [6, h, w] over its blend area; raw: see
-    `LevelInputs.read`; seconds: that reading it took."""
+    `LevelInputs.read`; seconds: that reading it took; used: a round changes them in place, and may not start from them
+    again."""
 
     pixels: torch.Tensor
     moments: torch.Tensor
     raw: Raw | None
     seconds: float
+    used: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ class Turns:
     def relaxed(self, now: Round, tile: Tile, given: Given) -> Done:
         """On the computing thread."""
         began = time.perf_counter()
-        tries = itertools.count()
 
         def relax(precision: str, scale: float) -> tuple[finite.Relaxed, float]:
-            # What a round starts from is changed in place.
-            return self._relax(now, tile, self.given(now, tile) if next(tries) else given, precision, scale)
+            fresh = self.given(now, tile) if given.used else given
+            given.used = True
+            return self._relax(now, tile, fresh, precision, scale)
 
         steps = f"steps {now.start + 1} to {now.start + now.steps}"
         found, stepping = finite.relaxed(tuple(self._here.backbones), relax, self._level, tile.index, steps, self._send)
@@ -126,7 +127,9 @@ class Turns:
         else:
             size, updates = here.job.cut.levels[level], range(now.start, now.start + now.steps)
             rates = [scale * optimize.step_rate(step, size.steps, size.peak_rate) for step in updates]
-            after, sums, losses = optimize.relax(problem, moments[:3], moments[3:], now.start, rates, on_step)
+            begin = here.graphs.begin if here.graphs else optimize.Directly
+            cut = moments[:3], moments[3:]
+            after, sums, losses = optimize.relax(problem, *cut, now.start, rates, on_step, begin)
         stepping = time.perf_counter() - ready  # a GPU has ended too: every step's losses are numbers here
         return finite.Relaxed(after.pixels, moments, sums.sums, regions, losses), stepping
 

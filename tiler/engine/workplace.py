@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from tiler.engine.blend import repeated
+from tiler.engine.faults import let_go, out_of_memory
+from tiler.engine.graphs import graphs_for
 from tiler.engine.job import Job
 from tiler.engine.machine import settle_gpu, settle_torch
 from tiler.engine.plain import typed
@@ -78,7 +80,9 @@ class Workplace:
         # Blocks by (attempt, number), see `holding`.
         self.held: dict[tuple[str, int], Any] = {}
         self.dtype = getattr(torch, self.job.device.state_dtype)
-        _, self._why_kernels = kernels_on(self.job.device.kind)
+        implementation, self._why_kernels = kernels_on(self.job.device.kind)
+        self.graphs = graphs_for(self.job.device.kind, implementation)
+        self._why_no_graphs = ""
 
     def _same_weights(self) -> list[Conv]:
         network = self.job.network
@@ -114,6 +118,21 @@ class Workplace:
             where = socket.gethostname()
             text = f"worker {where}: Triton fails, {kernels} takes its place from here on: {why}"
             send({"event": "kernels", "kernels": kernels, "text": text})
+        off = self.graphs.off if self.graphs else ""
+        if off != self._why_no_graphs:
+            self._why_no_graphs = off
+            text = f"worker {socket.gethostname()}: steps run without CUDA graphs from here on: {off}"
+            send({"event": "note", "text": text})
+
+    def roomy(self, call: Callable[[], Computed]) -> Computed:
+        """call(), and once more where it does not fit beside what can be done without. On the computing thread."""
+        try:
+            return call()
+        except (MemoryError, RuntimeError) as error:
+            if not (out_of_memory(error) and self.graphs and self.graphs.make_room()):
+                raise
+            let_go(error)
+        return call()
 
     def compute(self, function: Callable[..., Computed], *arguments: Any) -> Computed:
         """Call `function` where torch's work is done, and wait for it."""
@@ -204,8 +223,14 @@ class Workplace:
 
     def objective(self, level: int) -> Objective:
         if level not in self._objectives:
+            self.drop_graphs()
             self._objectives = {level: self._objective(level)}
         return self._objectives[level]
+
+    def drop_graphs(self) -> None:
+        """Those of a level that has ended. On the computing thread."""
+        if self.graphs:
+            self.graphs.drop()
 
     def _objective(self, level: int) -> Objective:
         job, size = self.job, self.job.cut.levels[level]

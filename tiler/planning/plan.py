@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tiler import pictures
-from tiler.engine import layout
+from tiler.engine import graphs, layout
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
 from tiler.engine.schedule import Pool, cores
@@ -242,7 +242,8 @@ def _tile_bytes(job: Job) -> float:
     for level in job.cut.levels:
         if not level.steps:
             continue
-        largest = max(largest, *(tile.read.area * step for tile in job.cut.grid(level.index)))
+        beside = graphs.held_bytes(job, level.index, step)
+        largest = max(largest, *(tile.read.area * step + beside for tile in job.cut.grid(level.index)))
         for s in range(len(job.styles.sizes[level.index])):
             areas = (tile.read.area for tile in job.style_grid(level.index, s))
             largest = max(largest, *(area * step * MEASURE_SHARE for area in areas))

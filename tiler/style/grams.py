@@ -31,6 +31,16 @@ class GramSums:
         if weights != {layer: len(total) for layer, total in self.sums.items()}:
             raise ValueError(f"layers {sorted(self.sums)} with weights of {weights} regions: each Gram sum needs one")
 
+    def copied(self) -> GramSums:
+        """The same in memory of its own."""
+        return GramSums(*({layer: one.clone() for layer, one in part.items()} for part in (self.sums, self.weights)))
+
+    def take(self, other: GramSums) -> None:
+        """Become another's, in place."""
+        for mine, its in ((self.sums, other.sums), (self.weights, other.weights)):
+            for layer, one in mine.items():
+                one.copy_(its[layer])
+
     def normalised(self) -> dict[str, torch.Tensor]:
         """Grams, [R, C, C] each."""
         return {layer: total / self.weights[layer].to(total)[:, None, None] for layer, total in self.sums.items()}
