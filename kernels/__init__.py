@@ -4,7 +4,7 @@ Importing this package imports torch but never Triton; that happens at the first
 environment variable TILER_KERNELS=reference|torch|triton forces one implementation.
 """
 
-from kernels.choice import implementation, why_not_triton
+from kernels.choice import capturing, implementation, why_not_triton
 from kernels.gram import gram, gram_backward_, gram_style, gram_sums, style_loss, style_term
 from kernels.gram_torch import fast_bfloat16
 from kernels.step import adam_step_, content_term_
@@ -12,6 +12,7 @@ from kernels.trunk import pool, pool_backward, ring_, ring_backward_
 
 __all__ = [
     "adam_step_",
+    "capturing",
     "content_term_",
     "fast_bfloat16",
     "gram",

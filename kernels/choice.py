@@ -83,6 +83,11 @@ def why_not_triton(device: torch.device) -> str:
     return _failure(device)
 
 
+def capturing() -> bool:
+    """Whether a CUDA graph is being captured, in which much fails that works outside."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
 def run(family: str, stem: str, device: torch.device, dtype: torch.dtype, *arguments: Any) -> Any:
     """Call the operation `stem` of a family, in the implementation chosen for `device` and `dtype`.
 
@@ -100,7 +105,7 @@ def run(family: str, stem: str, device: torch.device, dtype: torch.dtype, *argum
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # drivers, compilers and launchers each raise their own kind
-            if torch.cuda.is_current_stream_capturing():
+            if capturing():
                 raise  # it may be what can't be recorded, and no more
             _give_up(device, error)
     module = reference if name == "reference" else PLAIN[family]

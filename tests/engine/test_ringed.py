@@ -12,6 +12,7 @@ import pytest
 import torch
 from step_problem import moments, tile_problem
 
+import kernels
 from tiler.engine import optimize
 from tiler.style import convolutions
 from tiler.style.weights import load_weights
@@ -84,7 +85,7 @@ def test_what_cannot_be_recorded_is_no_failure_of_cudnn(monkeypatch: pytest.Monk
     monkeypatch.setattr(convolutions, "_unfused", {})
     monkeypatch.setattr(convolutions, "_suits", lambda x: True)
     monkeypatch.setattr(torch.ops.aten, "cudnn_convolution_relu", forbidden)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(kernels, "capturing", lambda: True)
     with pytest.raises(RuntimeError, match="not permitted"):
         convolutions.fused(torch.rand(1, 8, 9, 9), torch.rand(4, 8, 3, 3), torch.rand(4))
     assert not convolutions._unfused

@@ -135,7 +135,7 @@ def test_what_cannot_be_recorded_is_no_failure_of_triton(monkeypatch: pytest.Mon
     monkeypatch.delenv("TILER_KERNELS", raising=False)
     monkeypatch.setattr(choice, "_triton", forbidden)
     monkeypatch.setattr(choice, "_failed_devices", {})
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(choice, "capturing", lambda: True)
     with pytest.raises(RuntimeError, match="not permitted"):
         choice.run("gram", "gram_sums", torch.device("cuda", 7), torch.float32, F, None, None)
     assert not choice._failed_devices

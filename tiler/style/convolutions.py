@@ -102,7 +102,7 @@ def fused(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Te
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AttributeError) as error:
-            if torch.cuda.is_current_stream_capturing():
+            if kernels.capturing():
                 raise  # it may be what cannot be recorded, and no more
             _unfused[x.device] = str(error).partition("\n")[0]
             warnings.warn(
