@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,29 @@ def test_one_style_in_every_region_is_that_style_everywhere(render_serially: Ren
     guided = with_masks([QUARTERS[0]])
     render_serially(**options, **guided)
     assert last_report()["style"] < 0.2
+
+
+def test_what_does_not_change_is_read_once(
+    render_serially: Render, with_masks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the regions are and how much of a level each has, in exact mode, which measures in every round."""
+    from tiler.engine import holding
+    from tiler.engine.store import RenderStore
+    from tiler.engine.workplace import Workplace
+
+    seen: Counter[str] = Counter()
+    for owner, name in ((Workplace, "level_guides"), (RenderStore, "read_areas")):
+        real = getattr(owner, name)
+
+        def counted(self, *what, real=real, name=name):
+            seen[name] += name != "read_areas" or what == ("levels/0/guides",)
+            return real(self, *what)
+
+        monkeypatch.setattr(owner, name, counted)
+    options = {"mode": "exact", "long_edge": 96, "levels": 1, "steps": (4,), "tile": 32, **with_masks(QUARTERS)}
+    kept = render_serially(**options)
+    # 3 x 3 tiles, each once to be seeded, measured and relaxed; areas by the client too, which asks for them.
+    assert seen == {"level_guides": 27, "read_areas": 2}
+    monkeypatch.setattr(holding, "INPUTS_BYTES", 0)
+    assert render_serially(state="store", **options).tobytes() == kept.tobytes()
+    assert seen == {"level_guides": 27 + 9 * (1 + 5 + 4), "read_areas": 4}

@@ -38,6 +38,19 @@ def test_weights_are_sums_over_a_box_of_cells():
     assert EVERYWHERE.regions == (0,)
 
 
+@pytest.mark.parametrize("box", [Rect(0, 0, 4, 4), Rect(4, 0, 7, 8), Rect(0, 8, 7, 11), Rect(0, 0, 7, 11)])
+def test_a_part_of_guides_is_the_guides_of_the_part(box):
+    planes = torch.rand(3, 7, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    part, alone = (
+        Guides.of([1, 4, 6], planes, LAYERS).within([1, 6], box),
+        Guides.of([1, 6], planes[[0, 2]][(slice(None), *box.slices)], LAYERS),
+    )
+    assert part.regions == alone.regions
+    for layer in LAYERS:
+        assert torch.equal(part.planes[layer], alone.planes[layer])
+    assert EVERYWHERE.within([0], box) is EVERYWHERE
+
+
 @pytest.mark.parametrize("cuts", [(0, 3), (0, 2, 3)])
 def test_areas_of_bands_are_those_of_the_whole(cuts):
     bands = [PLANES[:, a:b] for a, b in itertools.pairwise(cuts)]

@@ -227,13 +227,12 @@ class Holding:
 
         def read(tile: Tile) -> tuple[torch.Tensor, Any]:
             box = job.measure_box(tile)
-            return self.read(state, box, "pixels"), self._here.level_guides(level, box)
+            return self.read(state, box, "pixels"), self._inputs.read_guides(tile, box)
 
         def work(tile: Tile, given: tuple[torch.Tensor, Any]) -> tuple[Sums, tuple[int, ...]]:
             (pixels, planes), box = given, job.measure_box(tile)
             self._here.shaped(pixels.shape)
-            regions, found_planes = planes
-            guides = self._here.guides(regions, found_planes, layers)
+            guides = self._inputs.guides(tile, box, planes)
             what = f"level {level + 1}, tile {tile.index}"
             core = tile.core.relative_to(box)
             return finite.measured(self._here.backbones, pixels, layers, core, guides, what).sums, guides.regions

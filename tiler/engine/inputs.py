@@ -10,7 +10,8 @@ import torch
 
 from tiler.engine.optimize import Inputs, content_features
 from tiler.engine.workplace import Planes, Workplace
-from tiler.geometry import Tile
+from tiler.geometry import Rect, Tile
+from tiler.style.guides import Guides
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,26 @@ class LevelInputs:
     def __init__(self, here: Workplace, level: int, limit: float) -> None:
         self._here, self._level, self._left = here, level, limit
         self._kept: dict[int, Inputs] = {}
+        self._regions: dict[tuple[int, Rect], tuple[int, ...]] = {}  # that lie in a part of a tile
 
     def read(self, tile: Tile) -> Raw | None:
         """None where they are kept."""
         return None if tile.index in self._kept else self._read(tile)
+
+    def read_guides(self, tile: Tile, box: Rect) -> Planes | None:
+        """Of a part of a tile's read area; None where they are kept."""
+        if tile.index in self._kept and (tile.index, box) in self._regions:
+            return None
+        return self._here.level_guides(self._level, box)
+
+    def guides(self, tile: Tile, box: Rect, planes: Planes | None) -> Guides:
+        """Those of `box`, on the computing thread: cut out of the tile's own where these are kept. planes: what
+        `read_guides` gave."""
+        where, layers = (tile.index, box), self._here.job.terms.style_layers
+        if planes is None:
+            return self._kept[tile.index].guides.within(self._regions[where], box.relative_to(tile.read))
+        self._regions[where] = planes[0]
+        return self._here.guides(*planes, layers)
 
     def _read(self, tile: Tile) -> Raw:
         here, level = self._here, self._level

@@ -126,10 +126,8 @@ def measure(address: Address, block: Block, state: int, strips: Sequence[Strips]
 def add_up(address: Address, level: int, parts: Sequence[Mapping[Node, Sums]]) -> Sums:
     """A level's normalised Grams [R, C, C] by layer, rounded as its state is: the same bytes whoever measured what."""
     here = workplace(address)
-    job = here.job
-    grid = job.cut.grid(level)
-    areas = here.areas(job.guides_path(level), job.terms.style_layers, grid.height, grid.width)
-    return {layer: value.to(here.dtype) for layer, value in _normalised(_joined(grid, parts), areas).items()}
+    total = _normalised(_joined(here.job.cut.grid(level), parts), here.level_areas(level))
+    return {layer: value.to(here.dtype) for layer, value in total.items()}
 
 
 def relax_border(

@@ -75,6 +75,7 @@ class Workplace:
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.device.threads,))
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
+        self._areas: dict[int, Areas] = {}
         self._convs = self._same_weights()
         self.backbones: Mapping[str, Backbone] = _Backbones(self.job, self._convs)
         # Blocks by (attempt, number), see `holding`.
@@ -193,6 +194,14 @@ class Workplace:
             raise StoreError(f"store {self.store.url}: {path} does not say how much of it each region has") from None
         return Areas(shares, weights)
 
+    def level_areas(self, level: int) -> Areas:
+        """How much of a level each region has."""
+        if level not in self._areas:
+            job, size = self.job, self.job.cut.levels[level]
+            found = self.areas(job.guides_path(level), job.terms.style_layers, size.height, size.width)
+            self._areas = {level: found}
+        return self._areas[level]
+
     @cached_property
     def colours(self) -> list[np.ndarray]:
         """Of each region, the [3, 4] map from the colours that the start has there, the content's or noise's, to its
@@ -234,7 +243,7 @@ class Workplace:
 
     def _objective(self, level: int) -> Objective:
         job, size = self.job, self.job.cut.levels[level]
-        areas = self.areas(job.guides_path(level), job.terms.style_layers, size.height, size.width)
+        areas = self.level_areas(level)
         targets = [self._target(level, region) for region in range(len(job.styles.regions))]
         return Objective(StyleTarget.joined(targets, areas.shares), job.terms, size.height, size.width, areas)
 

@@ -40,6 +40,15 @@ class Guides:
         """From the guides [R, h, w] of these regions at the pixels' size."""
         return cls(tuple(regions), None if planes is None else pooled(planes, tuple(layers)))
 
+    def within(self, regions: Sequence[int], box: Rect) -> Guides:
+        """Of some regions, in a part of the box that starts and ends on multiples of the deepest stride, or where the
+        box ends."""
+        if self.planes is None:
+            return self
+        kept = [self.regions.index(region) for region in regions]
+        parts = {layer: planes[(kept, *box.strided(stride_of(layer)).slices)] for layer, planes in self.planes.items()}
+        return Guides(tuple(regions), parts)
+
     def at(self, layer: str) -> torch.Tensor | None:
         """[R, h, w] at the layer's size, or None."""
         return None if self.planes is None else self.planes[layer]
