@@ -17,6 +17,7 @@ from tiler.errors import PictureChangedError, PictureError
 from tiler.geometry import Rect
 from tiler.ingest import Ingest
 from tiler.pictures import picture
+from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
 from tiler.request.resolve import resolve_config
@@ -56,7 +57,7 @@ class Inputs:
         self.opened = opened
 
     def ingest(self) -> Ingest:
-        return Ingest(self.config, self.opened, self.layout, self.styles)
+        return Ingest(self.config, Sources(self.opened, self.layout, self.styles))
 
     def pictures(self) -> dict[str, np.ndarray]:
         """All that the store holds, by path."""

@@ -12,6 +12,7 @@ from tiler import pictures
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.request import guiding
+from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.style.colour import ColourMoments, recolour, style_map
 
@@ -54,15 +55,9 @@ class Ingest:
     A context: when it is left, nothing is read any more, and what was kept of the pictures is gone.
     """
 
-    def __init__(
-        self,
-        config: RenderConfig,
-        opened: guiding.Opened,
-        layout: pictures.Picture,
-        styles: list[pictures.Picture],
-    ) -> None:
-        """layout: the content; without one, the picture that gives the poster its shape."""
-        self._config, self._opened, self._layout, self._styles = config, opened, layout, styles
+    def __init__(self, config: RenderConfig, sources: Sources) -> None:
+        self._config, self._sources = config, sources
+        self._opened, self._layout, self._styles = sources.opened, sources.layout, sources.styles
         self._maps: list[np.ndarray | None] = []
         self._ahead: _Ahead | None = None
 
@@ -72,11 +67,6 @@ class Ingest:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._drop()
-
-    @property
-    def transparent(self) -> bool:
-        """Whether the content's transparency is kept beside every level."""
-        return self._config.content is not None and self._layout.has_alpha
 
     def begin(self, store: RenderStore, job: Job, level: int) -> None:
         """Prepare a level on a thread of its own, while others are rendered: what goes wrong is raised where the level
@@ -118,7 +108,7 @@ class Ingest:
         return self._written(store, job, level) if guided is None else guided
 
     def _prepared(self, store: RenderStore, job: Job, level: int) -> Guided:
-        if self.transparent:
+        if self._sources.transparent:
             self._write_alpha(store, job, level)
         return self._written(store, job, level) if job.needs_pictures(level) else []
 

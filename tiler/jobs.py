@@ -3,71 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tiler import pictures
 from tiler.engine import place
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine, difference, joined
+from tiler.engine.state import Home, homes_of
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError
 from tiler.output import export
-from tiler.planning.probe import folder_above
 from tiler.request import guiding, identity
+from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
-from tiler.request.places import check_places, pictures_of
-from tiler.request.resolve import fitted, meant, settle_size, store_url
-from tiler.style.weights import Trunk, trunk_of
+from tiler.request.places import check_places
+from tiler.request.resolve import store_url
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
+MOVED = "it did not fit where it was planned"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, in itself right. config: with the size in pixels. layout: the content; without one, the
-    picture that gives the poster its shape. meant: the job as some machine would have it. url: of the store. inputs:
-    see `identity.inputs`."""
+    """What is asked for, and where. url: of the store. inputs: see `identity.inputs`."""
 
-    config: RenderConfig
-    opened: guiding.Opened
-    layout: pictures.Picture
-    styles: list[pictures.Picture]
-    trunk: Trunk
-    settled: RenderConfig
-    meant: Job
+    asked: Asked
     url: str
     inputs: dict[str, str]
 
     @classmethod
     def of(cls, config: RenderConfig) -> Request:
-        """Open the pictures and read the weights. Raises TilerError for whatever is wrong on any machine."""
-        # Beside the store, which takes more room than their pixels.
-        folder = folder_above(config.store or config.target) or Path(tempfile.gettempdir())
-        opened = guiding.opened_by(config, pictures_of(config), folder)
-        styles = [pictures.as_style(opened[source.picture]) for source in config.regions.sources]
-        shape = opened.get(config.content or config.init)
-        config = settle_size(config, shape or styles[0])
-        layout = fitted(config, shape) if shape else styles[0]
-        guiding.check_guides(config, layout, opened)
-        trunk = trunk_of(config.weights)
-        settled, job = meant(config, layout, styles, trunk)
-        size = job.cut.last
-        georef = export.georef_of(config, layout, size.height, size.width)
-        export.check_files(config, size.height, size.width, opened.get(config.overlay or ""), georef)
+        """Raises TilerError for whatever is wrong on any machine."""
+        asked = Asked.of(config)
+        config, sources, size = asked.config, asked.sources, asked.job.cut.last
+        georef = export.georef_of(config, sources.layout, size.height, size.width)
+        export.check_files(config, size.height, size.width, asked.overlay, georef)
         url = store_url(config)
-        check_places(config, url, opened)
-        return cls(config, opened, layout, styles, trunk, settled, job, url, identity.inputs(config))
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether the content's transparency is kept beside every level."""
-        return self.config.content is not None and self.layout.has_alpha
+        check_places(config, url, sources.opened)
+        return cls(asked, url, identity.inputs(config))
 
 
 @dataclass(frozen=True)
@@ -83,14 +59,14 @@ class Found:
 
 def find(request: Request, force_new: bool) -> Found:
     """The job that was begun, if it is what is asked for; else the pictures are decoded once. Raises StoreError."""
-    url, config, run = request.url, request.config, uuid.uuid4().hex
-    remarks = list(guiding.picture_notes(config, request.opened, request.styles))
+    url, config, run = request.url, request.asked.config, uuid.uuid4().hex
+    remarks = request.asked.notes
     if force_new or not RenderStore.exists(url):
-        return Found(None, None, run, remarks + guiding.check_pixels(config, request.opened))
+        return Found(None, None, run, remarks + guiding.check_pixels(config, request.asked.sources.opened))
     store = RenderStore.open(url)
     identity.check_same(url, store.attributes, config, request.inputs)
     job = _with_weights(identity.load_job(store), config)
-    identity.check_job(url, job, request.meant)
+    identity.check_job(url, job, request.asked.job)
     asked = identity.stored_places(store.attributes, config, url)
     store.update(job=job.to_dict(), asked=asked, run=run)  # files may have been moved since
     return Found(store, job, run, remarks)
@@ -100,9 +76,9 @@ def begin(
     request: Request, run: str, resolved: RenderConfig, job: Job, machine: Machine, overwrite: bool
 ) -> tuple[RenderStore, Job]:
     """A store for a new job, and the job as it is there. resolved: the configuration with every None replaced."""
-    config, url = request.config, request.url
+    config, url = request.asked.config, request.url
     facts = {
-        "place": export.place(request.layout) if config.content else {},
+        "place": export.place(request.asked.sources.layout) if config.content else {},
         "config": identity.travels(resolved),
         "asked": identity.kept(config, url),
         "inputs": request.inputs,
@@ -140,6 +116,24 @@ class ComputedOn:
     @property
     def all(self) -> dict[str, str]:
         return joined(self._before, self._now)
+
+
+class Homes:
+    """Where each level's state lives, which its store tells. A finished level's is where it was."""
+
+    def __init__(self, store: RenderStore, planned: Sequence[Home], progress: Progress) -> None:
+        before = homes_of(store)
+        kept = [level < len(before) and store.level_report(level) is not None for level in range(len(planned))]
+        self._store, self._progress = store, progress
+        self._all = [before[level] if kept[level] else home for level, home in enumerate(planned)]
+        store.update(homes=[asdict(home) for home in self._all])
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Pass an event on, and remember where it says that a level's state has moved to."""
+        if event["event"] == "note" and "home" in event:
+            self._all[event["level"]] = Home(event["home"], MOVED)
+            self._store.update(homes=[asdict(home) for home in self._all])
+        self._progress(event)
 
 
 @contextlib.contextmanager

@@ -19,18 +19,18 @@ from tiler.engine.lock import sole_writer
 from tiler.engine.machine import Machine, ask
 from tiler.engine.rounds import LevelRun, Site, measure_styles
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.state import DEVICE, from_here
+from tiler.engine.state import DEVICE, Home, from_here
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.ingest import Ingest
-from tiler.jobs import ComputedOn, Progress, Request, begin, disk_errors, find
+from tiler.jobs import ComputedOn, Homes, Progress, Request, begin, disk_errors, find
 from tiler.output import export
 from tiler.output.view import View
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room
-from tiler.request import guiding
+from tiler.request.asked import Asked, Sources
 from tiler.request.config import RenderConfig
-from tiler.request.resolve import notes, placed
+from tiler.request.resolve import notes
 
 _REPAIRS = 2
 _PLACES = {"host": "the host's memory", "store": "the store"}
@@ -60,32 +60,35 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     """
     began, progress = time.monotonic(), progress or (lambda event: None)
     request = Request.of(config)
-    url, size = request.url, request.meant.cut.last
+    asked, url = request.asked, request.url
+    size, transparent = asked.job.cut.last, asked.sources.transparent
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url) as hold, disk_errors(url):
         found = find(request, force_new)
-        config, begun = request.config, found.job
+        config, begun = asked.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
-        check_disk(plan_job(config, begun or request.meant, request.has_alpha), config, url)
+        beside = asked.sources.kept_bytes
+        check_disk(plan_job(config, begun or asked.job, transparent, pictures_bytes=beside), config, url)
         threads = begun.device.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
         with Pool(config.scheduler, config.workers or 1, threads) as pool:
-            resolved, job, machine = _settled(request, pool)
+            resolved, job, machine = _settled(asked, pool)
             job = begun or job
-            planned = plan_job(resolved, job, request.has_alpha, machine=machine)
+            planned = plan_job(resolved, job, transparent, None, machine, beside)
             check_room(planned, config, job, url, begun is not None, machine)
             store = found.store
             if store is None:
                 store, job = begin(request, found.run, resolved, job, machine, force_new)
             store.guard(hold.check)
             computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
-            homes = tuple(level.home for level in planned.levels)
-            run = _Render(resolved, job, store, pool, computed_on.tell, request.opened, homes)
+            homes = Homes(store, [Home(level.home, level.why) for level in planned.levels], computed_on.tell)
+            where = tuple(level.home for level in planned.levels)
+            run = _Render(resolved, job, store, pool, homes.tell, asked.sources, where)
             progress({"event": "plan", **planned.to_dict()})
             for text in (*hold.notes, computed_on.difference, machine.trouble(job.device.kind), *found.remarks):
                 if text:
                     progress({"event": "note", "text": text})
             try:
-                run.run(request.layout, request.styles)
+                run.run()
                 loss = run.write_poster()
             finally:
                 seconds = time.monotonic() - began
@@ -94,11 +97,11 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     return Result(config.target, url, size.height, size.width, loss, seconds)
 
 
-def _settled(request: Request, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
+def _settled(asked: Asked, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
     """The configuration with every None replaced, the job that it means on the workers' machine, and that machine once
     there are as many workers as it is to have."""
     machine = ask(pool)
-    resolved, job = placed(request.settled, request.meant, machine)
+    resolved, job = asked.on(machine)
     if (resolved.workers or 1) > machine.workers:
         pool.grow(resolved.workers or 1)
         machine = ask(pool)
@@ -115,21 +118,21 @@ class _Render:
         store: RenderStore,
         pool: Pool,
         progress: Progress,
-        opened: guiding.Opened,
+        sources: Sources,
         homes: tuple[str, ...] = (),
     ) -> None:
         """homes: where each level's state lives; by default on the device that computes."""
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
         self._homes = homes or (DEVICE,) * len(job.cut.levels)
-        self._opened, self._overlay = opened, opened.get(config.overlay or "")
+        self._sources, self._overlay = sources, sources.opened.get(config.overlay or "")
         self._address = tasks.Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
 
-    def run(self, layout: pictures.Picture, styles: list[pictures.Picture]) -> None:
+    def run(self) -> None:
         """Bring every level to its end. What turns out to be damaged in the store is computed again, each part a few
-        times at most. layout: the content; without one, the picture that gives the poster its shape."""
-        with Ingest(self._config, self._opened, layout, styles) as ingest:
-            self._announce(layout, styles, ingest.transparent)
+        times at most."""
+        with Ingest(self._config, self._sources) as ingest:
+            self._announce()
             self._repaired(ingest)
 
     def _repaired(self, ingest: Ingest) -> None:
@@ -151,7 +154,7 @@ class _Render:
 
     def _all_levels(self, ingest: Ingest) -> None:
         for level, size in enumerate(self._job.cut.levels):
-            if ingest.transparent and level not in self._checked:
+            if self._sources.transparent and level not in self._checked:
                 ingest.alpha(self._store, self._job, level)
             if self._store.level_report(level) is None:
                 began = time.monotonic()
@@ -202,14 +205,14 @@ class _Render:
             for level in job.cut.levels
         ]
 
-    def _announce(self, layout: pictures.Picture, styles: list[pictures.Picture], transparent: bool) -> None:
-        job = self._job
+    def _announce(self) -> None:
+        job, sources = self._job, self._sources
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.cut.mode, "precision": job.device.precision, "device": job.device.kind, "tile": job.cut.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
         last = job.cut.last
-        remarks = export.remarks(self._config, last.height, last.width, self._overlay, transparent)
-        for text in (*notes(self._config, job, layout, styles), *remarks):
+        remarks = export.remarks(self._config, last.height, last.width, self._overlay, sources.transparent)
+        for text in (*notes(self._config, job, sources.layout, sources.styles), *remarks):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)
 
@@ -237,6 +240,8 @@ class _Render:
                     self._progress(
                         {
                             "event": "note",
+                            "level": level,
+                            "home": homes[0],
                             "text": f"level {level + 1}: its state is kept in {_PLACES[homes[0]]} from here on",
                         }
                     )

@@ -177,6 +177,8 @@ CASES = {
     **{f"{key} is {value}, {arguments[0]}": _case(put(*TILER, key, value=value), arguments)
        for key in ("job", "config") for value in (5, None, "x", [], {}) for arguments in (INFO, EXPORT)},
     **{f"inputs are {value}": _case(put(*TILER, "inputs", value=value), render()) for value in (5, [1], {"init": [5]})},
+    **{f"homes are {value}": _case(put(*TILER, "homes", value=value), INFO, words=("homes",))
+       for value in (5, {}, [5], [{"where": "device"}], [{"where": "../x", "why": ""}], [{"where": 5, "why": ""}])},
     "all attributes are a list": _case(put(*TILER, value=[1]), INFO),
     "config of another type": _case(put(*TILER, "config", "long_edge", value="big"), INFO, words=("long_edge",)),
     "config of a path": _case(put(*TILER, "config", "output", value=5), EXPORT, words=("output",)),

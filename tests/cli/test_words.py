@@ -24,28 +24,41 @@ from tiler.cli.options import build_config
 from tiler.output.export import Exported
 
 LEVELS = [
-    SimpleNamespace(level=0, width=64, height=96, tiles=1, steps=30, rounds=3, seconds=None),
-    SimpleNamespace(level=1, width=128, height=192, tiles=6, steps=20, rounds=20, seconds=65.0),
+    SimpleNamespace(level=0, width=64, height=96, tiles=1, steps=30, rounds=3, seconds=None, home="device", why="a"),
+    SimpleNamespace(
+        level=1, width=128, height=192, tiles=6, steps=20, rounds=20, seconds=65.0, home="store", why="b c"
+    ),
 ]
 PLANNED = SimpleNamespace(
     width=128, height=192, mode="fast", precision="fp32", device="cpu", workers=2, tile=96, levels=LEVELS,
-    memory_bytes=2_300_000_000, gpu_bytes=None, store_bytes=41_000_000, kept_bytes=7_000_000, output_bytes=3_000_000,
-    steps=50, tile_steps=150, seconds=3725.0, to_dict=lambda: {"steps": 50},
+    memory_bytes=2_300_000_000, gpu_bytes=None, store_bytes=41_000_000, pictures_bytes=0, kept_bytes=7_000_000,
+    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, to_dict=lambda: {"steps": 50},
 )  # fmt: skip
+HELD, ALIKE = dict(home="device", why="a"), dict(home="device", why="b")
 INFO = {
     "content": "c.png", "styles": ["a.png", "b.png"], "output": "p.png", "width": 128, "height": 192, "mode": "exact",
     "precision": "bf16", "device": "cuda", "threads": 3, "machine": {"torch": "2.13.0", "cpu": "x86"},
     "tile_pitch": [96, 80], "seconds": 61.0, "version": "1.2",
     "levels": [
-        dict(level=0, width=64, height=96, tiles=1, steps=30, state="done", seconds=7.0, style=0.12345),
-        dict(level=1, width=65, height=97, tiles=1, steps=0, state="done", seconds=1.0, style=None),
-        dict(level=2, width=128, height=192, tiles=6, steps=20, state="unfinished", steps_done=4),
+        dict(level=0, width=64, height=96, tiles=1, steps=30, state="done", seconds=7.0, style=0.12345, **HELD),
+        dict(level=1, width=65, height=97, tiles=1, steps=0, state="done", seconds=1.0, style=None, **ALIKE),
+        dict(level=2, width=128, height=192, tiles=6, steps=20, state="unfinished", steps_done=4, home="host", why="c"),
     ],
 }  # fmt: skip
 
 
 def _says(known: object) -> Callable[..., object]:
     return lambda *arguments, **options: known
+
+
+def test_a_plan_tells_of_what_is_there_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = SimpleNamespace(**{**vars(PLANNED), "pictures_bytes": 5_000_000, "spare_bytes": 1_000_000})
+    monkeypatch.setattr(tiler.planning.plan, "plan", _says(planned))
+    monkeypatch.setattr(tiler.planning.room, "free_disk", _says(None))
+    assert (
+        "disk:   41 MB for the state at its peak, decoded pictures of 5 MB with it, 7 MB of it to stay, and 3 MB for "
+        "the poster and 1 MB more while it is written"
+    ) in run_main("plan", "c.png", "s.png").stdout.splitlines()
 
 
 @pytest.mark.parametrize(("free", "end"), [(None, ""), (5_000_000, "; 5 MB are free")])
@@ -60,6 +73,8 @@ def test_plan(monkeypatch, free: int | None, end: str, gpu: int | None, on_each:
         "128 x 192 px, mode fast, fp32 on cpu, 2 worker(s), tiles up to 96 px",
         "  level 1: 64 x 96 px, 1 tile(s), 30 steps in 3 round(s), 0 s",
         "  level 2: 128 x 192 px, 6 tile(s), 20 steps in 20 round(s), 1 min 05 s",
+        "state:  level 1 in memory: a",
+        "state:  level 2 in the store: b c",
         "memory: 2.3 GB for all processes at their peak",
         *on_each,
         "disk:   41 MB for the state at its peak, 7 MB of it to stay, and 3 MB for the poster" + end,
@@ -103,6 +118,8 @@ def test_info(monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
         "  level 0: 64 x 96 px, 1 tile(s): done in 7 s, style loss 0.1235",
         "  level 1: 65 x 97 px, 1 tile(s): done in 1 s",
         "  level 2: 128 x 192 px, 6 tile(s): unfinished, 4 of 20 steps",
+        "state:  levels 0 to 1 in the GPU's memory: b",
+        "state:  level 2 in the host's memory: c",
         "tile lines of the poster every 96 rows and 80 columns",
         "the same to the last bit wherever these are the same: 3 thread(s) a worker, torch 2.13.0, cpu x86",
         "time spent 1 min 01 s, made with version 1.2",

@@ -34,6 +34,7 @@ from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, TilerError, TileTooLargeError, WorkerDiedError
 from tiler.geometry import Rect
 from tiler.render import _Render
+from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
 from tiler.request.resolve import resolve_config
@@ -199,14 +200,15 @@ class Lives:
         store.hold_to(job)
         self._pool, self._error = LivePool(self, blocks), None
         config = replace(self._resolved, checkpoint_seconds=checkpoint_seconds)
-        run = _Render(config, job, store, self._pool, lambda event: None, self._opened, (home,))
+        sources = Sources(self._opened, self._pictures[0], self._pictures[1:])
+        run = _Render(config, job, store, self._pool, lambda event: None, sources, (home,))
         self.client.enter(0)
         threading.Thread(target=self._live, args=(run,)).start()
         self.go(0)
 
     def _live(self, run: _Render) -> None:
         try:
-            run.run(self._pictures[0], self._pictures[1:])
+            run.run()
             self.outcomes.append("done")
         except (DamageError, TileTooLargeError, WorkerDiedError) as error:  # what it cannot help says so
             self.outcomes.append(type(error).__name__)

@@ -20,6 +20,7 @@ from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect
 from tiler.output.verify import verify
 from tiler.render import _Render
+from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
 from tiler.request.resolve import resolve_config
@@ -55,9 +56,10 @@ class Begun:
                 raise StopError
 
         homes, store = ("store",) * len(self.job.cut.levels), RenderStore.open(self.url)
-        run = _Render(self._resolved, self.job, store, SerialPool(), progress, self._opened, homes)
+        sources = Sources(self._opened, self._pictures[0], self._pictures[1:])
+        run = _Render(self._resolved, self.job, store, SerialPool(), progress, sources, homes)
         try:
-            run.run(self._pictures[0], self._pictures[1:])
+            run.run()
         except StopError:
             assert tiles < 10**6
         return events
@@ -195,9 +197,8 @@ def test_damage_that_comes_back_ends_the_render(begun: Begun, monkeypatch) -> No
 def test_a_store_that_vanished_does_not_come_back(begun: Begun, tmp_path: Path) -> None:
     begun.go(tiles=6)
     Path(begun.url).rename(tmp_path / "kept")
-    run = _Render(
-        begun._resolved, begun.job, RenderStore.open(str(tmp_path / "kept")), SerialPool(), lambda event: None, {}
-    )
+    store, sources = RenderStore.open(str(tmp_path / "kept")), Sources({}, begun._pictures[0], [])
+    run = _Render(begun._resolved, begun.job, store, SerialPool(), lambda event: None, sources)
     (tmp_path / "kept").rename(begun.url)
     with pytest.raises(StoreError):
         run._store.update(seconds=1)

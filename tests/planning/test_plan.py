@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tiler.cli import main
 from tiler.engine.graphs import held_bytes as held_by_graphs
+from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import ResourceError
 from tiler.planning import homes, room
@@ -23,6 +24,7 @@ from tiler.planning import plan as planning
 from tiler.planning.plan import Plan, plan_job
 from tiler.planning.probe import Speed, _line
 from tiler.planning.room import check_room
+from tiler.planning.words import size
 from tiler.request import resolve
 from tiler.request.config import RenderConfig
 from tiler.style.weights import NAMES, Trunk
@@ -184,6 +186,25 @@ def test_disk_counted_by_hand():
     never = [((2, 4, 1, 1, 1), 1)] * 5 + [((2, 4, 1), 1)] * 2 + [((2, 4), 1)]
     start = _array((2, 4, 1, 1, 1), 4 * 2 * 96 * 128 * 12, 0.79, 0.5) + _moments(4, 0)
     assert disk(still)[0] == start + sum(_array(counts, plain, written=0) for counts, plain in never)
+
+
+def test_the_pictures_pixels_are_there_until_the_finest_level_has_seen_them():
+    """Its own pictures are made while the level before is rendered."""
+    config, job = job_of(long_edge=1000, levels=3, steps=4, tile=256, state="store")
+
+    def peak(pixels: int) -> int:
+        return plan_job(config, job, pictures_bytes=pixels).store_bytes
+
+    levels = plan_job(config, job).levels
+    last = levels[0].kept_bytes + levels[1].kept_bytes + levels[2].working_bytes + levels[2].kept_bytes
+    assert peak(0) == peak(10**5) == last
+    before = levels[0].kept_bytes + levels[1].working_bytes + levels[1].kept_bytes
+    styles = sum(_picture(*sizes) for sizes in job.styles.sizes[2])
+    assert peak(10**9) == before + _picture(750, 1000) + styles + 10**9
+    plan = plan_job(replace(config, output="x.tif"), job, pictures_bytes=7)
+    assert (plan.pictures_bytes, plan.spare_bytes) == (7, 3 * (375 * 500 + 187 * 250))
+    config, job = job_of(long_edge=300, levels=1, steps=4, state="store")
+    assert plan_job(config, job, pictures_bytes=10**9).store_bytes == 10**9 + _picture(225, 300) + _picture(200, 300)
 
 
 def test_precision_sets_memory():
@@ -510,6 +531,34 @@ def test_what_is_not_optimised_is_not_held_in_memory():
 @pytest.mark.parametrize("state", ["device", "host", "store"])
 def test_a_home_that_is_asked_for_is_taken(state):
     assert set(homes_of(with_memory(10**9), state=state)) == {state}
+
+
+def test_a_home_is_told_with_what_it_takes():
+    _, job = job_of(long_edge=2048, levels=1, steps=1)
+    held = homes.state_bytes(job, 0) + homes.inputs_bytes(job, 0)
+
+    def told(asked: str, job: Job, host: int, gpus: Gpus | None = None) -> str:
+        [home] = homes.homes(job, asked, Machine(host=Host(free_bytes=host), gpus=gpus), 1e9, 1)
+        return f"{home.where}: {home.why}"
+
+    need = size(held + 1e9)
+    assert told("host", job, 1) == "host: as --state host says"
+    assert told("auto", job, 10**10) == f"device: it takes {need} of the 6.0 GB that may be taken of memory"
+    assert told("auto", job, 10**9) == f"store: it would take {need} of the 600 MB that may be taken of memory"
+    job = replace(job, device=replace(job.device, kind="cuda"))
+    inputs, state = homes.inputs_bytes(job, 0), size(homes.state_bytes(job, 0))
+    card = Gpus(1, 1, int((inputs + 1e9) / homes.SHARE) + 1, "H100")
+    large = replace(card, free_bytes=10**11)
+    assert (
+        told("auto", job, 10**9, large) == f"device: it takes {need} of the 60.0 GB that may be taken of a GPU's memory"
+    )
+    assert (
+        told("auto", job, 10**10, card)
+        == f"host: it takes {state} of the 6.0 GB that may be taken of the host's memory"
+    )
+    assert (
+        told("auto", job, 0, card) == f"store: it would take {state} of the 0 MB that may be taken of the host's memory"
+    )
 
 
 # The command line -------------------------------------------------------------------------------------------------

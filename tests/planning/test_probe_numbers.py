@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tiler.engine import place
 from tiler.planning import probe
 from tiler.planning.probe import Speed
 
@@ -95,6 +96,6 @@ def test_a_speed_is_a_line_of_each_kind() -> None:
 
 
 def test_a_stores_state_is_probed_on_its_own_disk(tmp_path: Any) -> None:
-    assert probe.folder_above("s3://bucket/job") is None
-    assert probe.folder_above(str(tmp_path / "a" / "b" / "job.zarr")) == tmp_path
-    assert probe.folder_above(str(tmp_path / "job.zarr")) == tmp_path
+    assert place.folder_above("s3://bucket/job") is None
+    assert place.folder_above(str(tmp_path / "a" / "b" / "job.zarr")) == tmp_path
+    assert place.folder_above(str(tmp_path / "job.zarr")) == tmp_path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tiler.cli.echo import say, say_json
+from tiler.cli.homes import where_states_live
 from tiler.cli.options import PLACE
 from tiler.cli.progress import duration
 
@@ -29,6 +30,9 @@ def info(store: str, as_json: bool) -> None:
             say(f"  {where}: done in {duration(level['seconds'])}{style}")
         else:
             say(f"  {where}: {level['state']}, {level['steps_done']} of {level['steps']} steps")
+    homes = [(one["level"], one["home"], one["why"]) for one in facts["levels"] if one["home"]]
+    for line in where_states_live(facts["device"], homes):
+        say(line)
     pitch = facts["tile_pitch"]
     say(f"tile lines of the poster every {pitch[0]} rows and {pitch[1]} columns")
     machine = "".join(f", {key} {value}" for key, value in facts["machine"].items())

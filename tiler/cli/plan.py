@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from tiler.cli.echo import say, say_json
+from tiler.cli.homes import where_states_live
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
-from tiler.cli.progress import duration, size
+from tiler.cli.progress import duration
 from tiler.cli.stop import when_stopped
+from tiler.planning.words import size
 
 
 @click.command(cls=GroupedCommand)
@@ -47,14 +49,19 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
             f"  level {level.level + 1}: {level.width} x {level.height} px, {level.tiles} tile(s), {level.steps} steps"
             f" in {level.rounds} round(s), {duration(level.seconds or 0)}"
         )
+    for line in where_states_live(planned.device, [(one.level + 1, one.home, one.why) for one in planned.levels]):
+        say(line)
     url = store_url(config)
     free = free_disk(url)
     say(f"memory: {size(planned.memory_bytes)} for all processes at their peak")
     if planned.gpu_bytes:
         say(f"GPU:    {size(planned.gpu_bytes)} on each at its peak")
+    pixels = f", decoded pictures of {size(planned.pictures_bytes)} with it" if planned.pictures_bytes else ""
+    spare = f" and {size(planned.spare_bytes)} more while it is written" if planned.spare_bytes else ""
     say(
-        f"disk:   {size(planned.store_bytes)} for the state at its peak, {size(planned.kept_bytes)} of it to stay, and "
-        f"{size(planned.output_bytes)} for the poster" + ("" if free is None else f"; {size(free)} are free")
+        f"disk:   {size(planned.store_bytes)} for the state at its peak{pixels}, {size(planned.kept_bytes)} of it to "
+        f"stay, and {size(planned.output_bytes)} for the poster{spare}"
+        + ("" if free is None else f"; {size(free)} are free")
     )
     say(f"steps:  {planned.steps}, {planned.tile_steps} counted by tiles")
     say(f"time:   about {duration(planned.seconds or 0)}")

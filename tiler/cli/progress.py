@@ -9,7 +9,6 @@ is mended: `shrink` (tiles too large), `damage` (of the store), `not finite`, `r
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import sys
 import threading
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tiler.cli.echo import say, say_json, show
+from tiler.planning.words import size
 
 Progress = Callable[[dict[str, Any]], None]
 _PLAIN_EVERY = 5.0
@@ -48,11 +48,6 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
-
-
-def size(count: int) -> str:
-    """1234567890 -> '1.2 GB', 1234567 -> '2 MB'."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6)} MB"
 
 
 class _Printer:

@@ -108,3 +108,8 @@ def _check_writable(path: Path, folder: Path) -> None:
         raise StoreError(
             f"store {path}: cannot be created: nothing can be written in {folder}: {error.strerror}"
         ) from None
+
+
+def folder_above(url: str) -> Path | None:
+    """The nearest folder above `url` that is there already; None for an address that is not on this machine's disks."""
+    return None if is_remote(url) else next(parent for parent in Path(url).absolute().parents if parent.is_dir())

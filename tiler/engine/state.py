@@ -13,11 +13,32 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.errors import StateLostError
+from tiler.errors import StateLostError, StoreError
 from tiler.geometry import Rect, Tile
 
 DEVICE, HOST, STORE = HOMES = ("device", "host", "store")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Of a level's state: one of HOMES, and in a few words why."""
+
+    where: str
+    why: str
+
+
+def homes_of(store: RenderStore) -> tuple[Home, ...]:
+    """Of each level, as the store tells of its last run; nothing where no run has told. Raises StoreError."""
+    try:
+        found: tuple[Home, ...] = typed(store.attributes.get("homes", []), tuple[Home, ...], "homes")
+        strange = next((one.where for one in found if one.where not in HOMES), None)
+        if strange is not None:
+            raise ValueError(f"homes: {strange[:40]!r} is none")
+    except ValueError as error:
+        raise StoreError(f"store {store.url}: {error}") from None
+    return found
 
 
 def from_here(home: str, device: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tiler.engine.job import Job
+from tiler.engine.state import homes_of
 from tiler.engine.store import RenderStore
 from tiler.output.view import latest_state
 from tiler.request.identity import load_config, load_job, table
@@ -16,6 +17,10 @@ def describe(url: str) -> dict[str, Any]:
     stored = store.attributes
     job, config = load_job(store), load_config(store).to_dict()
     size, grid = job.cut.last, job.cut.grid(len(job.cut.levels) - 1)
+    homes = homes_of(store)
+    levels = [_describe_level(store, job, level) for level in range(len(job.cut.levels))]
+    for level, home in zip(levels, homes, strict=False):
+        level.update(home=home.where, why=home.why)
     return {
         "content": config["content"],
         "styles": config["styles"],
@@ -28,7 +33,7 @@ def describe(url: str) -> dict[str, Any]:
         "threads": job.device.threads,
         "machine": {str(key): str(value) for key, value in table(stored, "machine").items()},
         "tile_pitch": [grid.core_height, grid.core_width],
-        "levels": [_describe_level(store, job, level) for level in range(len(job.cut.levels))],
+        "levels": levels,
         "seconds": store.seconds,
         "version": str(stored.get("version")),
         "config": config,
@@ -43,6 +48,8 @@ def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
         "width": size.width,
         "tiles": len(job.cut.grid(level)),
         "steps": size.steps,
+        "home": None,
+        "why": None,
     }
     if report:
         return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}

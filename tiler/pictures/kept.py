@@ -27,7 +27,7 @@ def keep(path: Path, need: int, folder: Path) -> tuple[Kept | None, tuple[str, .
     """Room for the `need` bytes of a picture's pixels in a folder; without it None, and a note that says so."""
     free = shutil.disk_usage(folder).free
     if need <= _SHARE * free:
-        return Kept(folder), ()
+        return Kept(folder, need), ()
     sizes = f"its pixels take {need / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free"
     return None, (f"{path}: is decoded anew for every level, since {sizes}",)
 
@@ -73,14 +73,15 @@ class Kept:
     process as long as `release` is called now and then.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, need: int) -> None:
+        """need: bytes that the pixels take there."""
+        self.need, self._folder = need, folder
         self._lock = threading.Lock()
         self._decoded: _Decoded | None = None
         self._no_room = False
 
-    def __reduce__(self) -> tuple[type[Kept], tuple[Path]]:
-        return Kept, (self._folder,)
+    def __reduce__(self) -> tuple[type[Kept], tuple[Path, int]]:
+        return Kept, (self._folder, self.need)
 
     @contextmanager
     def opener(self, fresh: Fresh, check: Callable[[list[str]], None]) -> Iterator[Opener]:

@@ -65,33 +65,9 @@ def check_output(
     Checks the extension, the folder, and, where given, size, channels (3 or 4), bits (8 or 16), compression
     and cog against the format's limits. The message says what is allowed.
     """
-    path = Path(path)
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise OutputError(f"{path}: {path.suffix or 'no extension'} is unknown; {', '.join(FORMATS)} are allowed")
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):  # the folder is looked at below
-        mode = stat.S_IFREG
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-    if form is _DZI:
-        check_ours(dzi_files(path), DEEPZOOM, path)
-    if form is _ZARR:
-        _check_zarr(path)
-    elif stat.S_ISDIR(mode):
-        raise OutputError(f"{path}: is a folder; the name of a file is needed")
-    elif not stat.S_ISREG(mode):
-        raise OutputError(f"{path}: is not a regular file and would not be replaced; choose another name")
-    check_folder(path)
-    longest = max(height or 1, width or 1)
-    if min(1 if height is None else height, 1 if width is None else width) < 1:
-        raise OutputError(f"{path}: {height} x {width} is no size; at least 1 x 1 is needed")
-    if longest > form.longest_side:
-        larger = "" if form.longest_side >= _TIFF.longest_side else "; .tif, .png, .dzi and .zarr hold larger ones"
-        raise OutputError(
-            f"{path}: {height} x {width} is too large: {form.name} holds {form.longest_side} pixels a side{larger}"
-        )
+    path, form = Path(path), check_format(path)
+    _check_place(path, form)
+    _check_size(path, form, height, width)
     if channels not in (3, 4):
         raise OutputError(f"{path}: {channels} channels; 3 (RGB) or 4 (RGBA) are allowed")
     if channels == 4 and not form.alpha:
@@ -107,6 +83,44 @@ def check_output(
     if cog and not available():
         raise OutputError(f"{path}: a Cloud Optimized GeoTIFF needs the package rasterio (the extra 'geo')")
     return form
+
+
+def check_format(path: str | os.PathLike[str]) -> Format:
+    """That of the extension. Raises OutputError where it is none."""
+    suffix = Path(path).suffix
+    if suffix.lower() not in FORMATS:
+        raise OutputError(f"{path}: {suffix or 'no extension'} is unknown; {', '.join(FORMATS)} are allowed")
+    return FORMATS[suffix.lower()]
+
+
+def _check_place(path: Path, form: Format) -> None:
+    """Whether something can be made there, and what is there may be replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):  # the folder is looked at below
+        mode = stat.S_IFREG
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    if form is _DZI:
+        check_ours(dzi_files(path), DEEPZOOM, path)
+    if form is _ZARR:
+        _check_zarr(path)
+    elif stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a folder; the name of a file is needed")
+    elif not stat.S_ISREG(mode):
+        raise OutputError(f"{path}: is not a regular file and would not be replaced; choose another name")
+    check_folder(path)
+
+
+def _check_size(path: Path, form: Format, height: int | None, width: int | None) -> None:
+    longest = max(height or 1, width or 1)
+    if min(1 if height is None else height, 1 if width is None else width) < 1:
+        raise OutputError(f"{path}: {height} x {width} is no size; at least 1 x 1 is needed")
+    if longest > form.longest_side:
+        larger = "" if form.longest_side >= _TIFF.longest_side else "; .tif, .png, .dzi and .zarr hold larger ones"
+        raise OutputError(
+            f"{path}: {height} x {width} is too large: {form.name} holds {form.longest_side} pixels a side{larger}"
+        )
 
 
 def dzi_files(path: Path) -> Path:

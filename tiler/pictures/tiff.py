@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def write_tiff(
 
     bands: uint8 or uint16 `[rows, width, 3 or 4]`, `height` rows in all, any number of rows each. compression: one of
     deflate, zstd, lzw, none. profile: ICC. tags: for the first page, as tifffile takes them. threads: default one per
-    core; the bytes do not depend on it. The pages to come wait in a file without a name beside `path`, a quarter of the
-    picture's bytes. Memory does not grow with the height. Raises OSError; what `bands` raises passes.
+    core; the bytes do not depend on it. The pages to come wait in files without a name beside `path`, see
+    `waiting_bytes`. Memory does not grow with the height. Raises OSError; what `bands` raises passes.
     """
     import tifffile
 
@@ -83,6 +84,12 @@ def write_tiff(
                 **page,
             )
             source = coarser.bands() if coarser else iter(())
+
+
+def waiting_bytes(height: int, width: int, values: int) -> int:
+    """Of the files that the pages to come wait in, at their peak: a row that is left over is among them. values: bytes
+    of a pixel."""
+    return sum(-(-above // 2) * columns * values for (above, _), (_, columns) in pairwise(_sizes(height, width)))
 
 
 def _sizes(height: int, width: int) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from tiler.pictures.crs import with_keys
 from tiler.pictures.deepzoom import write_dzi
 from tiler.pictures.georef import Georef
 from tiler.pictures.omezarr import CHUNK, write_omezarr
-from tiler.pictures.outputs import check_output
+from tiler.pictures.outputs import check_format, check_output, typical_bytes
 from tiler.pictures.png import write_png
 from tiler.pictures.replace import new_file
 from tiler.pictures.sidecars import check_sidecars, write_sidecars
 from tiler.pictures.stream import VipsError, consume, load_vips
-from tiler.pictures.tiff import write_tiff
+from tiler.pictures.tiff import waiting_bytes, write_tiff
 
 
 def write_picture(
@@ -73,30 +74,31 @@ def write_picture(
                 if form.name == "PNG":
                     write_png(temporary, height, width, pixels, profile=_srgb(), dpi=dpi, text=tags)
                 elif form.name == "TIFF":
-                    write_tiff(
-                        temporary,
-                        height,
-                        width,
-                        pixels,
-                        compression=compression or "deflate",
-                        profile=_srgb(),
-                        dpi=dpi,
-                        description=json.dumps(tags) if tags else None,
-                        tags=with_keys(georef).tags() if georef else [],
-                    )
+                    how = {"dpi": dpi, "description": json.dumps(tags) if tags else None}
+                    _write_tiff(temporary, height, width, pixels, georef, compression or "deflate", cog, how)
                 else:
-
-                    def save(image: Any) -> None:
-                        _save(_with_tags(image, dpi, tags), form.name, temporary, compression, quality)
-
-                    consume(pixels, height, width, save)
-                if cog:
-                    spare = temporary.with_name(f"spare{temporary.suffix}")
-                    copy_cog(temporary, spare, compression or "deflate")
-                    os.replace(spare, temporary)
+                    save = partial(_save, form.name, temporary, compression, quality)
+                    consume(pixels, height, width, lambda image: save(_with_tags(image, dpi, tags)))
             write_sidecars(path, georef)
     except (VipsError, OSError) as error:
         raise failed(path, error) from None
+
+
+def spare_bytes(
+    path: str | os.PathLike[str],
+    height: int,
+    width: int,
+    channels: int = 3,
+    bits: int = 8,
+    compression: str | None = None,
+    cog: bool = False,
+) -> int:
+    """Of disk that writing a picture takes for a while beside its file (`typical_bytes`): what its coarser pages wait
+    in, or what a COG is copied from, with GDAL's own overviews."""
+    if check_format(path).name != "TIFF":
+        return 0
+    copied = typical_bytes(path, height, width, channels, bits, compression) * 5 // 4 if cog else 0
+    return max(copied, waiting_bytes(height, width, channels * bits // 8))
 
 
 def _srgb() -> bytes:
@@ -117,7 +119,25 @@ def _with_tags(image: Any, dpi: float | None, metadata: Mapping[str, str]) -> An
     return image
 
 
-def _save(image: Any, form: str, path: Path, compression: str | None, quality: int) -> None:
+def _write_tiff(
+    path: Path,
+    height: int,
+    width: int,
+    pixels: Iterable[np.ndarray],
+    georef: Georef | None,
+    compression: str,
+    cog: bool,
+    how: dict[str, Any],
+) -> None:
+    tags = with_keys(georef).tags() if georef else []
+    write_tiff(path, height, width, pixels, compression=compression, profile=_srgb(), tags=tags, **how)
+    if cog:
+        spare = path.with_name(f"spare{path.suffix}")
+        copy_cog(path, spare, compression)
+        os.replace(spare, path)
+
+
+def _save(form: str, path: Path, compression: str | None, quality: int, image: Any) -> None:
     if form == "JPEG":
         image.jpegsave(os.fspath(path), Q=quality)
     else:

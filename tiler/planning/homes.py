@@ -4,13 +4,15 @@ choice changes no byte of the poster."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine
-from tiler.engine.state import DEVICE, HOST, STORE
+from tiler.engine.state import DEVICE, HOST, STORE, Home
 from tiler.engine.workplace import INPUTS_BYTES
+from tiler.planning.words import size
 from tiler.style.backbone import stride_of
 
 # Of the memory that is free, at most; the rest is for whatever else the machine is at.
@@ -54,32 +56,50 @@ def held_bytes(job: Job, level: int, home: str, workers: int) -> tuple[int, int]
     return (state + inputs, 0) if home == DEVICE else (inputs, state)
 
 
-def homes(job: Job, asked: str, machine: Machine, busy_bytes: float, workers: int) -> tuple[str, ...]:
+def homes(job: Job, asked: str, machine: Machine, busy_bytes: float, workers: int) -> tuple[Home, ...]:
     """Of each level. asked: `auto`, or one of HOMES for all. busy_bytes: what a worker takes beside, with its
     largest tile; what the levels keep is spread over all workers."""
     if asked != "auto":
-        return (asked,) * len(job.cut.levels)
+        return (Home(asked, f"as --state {asked} says"),) * len(job.cut.levels)
     return tuple(_home(job, level.index, machine, busy_bytes, workers) for level in job.cut.levels)
 
 
-def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: int) -> str:
+@dataclass(frozen=True)
+class _Need:
+    """Bytes of one memory, tiles that are computed included, and what may be taken of it."""
+
+    what: str
+    need: float
+    may: float
+
+    def __str__(self) -> str:
+        return f"{size(self.need)} of the {size(self.may)} that may be taken of {self.what}"
+
+
+def _home(job: Job, level: int, machine: Machine, busy_bytes: float, workers: int) -> Home:
     if not job.cut.levels[level].steps:
-        return STORE  # each tile is looked at once, which nothing need be held for
-    hosts = max(1, round(workers / machine.host.workers))
+        return Home(STORE, "each tile is looked at once, which nothing need be held for")
+    needs: list[_Need] = []
     for home in _possible(job):
-        device, host = held_bytes(job, level, home, workers)
-        if job.device.kind == "cuda" and machine.gpus:
-            fits = (
-                device / min(workers, machine.gpus.count) + machine.gpus.workers * busy_bytes
-                <= SHARE * machine.gpus.free_bytes
-            )
-            fits = fits and host / hosts <= SHARE * machine.host.free_bytes
-        else:
-            each = min(workers, machine.host.workers if hosts > 1 else workers)
-            fits = (device + host) / hosts + each * busy_bytes <= SHARE * machine.host.free_bytes
-        if fits:
-            return home
-    return STORE
+        needs = _needs(job, held_bytes(job, level, home, workers), machine, busy_bytes, workers)
+        if all(one.need <= one.may for one in needs):
+            return Home(home, f"it takes {needs[-1 if home == HOST else 0]}")
+    short = max(needs, key=lambda one: one.need - one.may)
+    return Home(STORE, f"it would take {short}")
+
+
+def _needs(job: Job, held: tuple[int, int], machine: Machine, busy_bytes: float, workers: int) -> list[_Need]:
+    """held: see `held_bytes`."""
+    (device, host), hosts = held, max(1, round(workers / machine.host.workers))
+    free, gpus = SHARE * machine.host.free_bytes, machine.gpus
+    if job.device.kind == "cuda" and gpus:
+        on_one = device / min(workers, gpus.count) + gpus.workers * busy_bytes
+        return [
+            _Need("a GPU's memory", on_one, SHARE * gpus.free_bytes),
+            _Need("the host's memory", host / hosts, free),
+        ]
+    each = min(workers, machine.host.workers if hosts > 1 else workers)
+    return [_Need("memory", (device + host) / hosts + each * busy_bytes, free)]
 
 
 def _possible(job: Job) -> Sequence[str]:

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tiler import pictures
 from tiler.engine import graphs, layout
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.state import STORE
+from tiler.engine.state import STORE, Home
 from tiler.engine.workplace import INPUTS_BYTES
 from tiler.output.export import check_files
 from tiler.pictures.outputs import typical_bytes
+from tiler.pictures.write import spare_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
 from tiler.planning.probe import Speed, probe
-from tiler.request import guiding
+from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
-from tiler.request.places import pictures_of
-from tiler.request.resolve import (
-    BYTES_PER_PIXEL,
-    fitted,
-    meant,
-    placed,
-    settle_size,
-    sharing_gpu,
-    store_url,
-)
-from tiler.style.weights import trunk_of
+from tiler.request.resolve import BYTES_PER_PIXEL, sharing_gpu, store_url
 
 # A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
 # which are kept twice. Proportional sizes (memory that processes share is split among them).
@@ -47,7 +37,7 @@ BAND_COPIES, OVERLAY_COPIES = 4, 3
 @dataclass(frozen=True)
 class LevelPlan:
     """level: 0 = coarsest. read_pixels: of all tiles, halos included. working_bytes: disk until the level is finished;
-    kept_bytes: disk from then on. home: where its state lives between rounds. seconds: None where no speed is known."""
+    kept_bytes: disk from then on. home, why: see `Home`. seconds: None where no speed is known."""
 
     level: int
     height: int
@@ -59,14 +49,16 @@ class LevelPlan:
     working_bytes: int
     kept_bytes: int
     home: str
+    why: str
     seconds: float | None
 
 
 @dataclass(frozen=True)
 class Plan:
     """memory_bytes: peak of all processes here together; worker_bytes: of a worker, wherever it is. gpu_bytes: peak of
-    one GPU with all workers on it, 0 on the CPU. store_bytes: the
-    store's peak, kept_bytes: what stays of it; output_bytes: the poster's file. steps: of the optimiser, summed over
+    one GPU with all workers on it, 0 on the CPU. store_bytes: the peak of the store and of the pictures' pixels beside
+    it, pictures_bytes; kept_bytes: what stays of it. output_bytes: the poster's file; spare_bytes: what writing it
+    takes for a while. steps: of the optimiser, summed over
     levels; tile_steps: over tiles too. seconds: None where no speed is known."""
 
     height: int
@@ -83,8 +75,10 @@ class Plan:
     worker_bytes: int
     gpu_bytes: int
     store_bytes: int
+    pictures_bytes: int
     kept_bytes: int
     output_bytes: int
+    spare_bytes: int
     seconds: float | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,32 +92,30 @@ def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
     notes: gets a line for each thing that the user should know of how the pictures are read. Raises TilerError as
     `render` does for what is wrong with the pictures or the options.
     """
-    opened = guiding.opened_by(config, pictures_of(config))
-    styles = [pictures.as_style(opened[source.picture]) for source in config.regions.sources]
-    layout = opened.get(config.content or config.init)
-    config = settle_size(config, layout or styles[0])
-    frame = fitted(config, layout) if layout else styles[0]
-    guiding.check_guides(config, frame, opened)
+    asked = Asked.of(config)
     if notes is not None:
-        notes.extend(guiding.picture_notes(config, opened, styles))
-    trunk = trunk_of(config.weights)
-    settled, job = meant(config, frame, styles, trunk)
-    last = job.cut.last
-    check_files(config, last.height, last.width, opened.get(config.overlay or ""))
+        notes.extend(asked.notes)
+    last = asked.job.cut.last
+    check_files(asked.config, last.height, last.width, asked.overlay)
     began = time.perf_counter()
     with Pool(config.scheduler, 1, config.threads or cores()) as pool:
         start = time.perf_counter() - began
         machine = ask(pool)
-        resolved, job = placed(settled, job, machine)
+        resolved, job = asked.on(machine)
         speed = probe(pool, job, start, store_url(config))
-    return plan_job(resolved, job, bool(config.content) and frame.has_alpha, speed, machine)
+    return plan_job(resolved, job, asked.sources.transparent, speed, machine, asked.sources.kept_bytes)
 
 
 def plan_job(
-    config: RenderConfig, job: Job, has_alpha: bool = False, speed: Speed | None = None, machine: Machine = ANY
+    config: RenderConfig,
+    job: Job,
+    has_alpha: bool = False,
+    speed: Speed | None = None,
+    machine: Machine = ANY,
+    pictures_bytes: int = 0,
 ) -> Plan:
     """config: resolved, with its number of workers; job: the one it came to on this machine. has_alpha: the content's
-    transparency is kept beside every level."""
+    transparency is kept beside every level. pictures_bytes: of disk that decoded pictures take beside the store."""
     workers, last = config.workers or 1, job.cut.last
     on_gpu, busy = job.device.kind == "cuda", _tile_bytes(job)
     on_one = busy + WEIGHTS * ITEM_BYTES[job.device.precision] + CONTEXT_BYTES
@@ -132,7 +124,7 @@ def plan_job(
     levels = tuple(_level(job, level.index, where[level.index], workers, has_alpha, speed) for level in job.cut.levels)
     held = [held_bytes(job, one.level, one.home, workers) for one in levels]
     on_devices, on_hosts = (max(found) for found in zip(*held, strict=True))
-    before = [sum(one.kept_bytes for one in levels[:k]) for k in range(len(levels))]
+    poster = last.height, last.width, 4 if has_alpha else 3
     seconds = None
     if speed is not None:
         written = _write_seconds(config, speed) * last.height * last.width
@@ -155,14 +147,16 @@ def plan_job(
         memory_bytes=round(_client_bytes(config, job) + here),
         gpu_bytes=round(on_gpus) if on_gpu else 0,
         worker_bytes=round(each + on_hosts / workers),
-        store_bytes=max(b + one.working_bytes + one.kept_bytes for b, one in zip(before, levels, strict=True)),
+        store_bytes=_store_bytes(job, levels, pictures_bytes),
+        pictures_bytes=pictures_bytes,
         kept_bytes=sum(one.kept_bytes for one in levels),
-        output_bytes=_output_bytes(config, last.height, last.width, 4 if has_alpha else 3),
+        output_bytes=_output_bytes(config, *poster),
+        spare_bytes=_spare_bytes(config, *poster),
         seconds=seconds,
     )
 
 
-def _level(job: Job, index: int, home: str, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
+def _level(job: Job, index: int, home: Home, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
     level, grid = job.cut.levels[index], job.cut.grid(index)
     working, kept = _disk(job, index, has_alpha)
     return LevelPlan(
@@ -175,8 +169,9 @@ def _level(job: Job, index: int, home: str, workers: int, has_alpha: bool, speed
         read_pixels=sum(tile.read.area for tile in grid),
         working_bytes=working,
         kept_bytes=kept,
-        home=home,
-        seconds=None if speed is None else _seconds(job, index, home, min(workers, len(grid)), speed),
+        home=home.where,
+        why=home.why,
+        seconds=None if speed is None else _seconds(job, index, home.where, min(workers, len(grid)), speed),
     )
 
 
@@ -187,24 +182,44 @@ def _gpus(machine: Machine) -> int:
 # Disk -----------------------------------------------------------------------------------------------------------------
 
 
+def _store_bytes(job: Job, levels: Sequence[LevelPlan], pictures_bytes: int) -> int:
+    """The pictures' pixels are there until the finest level's pictures are, which are made while the level before is
+    rendered."""
+    peaks, kept = [pictures_bytes + _inputs_bytes(job, 0)], 0
+    for one in levels:
+        ahead = pictures_bytes + _inputs_bytes(job, one.level + 1) if one.level + 1 < len(levels) else 0
+        peaks.append(kept + one.working_bytes + one.kept_bytes + ahead)
+        kept += one.kept_bytes
+    return max(peaks)
+
+
+def _inputs_bytes(job: Job, index: int) -> int:
+    """Of a level's pictures in the store, until it is finished."""
+    level = job.cut.levels[index]
+    if not job.needs_pictures(index):
+        return 0
+    found = layout.picture(level.height, level.width).disk_bytes()
+    if index > 0 and job.adds_detail:
+        before = job.cut.levels[index - 1]
+        found += layout.picture(before.height, before.width).disk_bytes()
+    if job.styles.guided:
+        found += layout.picture(level.height, level.width, len(job.styles.regions)).disk_bytes()
+    if job.protect_path(index):
+        found += layout.picture(level.height, level.width, 1).disk_bytes()
+    for style, size in enumerate(job.styles.sizes[index]):
+        found += layout.picture(*size).disk_bytes()
+        if level.steps and job.styles.masked[style]:
+            found += layout.picture(*size, 1).disk_bytes()
+    return found
+
+
 def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     """(bytes until the level is finished, bytes that stay) in the store."""
     level, grid, rounds = job.cut.levels[index], job.cut.grid(index), len(job.cut.rounds(index))
-    picture = layout.picture(level.height, level.width).disk_bytes()
-    needed = job.needs_pictures(index)
-    working = picture if needed else 0
-    if index > 0 and job.adds_detail:
-        before = job.cut.levels[index - 1]
-        working += layout.picture(before.height, before.width).disk_bytes()
-    if job.styles.guided and needed:
-        working += layout.picture(level.height, level.width, len(job.styles.regions)).disk_bytes()
-    if job.protect_path(index) and needed:
-        working += layout.picture(level.height, level.width, 1).disk_bytes()
-    for s, size in enumerate(job.styles.sizes[index]):
-        working += layout.picture(*size).disk_bytes() if needed else 0
-        if level.steps:
-            working += _sum_bytes(layout.totals(dict(job.network.channels), job.device.state_dtype), 1)
-            working += layout.picture(*size, 1).disk_bytes() if job.styles.masked[s] else 0
+    working, picture = _inputs_bytes(job, index), layout.picture(level.height, level.width).disk_bytes()
+    if level.steps:
+        totals = layout.totals(dict(job.network.channels), job.device.state_dtype)
+        working += job.styles.count * _sum_bytes(totals, 1)
     wanted = job.style_channels
     state = layout.state(grid, wanted, job.device.state_dtype, job.moment_dtype, len(job.styles.regions))
     shape = grid.patch_shape
@@ -216,6 +231,12 @@ def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     kept = len(job.look.images) * layout.image(grid, job.device.state_dtype).disk_bytes()
     kept += layout.picture(level.height, level.width, 1).disk_bytes() if has_alpha else 0
     return working, kept + (picture if index == 0 and job.look.init == "picture" else 0)
+
+
+def _spare_bytes(config: RenderConfig, height: int, width: int, channels: int) -> int:
+    if config.output is None:
+        return 0
+    return spare_bytes(config.output, height, width, channels, config.bits, config.compression, config.cog)
 
 
 def _sum_bytes(arrays: Mapping[str, layout.Array], written: float) -> int:

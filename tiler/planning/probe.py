@@ -6,7 +6,6 @@ import tempfile
 import time
 import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from tiler.engine import tasks
 from tiler.engine.holding import Block, hold, new_attempt
 from tiler.engine.job import Job, Styles
-from tiler.engine.place import is_remote
+from tiler.engine.place import folder_above
 from tiler.engine.schedule import Pool
 from tiler.engine.state import DEVICE, STORE
 from tiler.engine.store import RenderStore
@@ -80,11 +79,6 @@ def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
     found.sort(key=lambda one: one["pixels"])
     step, measure, around, held_round = (_line(found, name) for name in ("step", "measure", "round", "held_round"))
     return Speed(start, task, step, measure, around, held_round)
-
-
-def folder_above(url: str) -> Path | None:
-    """The nearest folder above `url` that is there already; None for an address that is not on this machine's disks."""
-    return None if is_remote(url) else next(parent for parent in Path(url).absolute().parents if parent.is_dir())
 
 
 def _line(found: list[dict[str, Any]], name: str) -> tuple[float, float]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Machine
+from tiler.engine.place import folder_above
 from tiler.engine.schedule import memory_bytes
 from tiler.errors import ResourceError
 from tiler.planning.plan import CLIENT_BYTES, Plan, plan_job
-from tiler.planning.probe import folder_above
+from tiler.planning.words import size
 from tiler.request.config import RenderConfig
 from tiler.request.identity import ADVICE
 
@@ -37,16 +37,17 @@ def check_room(
 
 def check_disk(plan: Plan, config: RenderConfig, url: str) -> None:
     """Raise ResourceError when what a plan writes does not fit where it goes. url: of the store."""
-    left = plan.kept_bytes + plan.output_bytes
+    written = plan.output_bytes + plan.spare_bytes
+    left = plan.kept_bytes + written
     for place, need, what in (
         (url, max(plan.store_bytes, left if _one_disk(url, config.target) else 0), "--store"),
-        (config.target, plan.output_bytes, "-o" if config.output else "--tiles"),
+        (config.target, written, "-o" if config.output else "--tiles"),
     ):
         free = free_disk(place)
         if free is not None and need > free and need > free + _held_bytes(place):
             raise ResourceError(
-                f"{what} {place}: needs about {_size(need)} of disk and {_size(free)} are free; "
-                f"free {_size(need - free)} more, or choose another place"
+                f"{what} {place}: needs about {size(need)} of disk and {size(free)} are free; "
+                f"free {size(need - free)} more, or choose another place"
             )
 
 
@@ -82,7 +83,7 @@ def _check_memory(plan: Plan, config: RenderConfig, job: Job, begun: bool, machi
     short = _shortest(plan, config, machine)
     if short.need <= short.free:
         return
-    more, fewer = _size(short.need - short.free), "" if plan.workers == 1 or config.scheduler else "fewer --workers, "
+    more, fewer = size(short.need - short.free), "" if plan.workers == 1 or config.scheduler else "fewer --workers, "
     tile = None if begun else _tile_that_fits(config, job, machine)
     if tile:
         would_do = f"--tile {tile} would do"
@@ -91,7 +92,7 @@ def _check_memory(plan: Plan, config: RenderConfig, job: Job, begun: bool, machi
         would_do = f"free {more} more, {repeat}resume where there is more, {ADVICE}"
     else:
         would_do = f"allowed: {fewer.replace(',', ', or')}a machine with more"
-    said = f"{_size(short.need)} of {short.what} and {_size(short.free)} are free"
+    said = f"{size(short.need)} of {short.what} and {size(short.free)} are free"
     raise ResourceError(f"tile = {job.cut.tile}, workers = {plan.workers}: need about {said}; {would_do}")
 
 
@@ -120,7 +121,3 @@ def _held_bytes(place: str) -> int:
     """What a job that was begun holds already."""
     files = Path(place).rglob("*") if Path(place).is_dir() else ()
     return sum(file.stat().st_blocks * 512 for file in files)
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{math.ceil(size / 1e6)} MB"

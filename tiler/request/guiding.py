@@ -19,10 +19,12 @@ _CHECK_EDGE, _CHECK_ROWS = 256, 256
 
 def opened_by(config: RenderConfig, files: Iterable[str], keep_in: Path | None = None) -> dict[str, pictures.Picture]:
     """The pictures as the render sees them, by file name: content, start and styles stretched where asked for. keep_in:
-    a folder for their pixels, so that each is decoded once however often it is read."""
+    a folder for their pixels, so that each is decoded once however often it is read; an overlay is read at the end."""
+    files = list(files)
     opened = {file: pictures.open_picture(file) for file in files}
     if keep_in is not None:
-        opened = {file: picture.kept_in(keep_in) for file, picture in opened.items()}
+        again = [file for file in opened if file != config.overlay or files.count(file) > 1]
+        opened.update({file: opened[file].kept_in(keep_in) for file in again})
     if config.stretch is not None:
         for file in _shown(config) & {*opened}:
             opened[file] = opened[file].stretched(*sizes.parse_stretch(config.stretch))
