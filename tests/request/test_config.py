@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import tiler
 from tiler.errors import ConfigError
-from tiler.request.config import SIZES, RenderConfig
+from tiler.request.config import RenderConfig
 from tiler.request.jobfile import read_job_file
+from tiler.request.sizes import SIZES
 
 NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
 

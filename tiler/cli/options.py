@@ -11,9 +11,10 @@ import click
 
 from tiler.errors import ConfigError
 from tiler.request import names
-from tiler.request.config import SIZES, RenderConfig, needs_content
+from tiler.request.config import RenderConfig, needs_content
 from tiler.request.jobfile import read_job_file
 from tiler.request.option import ASKED, expanded
+from tiler.request.sizes import SIZES
 
 
 class _Place(click.ParamType):

@@ -13,6 +13,7 @@ from tiler.errors import ConfigError
 from tiler.request import names, sizes
 from tiler.request.option import HERE, TYPED, Places, checked, expanded, option
 from tiler.request.regions import REST, Regions, parse_regions, region_names, with_files
+from tiler.request.together import check_together
 
 SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "Size (one of)",
@@ -23,7 +24,6 @@ SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "How it is computed",
     "Where it runs",
 )
-SIZES = ("long_edge", "size", "scale", "print")
 
 
 @dataclass(frozen=True)
@@ -269,68 +269,12 @@ class RenderConfig:
                 "content = None; allowed: a picture; none only where content_weight is 0, init noise or a picture, and "
                 "color style"
             )
-        if self.content is None and self.regions.guided:
-            raise ConfigError("regions lie on a content; without one, allowed: styles for the whole poster")
-        if self.content is None and (self.content_gsd or self.style_gsd):
-            raise ConfigError("content_gsd and style_gsd compare the styles with a content; without one, allowed: none")
-        if self.output is None and self.tiles is None:
-            raise ConfigError("output and tiles are missing; at least one is needed")
-        given = [name for name in SIZES if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} are given; allowed: one of {', '.join(SIZES)}")
-        if self.style_weight == self.content_weight == self.tv_weight == self.dream_weight == 0:
-            raise ConfigError("style_weight, content_weight and tv_weight are all 0; at least one must be above 0")
-        if self.jitter and (self.content_weight or self.regions.guided or self.optimizer == "lbfgs"):
-            raise ConfigError(
-                f"jitter = {self.jitter} moves the grid that regions and content features lie on; allowed: with "
-                "content_weight 0, without regions, with adam"
-            )
-        if self.protect is not None and not self.content_weight:
-            raise ConfigError(f"protect = {self.protect} raises the content's weight, which is 0; allowed: above 0")
-        for name in ("style_layers", "content_layers"):
-            layers = getattr(self, name)
-            if len(set(layers)) < len(layers):
-                raise ConfigError(f"{name} = {list(layers)}; allowed: each layer once")
-        if self.wrap != "none" and self.optimizer == "lbfgs":
-            raise ConfigError("optimizer = lbfgs needs tiles without neighbours; with wrap, allowed: adam")
-        if not self.style_layers:
-            raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
-        if self.content_weight > 0 and not self.content_layers:
-            raise ConfigError("content_layers is empty but content_weight is above 0")
-        self._check_styles()
+        check_together(self)
 
     @property
     def regions(self) -> Regions:
         """The regions and their styles. Lists of one value per style follow the order of `regions.sources`."""
         return parse_regions(self.styles, self.region, self.mask, self.labels, self.label, self.style_mask)
-
-    def _check_styles(self) -> None:
-        regions, layers = self.regions, len(self.style_layers)
-        count = len(regions.sources)
-        ground = self.style_gsd
-        if (ground or self.content_gsd) and self.style_scale != type(self).style_scale:
-            raise ConfigError("style_scale and a ground scale are given; content_gsd and style_gsd decide the scale")
-        if ground is not None and len(ground) not in (1, count):
-            raise ConfigError(f"style_gsd = {list(ground)}; allowed: one, or one per style ({count})")
-        if len(self.style_scale) not in (1, count):
-            raise ConfigError(f"style_scale = {list(self.style_scale)}; allowed: one, or one per style ({count})")
-        blend, by_layer = self.style_blend_weights, self.style_layer_weights
-        if blend is not None and len(blend) != count:
-            raise ConfigError(f"style_blend_weights = {list(blend)}; allowed: one per style ({count}), not all 0")
-        if by_layer and (len(by_layer) != count or any(len(one) != layers for one in by_layer)):
-            found = " and ".join(",".join(f"{value:g}" for value in one) for one in by_layer)
-            each = f"of {layers} numbers, one per style layer"
-            raise ConfigError(f"style_layer_weights = {found}; allowed: {count} lists, one per style, {each}")
-        for region, name in enumerate(regions.names):
-            styles = [i for i, source in enumerate(regions.sources) if source.region == region]
-            where = f" of region '{name}'" if regions.guided else ""
-            if blend is not None and not any(blend[i] for i in styles):
-                raise ConfigError(f"style_blend_weights = {list(blend)}; allowed: one per style{where}, not all 0")
-            for layer in range(layers if by_layer else 0):
-                if not any(by_layer[i][layer] * (blend[i] if blend else 1) for i in styles):
-                    raise ConfigError(
-                        f"style_layer_weights are all 0 at {self.style_layers[layer]}{where}; allowed: one above 0"
-                    )
 
     @property
     def target(self) -> str:

@@ -13,6 +13,8 @@ from tiler.errors import ConfigError
 Size = tuple[int, int]
 Crop = tuple[int, int, int, int]
 
+# The options that say a size, each in another way.
+SIZES = ("long_edge", "size", "scale", "print")
 AUTO = "auto"
 # Two pictures of one shape differ by a pixel or so when they were scaled; this is a share of the longer side.
 _SHAPE_TOLERANCE = 0.01
