@@ -5,7 +5,7 @@ import pytest
 
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import ConfigError
-from tiler.request import identity, resolve
+from tiler.request import identity, placing, resolve
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import resolve_config
 from tiler.style.losses import Dream
@@ -264,7 +264,7 @@ def test_a_cluster_has_the_workers_that_it_has():
     cluster = Machine(workers=6, host=Host(workers=2, cores=8), gpus=replace(H100, count=3, workers=2))
     config, _ = resolved(machine=cluster, device="auto", workers=None, scheduler="tcp://host:1")
     assert (config.workers, config.threads, config.device) == (6, 4, "cuda")
-    assert resolve.sharing_gpu(config, 6, cluster) == 2
+    assert placing.sharing_gpu(config, 6, cluster) == 2
 
 
 def test_workers_that_share_a_gpu_must_fit_together():

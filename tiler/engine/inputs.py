@@ -55,7 +55,7 @@ class LevelInputs:
     def _read(self, tile: Tile) -> Raw:
         here, level = self._here, self._level
         path = f"levels/{level}/content"
-        content = here.optimised(here.picture(level, path, tile.read)) if here.job.terms.content_weight else None
+        content = here.optimised(here.picture(level, path, tile.read)) if here.job.terms.compared else None
         return Raw(content, here.level_guides(level, tile.read), here.protected(level, tile.read))
 
     def of(self, tile: Tile, raw: Raw | None, precision: str) -> Inputs:

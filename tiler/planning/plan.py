@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,13 +13,13 @@ from tiler.engine.schedule import Pool, cores
 from tiler.engine.state import STORE, Home
 from tiler.engine.workplace import INPUTS_BYTES
 from tiler.output.export import check_files
-from tiler.pictures.outputs import typical_bytes
-from tiler.pictures.write import spare_bytes
+from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
 from tiler.planning.probe import Speed, probe
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
-from tiler.request.resolve import BYTES_PER_PIXEL, sharing_gpu, store_url
+from tiler.request.placing import BYTES_PER_PIXEL, sharing_gpu
+from tiler.request.resolve import store_url
 
 # A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
 # which are kept twice. Proportional sizes (memory that processes share is split among them).
@@ -147,18 +146,18 @@ def plan_job(
         memory_bytes=round(_client_bytes(config, job) + here),
         gpu_bytes=round(on_gpus) if on_gpu else 0,
         worker_bytes=round(each + on_hosts / workers),
-        store_bytes=_store_bytes(job, levels, pictures_bytes),
+        store_bytes=store_bytes(job, levels, pictures_bytes),
         pictures_bytes=pictures_bytes,
         kept_bytes=sum(one.kept_bytes for one in levels),
-        output_bytes=_output_bytes(config, *poster),
-        spare_bytes=_spare_bytes(config, *poster),
+        output_bytes=output_bytes(config, *poster),
+        spare_bytes=spare_bytes(config, *poster),
         seconds=seconds,
     )
 
 
 def _level(job: Job, index: int, home: Home, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
     level, grid = job.cut.levels[index], job.cut.grid(index)
-    working, kept = _disk(job, index, has_alpha)
+    working, kept = level_bytes(job, index, has_alpha)
     return LevelPlan(
         level=index,
         height=level.height,
@@ -177,77 +176,6 @@ def _level(job: Job, index: int, home: Home, workers: int, has_alpha: bool, spee
 
 def _gpus(machine: Machine) -> int:
     return machine.gpus.count if machine.gpus else 1
-
-
-# Disk -----------------------------------------------------------------------------------------------------------------
-
-
-def _store_bytes(job: Job, levels: Sequence[LevelPlan], pictures_bytes: int) -> int:
-    """The pictures' pixels are there until the finest level's pictures are, which are made while the level before is
-    rendered."""
-    peaks, kept = [pictures_bytes + _inputs_bytes(job, 0)], 0
-    for one in levels:
-        ahead = pictures_bytes + _inputs_bytes(job, one.level + 1) if one.level + 1 < len(levels) else 0
-        peaks.append(kept + one.working_bytes + one.kept_bytes + ahead)
-        kept += one.kept_bytes
-    return max(peaks)
-
-
-def _inputs_bytes(job: Job, index: int) -> int:
-    """Of a level's pictures in the store, until it is finished."""
-    level = job.cut.levels[index]
-    if not job.needs_pictures(index):
-        return 0
-    found = layout.picture(level.height, level.width).disk_bytes()
-    if index > 0 and job.adds_detail:
-        before = job.cut.levels[index - 1]
-        found += layout.picture(before.height, before.width).disk_bytes()
-    if job.styles.guided:
-        found += layout.picture(level.height, level.width, len(job.styles.regions)).disk_bytes()
-    if job.protect_path(index):
-        found += layout.picture(level.height, level.width, 1).disk_bytes()
-    for style, size in enumerate(job.styles.sizes[index]):
-        found += layout.picture(*size).disk_bytes()
-        if level.steps and job.styles.masked[style]:
-            found += layout.picture(*size, 1).disk_bytes()
-    return found
-
-
-def _disk(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
-    """(bytes until the level is finished, bytes that stay) in the store."""
-    level, grid, rounds = job.cut.levels[index], job.cut.grid(index), len(job.cut.rounds(index))
-    working, picture = _inputs_bytes(job, index), layout.picture(level.height, level.width).disk_bytes()
-    if level.steps:
-        totals = layout.totals(dict(job.network.channels), job.device.state_dtype)
-        working += job.styles.count * _sum_bytes(totals, 1)
-    wanted = job.style_channels
-    state = layout.state(grid, wanted, job.device.state_dtype, job.moment_dtype, len(job.styles.regions))
-    shape = grid.patch_shape
-    filled = sum(tile.blend.area for tile in grid) / (len(grid) * shape[0] * shape[1])
-    slots = min(2, rounds + 1) / 2
-    moments, pixels = state.pop("moments"), state.pop("pixels")
-    working += pixels.disk_bytes(filled * slots) + moments.disk_bytes(filled * min(2, rounds) / 2)
-    working += _sum_bytes(state, slots if rounds else 0)
-    kept = len(job.look.images) * layout.image(grid, job.device.state_dtype).disk_bytes()
-    kept += layout.picture(level.height, level.width, 1).disk_bytes() if has_alpha else 0
-    return working, kept + (picture if index == 0 and job.look.init == "picture" else 0)
-
-
-def _spare_bytes(config: RenderConfig, height: int, width: int, channels: int) -> int:
-    if config.output is None:
-        return 0
-    return spare_bytes(config.output, height, width, channels, config.bits, config.compression, config.cog)
-
-
-def _sum_bytes(arrays: Mapping[str, layout.Array], written: float) -> int:
-    return sum(array.disk_bytes(written) for array in arrays.values())
-
-
-def _output_bytes(config: RenderConfig, height: int, width: int, channels: int) -> int:
-    poster = 0
-    if config.output is not None:
-        poster = typical_bytes(config.output, height, width, channels, config.bits, config.compression)
-    return poster + (0 if config.tiles is None else typical_bytes(config.tiles, height, width, channels))
 
 
 # Memory ---------------------------------------------------------------------------------------------------------------

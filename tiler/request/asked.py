@@ -13,7 +13,8 @@ from tiler.engine.place import folder_above
 from tiler.request import guiding
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
-from tiler.request.resolve import fitted, meant, placed, settle_size
+from tiler.request.placing import placed
+from tiler.request.resolve import fitted, meant, settle_size
 
 
 @dataclass(frozen=True)

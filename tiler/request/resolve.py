@@ -19,6 +19,7 @@ from tiler.geometry import Level, level_sizes
 from tiler.pictures import Picture
 from tiler.request import ground, sizes
 from tiler.request.config import RenderConfig
+from tiler.request.placing import LARGEST_TILE, aligned, checked, placed
 from tiler.style.backbone import LAYERS, check_layers, deepest, gradient_halo, stride_of
 from tiler.style.losses import Dream, Terms
 from tiler.style.weights import Trunk, trunk_of
@@ -28,11 +29,6 @@ from tiler.style.weights import Trunk, trunk_of
 DEFAULT_STEPS = ((128, 150), (256, 100), (512, 60), (1024, 40), (1 << 30, 20))
 RATE_PER_LEVEL = 2**-0.5
 FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 2
-LARGEST_TILE = 1024
-# Peak memory of a step per pixel of the read area: activations kept for the backward pass and the working memory of
-# the widest convolutions. Measured at 1024 px: 2540 in fp32, 1370 in bf16.
-BYTES_PER_PIXEL = {"fp64": 5400, "fp32": 2700, "bf16": 1450, "fp16": 1450}
-MEMORY_SHARE = 0.6
 # Numbers of one layer's features that a 32-bit index tells apart.
 INDEXABLE = 2**31
 
@@ -110,38 +106,8 @@ def meant(
         cut=cut,
         device=Device("cpu", "fp32" if config.precision == "auto" else config.precision, config.threads or 1),
     )
-    _check(job)
-    _check_tiles(job, trunk.channels)
+    _check_tiles(checked(job), trunk.channels)
     return config, job
-
-
-def placed(config: RenderConfig, job: Job, machine: Machine) -> tuple[RenderConfig, Job]:
-    """What `meant` told, with what the machine decides. machine: what its workers told. Raises ConfigError when values
-    do not fit it."""
-    kind = _device(config, machine)
-    workers = _workers(config, kind, machine)
-    threads = config.threads or max(1, machine.host.cores // sharing_host(config, workers, machine))
-    precision = ("bf16" if kind in machine.bf16 else "fp32") if config.precision == "auto" else config.precision
-    job = replace(job, id=uuid.uuid4().hex, device=Device(kind, precision, threads))
-    tile = config.tile or _tile(config, job, workers, machine)
-    job = job.with_tile(_aligned(tile, job.cut.align))
-    _check(job)
-    cut = job.cut
-    resolved = replace(
-        config,
-        steps=tuple(level.steps for level in cut.levels),
-        levels=len(cut.levels),
-        style_blend_weights=job.styles.shares,
-        precision=precision,
-        device=kind,
-        workers=workers,
-        threads=threads,
-        steps_per_round=cut.steps_per_round,
-        tile=tile,
-        feather=cut.feather,
-        halo=cut.halo,
-    )
-    return resolved, job
 
 
 def taken(record: Callable[..., Record], config: RenderConfig, **decided: Any) -> Record:
@@ -190,22 +156,11 @@ def _cut(config: RenderConfig, size: tuple[int, int], terms: Terms) -> Cut:
         config,
         levels=tuple(_levels(config, size, align)),
         align=align,
-        tile=_aligned(config.tile or LARGEST_TILE, align),
+        tile=aligned(config.tile or LARGEST_TILE, align),
         feather=near if config.feather is None else config.feather,
         halo=far if config.halo is None else config.halo,
         steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
     )
-
-
-def _aligned(tile: int, align: int) -> int:
-    return max(align, tile // align * align)
-
-
-def _check(job: Job) -> None:
-    try:
-        job.check()
-    except ValueError as error:
-        raise ConfigError(f"tile = {job.cut.tile}: {error}") from None
 
 
 def notes(config: RenderConfig, job: Job, content: Picture, styles: list[Picture]) -> list[str]:
@@ -227,33 +182,6 @@ def _check_channel(config: RenderConfig, channels: Mapping[str, int]) -> None:
     last, channel = channels.get(config.dream_layer, 0) - 1, config.dream_channel
     if config.dream_weight and channel is not None and channel > last:
         raise ConfigError(f"dream_channel = {channel}; allowed: 0 to {last} at {config.dream_layer}, or none for all")
-
-
-def _device(config: RenderConfig, machine: Machine) -> str:
-    if config.device == "cuda" and not machine.gpus:
-        found = f"not every worker at {config.scheduler} has a" if config.scheduler else "torch finds no"
-        raise ConfigError(f"device = cuda, but {found} CUDA GPU; allowed: auto, cpu")
-    return machine.device if config.device == "auto" else config.device
-
-
-def _workers(config: RenderConfig, device: str, machine: Machine) -> int:
-    """A cluster has those that it has; here it is one for each GPU."""
-    if config.scheduler:
-        return machine.workers
-    return config.workers or (machine.gpus.count if device == "cuda" and machine.gpus else 1)
-
-
-def sharing_host(config: RenderConfig, workers: int, machine: Machine) -> int:
-    """How many workers share the memory and the cores of one computer."""
-    return machine.host.workers if config.scheduler else workers
-
-
-def sharing_gpu(config: RenderConfig, workers: int, machine: Machine) -> int:
-    """How many workers share one GPU."""
-    gpus = machine.gpus
-    if gpus is None:
-        return 1
-    return gpus.workers if config.scheduler else -(-workers // gpus.count)
 
 
 def _levels(config: RenderConfig, size: tuple[int, int], align: int) -> list[Level]:
@@ -285,29 +213,6 @@ def _style_size(level: Level, style: Picture, size: float) -> tuple[int, int]:
     return max(1, round(style.height * scale)), max(1, round(style.width * scale))
 
 
-def _tile(config: RenderConfig, job: Job, workers: int, machine: Machine) -> int:
-    """The largest power of two up to LARGEST_TILE that one worker can hold as a tile's core.
-
-    The number of workers does not come in, since it must not change the picture; they must all fit, though.
-    """
-    gpus = machine.gpus if job.device.kind == "cuda" else None
-    free = gpus.free_bytes if gpus else machine.host.free_bytes
-    together = sharing_gpu(config, workers, machine) if gpus else sharing_host(config, workers, machine)
-    budget, each_pixel = free * MEMORY_SHARE, BYTES_PER_PIXEL[job.device.precision]
-    margin, edge = job.cut.halo + job.cut.feather, max(job.cut.last.height, job.cut.last.width)
-    side = math.isqrt(int(budget / each_pixel)) - 2 * margin
-    tile = max(job.cut.align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
-    need = (min(tile, edge) + 2 * margin) ** 2 * each_pixel
-    if together > 1 and need * together > budget:
-        most = max(1, int(budget / need)) * (gpus.count if gpus else 1)
-        each = " on each GPU" if gpus else ""
-        raise ConfigError(
-            f"workers = {workers} need {need * together / 1e9:.1f} GB{each} for tiles of {tile} px, and "
-            f"{free / 1e9:.1f} GB are free; allowed: up to {most}, or a smaller --tile"
-        )
-    return tile
-
-
 def _check_tiles(job: Job, channels: Mapping[str, int]) -> None:
     """Convolutions and kernels tell the numbers of a layer apart by 32 bits."""
     used = [layer for layer in channels if LAYERS.index(layer) <= LAYERS.index(deepest(job.terms.layers))]
@@ -315,7 +220,7 @@ def _check_tiles(job: Job, channels: Mapping[str, int]) -> None:
     reads = [math.prod(job.cut.grid(level.index).read_shape) for level in job.cut.levels if level.steps]
     if max(reads, default=0) > most:
         side = math.isqrt(most)
-        core = _aligned(side - 2 * (job.cut.halo + job.cut.feather), job.cut.align)
+        core = aligned(side - 2 * (job.cut.halo + job.cut.feather), job.cut.align)
         raise ConfigError(
             f"tile = {job.cut.tile}: reads {max(reads) / 1e6:.0f} million pixels at once, halo and feather included; "
             f"allowed: up to {side} x {side}, as --tile {core} does"
