@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -178,6 +179,16 @@ def test_what_bytes_depend_on_is_settled_before_cuda_begins(monkeypatch: pytest.
     assert not torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_fall_from_triton_is_told_by_an_event_and_by_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        machine.settle_torch()
+        warnings.warn("Triton can't run on this GPU: no driver", RuntimeWarning, stacklevel=1)
+        warnings.warn("something else", RuntimeWarning, stacklevel=1)
+    assert [str(one.message) for one in told] == ["something else"]
 
 
 def test_this_machine_is_asked_too() -> None:
