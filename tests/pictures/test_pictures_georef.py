@@ -201,3 +201,28 @@ def test_a_prj_file_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     picture = open_picture(tmp_path / "a.png")
     assert picture.notes == (f"{tmp_path / 'a.prj'}: cannot be read (Permission denied), and is left out",)
     assert picture.georef == Georef((10.0, 0.0, 95.0, 0.0, -10.0, 205.0))
+
+
+KEYS = (1, 1, 0, 1, 1025, 0, 1, 1)
+UP = (10.0, 0.0, 5.0, 0.0, -20.0, 7.0)
+SCALE_AND_POINT = [(33550, "d", 3, (10.0, 20.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 5.0, 7.0, 0.0), True)]
+TURNED = [(10.0, b, 5.0, d, -20.0, 7.0) for b, d in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0))]
+
+
+def matrix(a, b, c, d, e, f):
+    return [(34264, "d", 16, (a, b, 0.0, c, d, e, 0.0, f, *[0.0] * 7, 1.0), True)]
+
+
+@pytest.mark.parametrize(
+    ("transform", "tags"),
+    [
+        (UP, SCALE_AND_POINT),
+        *((one, matrix(*one)) for one in (*TURNED, (10.0, 0, 5.0, 0, 20.0, 7.0), (-10.0, *UP[1:]))),
+    ],
+)
+def test_the_tags_of_a_place(transform, tags):
+    """Scale and one point where north is up, as every reader knows it; else the matrix."""
+    assert Georef(transform).tags() == tags
+    more = [(34735, "H", 8, KEYS, True), (34736, "d", 2, (1.5, 2.5), True), (34737, "s", 3, "WGS", True)]
+    assert Georef(transform, KEYS, (1.5, 2.5), "WGS").tags() == tags + more
+    assert Georef(transform, KEYS).tags() == tags + more[:1]
