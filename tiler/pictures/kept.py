@@ -110,7 +110,6 @@ class Kept:
                     return None
                 with closing(bands_of(image, max(1, _PIXELS_AT_ONCE // image.width))) as bands:
                     for band in bands:
-                        check(warnings)
                         _write(file, band)
                 check(warnings)
             return _Decoded.of(image, _mapped(file))
