@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from _gpu_posters import backbone_words
 from _inputs import picture
 from _steps import end_family
 
+from tiler.engine.graphs import VARIABLE
+
 COLUMNS = ("run", "mode", "same", "sha256", "seconds", "tile_rounds", "gone_on_at", "ended")
 EDGE, QUICK_EDGE = 768, 192
 # Cores that a render beside others needs, so that they do not only wait for each other.
@@ -31,12 +33,14 @@ PATIENCE, QUICK_PATIENCE = 60, 150
 
 @dataclass(frozen=True)
 class Variant:
-    """A render that should give the same bytes as the others of its mode. ended: what is killed in its midst."""
+    """A render that should give the same bytes as the others of its mode. ended: what is killed in its midst.
+    environment: of its processes, beside what they have."""
 
     name: str
     mode: str = "fast"
     words: tuple[str, ...] = ()
     ended: Callable[[int], None] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,6 +79,7 @@ def variants(quick: bool) -> list[Variant]:
         Variant("killed, gone on", ended=end_family),
         Variant("2 workers", words=("--workers", "2")),
         Variant("worker killed", ended=end_worker),
+        Variant("without graphs", environment={VARIABLE: "off"}),
         *([] if quick else exact),
         *(Variant(f"state {name}", words=("--state", name)) for name in states),
     ]
@@ -107,7 +112,9 @@ def _variant(asked: Asked, variant: Variant, number: int, ends: float) -> Row:
     kill = Kill(variant.ended) if variant.ended else None
     command = _command(asked, variant, folder)
     patience = QUICK_PATIENCE if asked.quick else PATIENCE
-    runs = [_rendering.run(command, min(ends, time.monotonic() + patience), kill or (lambda event, pid: None))]
+    ended = min(ends, time.monotonic() + patience)
+    heard = kill or (lambda event, pid: None)
+    runs = [_rendering.run(command, ended, heard, environment=variant.environment)]
     if kill and variant.ended is end_family and kill.done:
         runs.append(_rendering.run(command, min(ends, time.monotonic() + patience)))
     rounds = [event for one in runs for event in one.of("tile")]

@@ -17,8 +17,10 @@ from PIL import Image
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from tiler.engine import graphs
 from tiler.engine.faults import let_go, out_of_memory
 from tiler.engine.machine import settle_torch
+from tiler.engine.optimize import Directly
 from tiler.style.weights import Conv, load_weights
 
 # 1152 and 2176: what is read for tiles of 1024 and 2048 px.
@@ -27,7 +29,8 @@ PROFILED, QUICK_PROFILED = (2176, 256), (64,)
 PEER_SIDE, QUICK_PEER_SIDE = 1024, 64
 LONGEST, SHOWN, BASE_EDGE = 3.0, 12, 512
 STEPS = (
-    "px", "dtype", "steps_a_round", "median_ms", "q25_ms", "q75_ms", "samples", "tflops", "share", "bytes_px", "ended",
+    "px", "dtype", "how", "steps_a_round", "median_ms", "q25_ms", "q75_ms", "samples", "tflops", "share", "bytes_px",
+    "reserved_px", "vs_launched", "ended",
 )  # fmt: skip
 PROFILES = ("px", "what", "ms", "share", "calls")
 PEERS = ("size", "contender", "dtype", "median_s", "q25_s", "q75_s", "samples", "vs_peer", "gpu_peak_mb", "ended")
@@ -46,21 +49,26 @@ def flops_a_pixel(convs: Sequence[Conv], deepest: str = "5_1") -> float:
 
 
 def steps(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
-    """A row for each size, smallest first, of a square that is one tile."""
+    """Rows for each size, smallest first, of a square that is one tile: launched one by one and, on a GPU, replayed,
+    larger ones than the engine records as well."""
     settle_torch()
     convs, rate = _convs(asked), rate_of(rows, asked.precision)
+    graphs.LARGEST_PIXELS = 2**62
     for side in QUICK_SIDES if asked.quick else SIDES:
-        row: Row = {"px": side, "dtype": asked.precision}
-        try:
-            row |= _timed(asked, side, convs)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            let_go(error)
-            yield {**row, "ended": "out of memory"}
-            continue
-        row["tflops"] = flops_a_pixel(convs) * side**2 / row["median_ms"] / 1e9
-        yield {**row, "share": row["tflops"] / rate if rate else None}
+        launched = None
+        for how in ("launched", "replayed") if asked.device == "cuda" else ("launched",):
+            row: Row = {"px": side, "dtype": asked.precision, "how": how}
+            try:
+                row |= _timed(asked, side, convs, how)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                let_go(error)
+                yield {**row, "ended": "out of memory"}
+                continue
+            launched = launched or row["median_ms"]
+            row["tflops"] = flops_a_pixel(convs) * side**2 / row["median_ms"] / 1e9
+            yield {**row, "vs_launched": row["median_ms"] / launched, "share": row["tflops"] / rate if rate else None}
 
 
 def _convs(asked: Asked) -> list[Conv]:
@@ -70,9 +78,9 @@ def _convs(asked: Asked) -> list[Conv]:
     return load_weights(str(asked.folder / "tiny.safetensors"))
 
 
-def _round(asked: Asked, side: int, convs: list[Conv], count: int) -> step.Step:
+def _round(asked: Asked, side: int, convs: list[Conv], count: int, begin: Any = Directly) -> step.Step:
     setting = _setting(asked, side)
-    return step.ours(setting, asked.precision, count, convs)
+    return step.ours(setting, asked.precision, count, convs, begin=begin)
 
 
 def _setting(asked: Asked, side: int) -> step.Setting:
@@ -86,10 +94,13 @@ def _setting(asked: Asked, side: int) -> step.Setting:
     return step.Setting(side, asked.device, torch.get_num_threads(), asked.folder)
 
 
-def _timed(asked: Asked, side: int, convs: list[Conv]) -> Row:
+def _timed(asked: Asked, side: int, convs: list[Conv], how: str) -> Row:
     """Rounds as a render has them, until there are nine or they took too long."""
     count, gpu = 2 if asked.quick else 10, asked.device == "cuda"
-    run = _round(asked, side, convs, count)
+    if gpu:
+        torch.cuda.empty_cache()
+    recorded = graphs.Graphs()
+    run = _round(asked, side, convs, count, recorded.begin if how == "replayed" else Directly)
     for _ in range(2):
         run()
     if gpu:
@@ -98,8 +109,10 @@ def _timed(asked: Asked, side: int, convs: list[Conv]) -> Row:
     began, samples = time.monotonic(), list[float]()
     while not samples or (len(samples) < 9 and time.monotonic() - began < LONGEST):
         samples.append(1e3 * _report.once(run, asked.device) / count)
-    peak = torch.cuda.max_memory_allocated() / side**2 if gpu else None
-    return {"steps_a_round": count, **_report.timing(samples, "ms"), "bytes_px": peak}
+    peaks = torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved
+    used, reserved = (peak() / side**2 if gpu else None for peak in peaks)
+    row = {"steps_a_round": count, **_report.timing(samples, "ms"), "bytes_px": used, "reserved_px": reserved}
+    return {**row, "ended": f"failed: not recorded: {recorded.off}"} if recorded.off else row
 
 
 def profiled(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:

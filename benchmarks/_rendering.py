@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, cast
 
 import _sample
@@ -69,6 +70,7 @@ def run(
     ends: float,
     on_event: Callable[[Event, int], None] = lambda event, pid: None,
     folders: Sequence[Path] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
     """Run `tiler ARGUMENTS --log-json`, until it ends or time.monotonic() passes `ends`; then all of it is killed.
 
@@ -78,7 +80,8 @@ def run(
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, "-m", "tiler", *arguments, "--log-json"],
-        env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **environment, "PYTHONPATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     out, err = cast(IO[str], process.stdout), cast(IO[str], process.stderr)
     listener = threading.Thread(target=lambda: setattr(done, "said", err.read()))

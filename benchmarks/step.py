@@ -110,9 +110,14 @@ def problem(
 
 
 def ours(
-    setting: Setting, dtype: str, steps: int = 1, convs: list[Conv] | None = None, ringed: bool | None = None
+    setting: Setting,
+    dtype: str,
+    steps: int = 1,
+    convs: list[Conv] | None = None,
+    ringed: bool | None = None,
+    begin: Callable[..., optimize.Updates] = optimize.Directly,
 ) -> Step:
-    """One round of `relax` a call, of so many updates."""
+    """One round of `relax` a call, of so many updates. begin: how these are made, one by one or replayed."""
     settle_torch()
     tile = problem(setting, dtype, convs, ringed)
     first, second = torch.zeros_like(tile.pixels), torch.zeros_like(tile.pixels)
@@ -120,7 +125,7 @@ def ours(
 
     def step() -> float:
         nonlocal done
-        losses = optimize.relax(tile, first, second, done, [RATE] * steps)[2]
+        losses = optimize.relax(tile, first, second, done, [RATE] * steps, begin=begin)[2]
         done += steps
         return tile.loss(losses)
 

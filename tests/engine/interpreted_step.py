@@ -19,6 +19,8 @@ PARTS = [
     ("plain", torch.float32, "avg"),
     ("regions", torch.bfloat16, "avg"),
     ("jitter", torch.float16, "max"),
+    ("regions", torch.float32, "max"),
+    ("jitter", torch.bfloat16, "avg"),
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -102,7 +104,11 @@ def test_each_kind_is_recorded_once(small_weights: str, monkeypatch: pytest.Monk
     made = Graphs(lambda: tapes)
     plain, regions = (tile_problem(convs, torch.float32, kind=kind) for kind in ("plain", "regions"))
     assert [counted(one, tapes, made) for one in (plain, regions, plain, other_tile(plain, 3))] == [1, 2, 2, 2]
+    gone = [weakref.ref(stage) for stage in made._stages.values()]
+    gc.disable()
     made.drop()
+    gc.enable()
+    assert [ref() for ref in gone] == [None, None]
     assert counted(plain, tapes, made, graphs.LAUNCHED) == 2
     assert counted(plain, tapes, made, 1) == 3
     monkeypatch.setattr(optimize.TileProblem, "feedback", 0.5)  # a number, so another kind

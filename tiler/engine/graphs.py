@@ -66,8 +66,9 @@ class _Stage:
     """Where tiles of one kind take turns. record: what replays a run; None where that cannot be had."""
 
     def __init__(self, problem: TileProblem, first: torch.Tensor, record: Callable[[Run], Run | None]) -> None:
-        self._shift = (0, 0)
-        self._problem, self._record = problem.apart(lambda step: self._shift), record
+        # In a list of its own, so that a stage that is dropped is gone at once, not once cycles are collected.
+        self._shift = now = [(0, 0)]
+        self._problem, self._record = problem.apart(lambda step: now[0]), record
         moments = first.new_empty(2, *first.shape)
         self._moments, self._pace = (moments[0], moments[1]), first.new_empty(2)
         # What comes of an update, once the first has said what that is.
@@ -95,7 +96,7 @@ class _Stage:
     def update(self, shift: tuple[int, int], pace: torch.Tensor) -> torch.Tensor:
         """As `Updates.update`."""
         self._pace.copy_(pace)
-        self._shift = shift
+        self._shift[0] = shift
         self._replay(shift)()
         assert self._row is not None
         return self._row.clone()

@@ -4,7 +4,8 @@ Padded: every activation is copied into a frame of its own border. Ringed: zeros
 nothing, and the outermost ring of cells, the only one that differs, is taken anew by a kernel of ours; bias and ReLU
 are cuDNN's as well. On an H100 the copies took more time than the convolutions (19 of 65 ms a step at 2176 px); on a
 CPU, whose small convolutions along the border cost more each, the ring is no faster: forward and backward took 1.0 to
-1.6 times as long at 256 and 512 px, in fp32 and bf16, in turns on two busy cores.
+1.6 times as long at 256 and 512 px, in fp32 and bf16, in turns on two busy cores; `benchmarks/floor.py --ways` measures
+it.
 """
 
 from __future__ import annotations
