@@ -20,7 +20,6 @@ PARTS = [
     ("regions", torch.bfloat16, "avg"),
     ("jitter", torch.float16, "max"),
     ("regions", torch.float32, "max"),
-    ("jitter", torch.bfloat16, "avg"),
 ]
 
 
