@@ -19,7 +19,7 @@ import tiler.planning.plan
 import tiler.planning.room
 import tiler.render
 import tiler.zoom
-from tiler.cli import dream, render
+from tiler.cli import commands, dream, render
 from tiler.cli.options import build_config
 from tiler.output.export import Exported
 
@@ -235,3 +235,13 @@ def test_a_very_long_message_is_shown_by_its_ends() -> None:
     line = said.stderr.removesuffix("\n")
     start, end = line.removeprefix("tiler: ").split(" ... ")
     assert (said.returncode, len(start), len(end)) == (2, 300, 300)
+
+
+@pytest.mark.parametrize(("length", "shown"), [(1, 1), (600, 600), (601, 605)])
+def test_a_message_that_is_not_very_long_is_shown_whole(
+    capsys: pytest.CaptureFixture[str], length: int, shown: int
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        commands._refuse("m" * length, 3)
+    line = capsys.readouterr().err
+    assert (end.value.code, len(line), " ... " in line) == (3, len("tiler: \n") + shown, shown != length)
