@@ -3,8 +3,8 @@
 For a Linux x86-64 machine that has Python 3.12, torch, torchvision, triton, numpy, pillow, pytest and hypothesis, and
 reaches nothing. Run it where pip reaches an index; copy the checkout, the folder included, over; there:
 
-    python3 -m pip install -q --no-index --no-deps --upgrade --target /tmp/site .wheels/*.whl
-    PYTHONPATH=/tmp/site:.wheels python3 benchmarks/gpu.py
+    python3 -m pip install -q --no-index --no-deps --upgrade --target ~/site .wheels/*.whl
+    PYTHONPATH=~/site:.wheels python3 benchmarks/gpu.py
 
 Versions are those of constraints.txt. The demo's two pictures lie in the folder as the package they come from has them,
 without the rest of it (a fifth of its size). --python: another version of it, such as 3.13.

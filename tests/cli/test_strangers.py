@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import os
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
 from distributed import Security
 from distributed.comm import connect
 from processes import RENDER, Running
@@ -122,6 +124,14 @@ def test_who_has_the_certificate_is_heard_and_nothing_of_it_stays(monkeypatch: p
     assert {name: value for name, value in os.environ.items() if "DASK" not in name} == environment
     assert sys.path == path
     assert not asyncio.run(_speaks(address, security))
+
+
+def test_no_clock_that_is_set_during_a_run_ends_it() -> None:
+    """Whoever connects again after years, either way, still finds the certificate valid."""
+    shown = x509.load_pem_x509_certificate(certificate()[0].encode())
+    now, years = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=9 * 365)
+    assert shown.not_valid_before_utc < now - years
+    assert shown.not_valid_after_utc > now + years
 
 
 def test_each_run_has_a_name_of_its_own_in_the_store(here, inputs: Path, small_weights: str) -> None:
