@@ -70,6 +70,32 @@ def test_nothing_masks_swallows_or_delays_a_signal(body: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (143, "", LINE)
 
 
+def test_a_block_whose_end_is_struck_as_it_begins_is_ended_all_the_same() -> None:
+    """Of what the exception leaves behind only its frames know."""
+    body = """
+    import contextlib
+    @contextlib.contextmanager
+    def block():
+        try:
+            yield
+        finally:
+            print("ended")
+    def work():
+        held = block()
+        held.__enter__()
+        os.kill(me, signal.SIGTERM)
+        time.sleep(30)
+    def outer():
+        try:
+            work()
+        finally:
+            raise ValueError("masked")
+    outer()
+    """
+    done = _run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "ended\n", LINE)
+
+
 def test_before_anything_is_begun_the_process_ends_at_once() -> None:
     done = _run("try:\n  os.kill(me, signal.SIGINT)\n  time.sleep(30)\nfinally:\n  print('unwound')", begun=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ntiler: stopped\n")

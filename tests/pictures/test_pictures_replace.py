@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import itertools
@@ -190,6 +191,66 @@ def test_whatever_step_is_the_last_the_old_or_the_new_poster_is_there(tmp_path, 
         assert not [path for path in folder.iterdir() if path.is_symlink() or path.name.startswith(".")]
     assert {0.25, 0.75} == set(seen)
     assert len(seen) > 10
+
+
+@pytest.mark.parametrize("what", ["check", "file", *FOLDERS])
+def test_a_signal_leaves_nothing_about(tmp_path, monkeypatch, what):
+    """Also where it strikes what removes the rest: there is one only, so that it can be done once more."""
+    writers = {"check": lambda: check_output(tmp_path / "a.png"), "file": lambda: write(tmp_path / "a.png", OLD, 0.25)}
+    write_one = writers.get(what, lambda: write_old(tmp_path / what))
+    for number, after in itertools.product(range(400), (False, True)):
+        with pytest.MonkeyPatch.context() as patch:
+            blows = Blows(patch, number, after, for_good=False)
+            blows.armed = True
+            with contextlib.suppress(Blow):
+                write_one()
+        assert not [one for one in os.listdir(tmp_path) if one.startswith(".tiler-")], (number, after)
+        if not blows.struck:
+            return
+    pytest.fail("never ran to its end")
+
+
+def test_what_is_still_being_written_when_a_signal_strikes_goes_as_well(tmp_path):
+    """Libraries write on threads of their own."""
+
+    def write_on(folder: Path) -> None:
+        for number in range(2000):
+            with contextlib.suppress(OSError):
+                (folder / f"{number}").mkdir()
+            time.sleep(0.0001)
+
+    with contextlib.suppress(Blow), replace.scratch(tmp_path / "a") as folder:
+        thread = threading.Thread(target=write_on, args=(folder,))
+        thread.start()
+        time.sleep(0.01)
+        raise Blow
+    thread.join()
+    assert os.listdir(tmp_path) == []
+
+
+def test_chunks_on_their_way_when_a_signal_strikes_are_waited_for(tmp_path, monkeypatch):
+    """Or they would make the folder anew, once it is gone."""
+    kept = zarr.storage.LocalStore.set
+
+    async def late(store: object, key: str, value: object) -> None:
+        if "/c/" in key:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            await asyncio.sleep(0.3)
+        await kept(store, key, value)
+
+    def strike(*arguments: object) -> None:
+        raise Blow
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "set", late)
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        with contextlib.suppress(Blow):
+            write_old(tmp_path / "a.zarr")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    time.sleep(0.4)
+    assert os.listdir(tmp_path) == []
 
 
 WRITER = """

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import weakref
 from types import FrameType, TracebackType
 from typing import Any
@@ -58,6 +59,7 @@ class Stoppable:
     ) -> None:
         self._over = True
         if self._number:
+            _let_go(error)
             self._leave()
         for each in _SIGNALS:
             if signal.getsignal(each) == self._stop:
@@ -115,6 +117,14 @@ class Stoppable:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         os._exit(128 + self._number)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """A signal that strikes at the very beginning of a block's end keeps it from being ended: it is when the frames
+    that hold it are cleared."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 _current = Stoppable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.sync import sync
 
 from tiler.geometry.ome import AXES, image_attributes
 from tiler.pictures.bands import halved
@@ -36,12 +38,22 @@ def write_omezarr(
     """
     with new_folder(path, OMEZARR) as folder:
         stages: list[_Resolution] = []
-        for rows in pixels:
-            if not stages:
-                stages = _create(folder, shown(path.stem), channels, rows.dtype, metadata, levels)
-            stages[0].add(rows.transpose(2, 0, 1))
-        for stage in stages:
-            stage.flush()
+        try:
+            for rows in pixels:
+                if not stages:
+                    stages = _create(folder, shown(path.stem), channels, rows.dtype, metadata, levels)
+                stages[0].add(rows.transpose(2, 0, 1))
+            for stage in stages:
+                stage.flush()
+        except BaseException:
+            sync(_settled())
+            raise
+
+
+async def _settled() -> None:
+    """When nothing is on its way any more: a chunk that comes late would make the folder anew, once it is removed."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _create(

@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tiler.pictures.held import same_bytes
 from tiler.pictures.ours import check_ours, is_marked, remove_ours, write_list
 
 _SCRATCH = re.compile(r"\.tiler-[0-9a-f]{12}\.part")
+_PATIENCE, _LOOK_EVERY = 3.0, 0.02
 _HERE = -100  # AT_FDCWD
 _SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -51,7 +53,10 @@ def scratch(path: Path) -> Iterator[Path]:
             return
         finally:
             try:
-                _discard(folder)
+                _discard_all(folder)
+            except BaseException:  # a signal struck just here, which no other does any more
+                _discard_all(folder)
+                raise
             finally:
                 if descriptor >= 0:
                     os.close(descriptor)
@@ -236,6 +241,15 @@ def sweep(parent: Path) -> None:
                     _discard(parent / name)
                 finally:
                     os.close(descriptor)
+
+
+def _discard_all(folder: Path) -> None:
+    """Remove a scratch folder, also when a thread of a library's is still writing into it, which ends soon."""
+    deadline = time.monotonic() + _PATIENCE
+    _discard(folder)
+    while os.path.lexists(folder) and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY)
+        _discard(folder)
 
 
 def _discard(folder: Path) -> None:
