@@ -13,18 +13,26 @@ from distributed.comm import tcp
 
 from tiler.engine.schedule import Pool
 
+# By the clock, whatever is rendered.
+BEATS = ("heartbeat_worker", "identity", "answer to heartbeat_worker", "answer to identity")
 CHANNELS = ("client to scheduler", "scheduler to client", "scheduler to workers", "workers to scheduler")
 _reading: contextvars.ContextVar[list[int]] = contextvars.ContextVar("reading")
 
 
 @dataclass
 class Traffic:
-    """moved: bytes by channel. messages: by channel and what they are."""
+    """moved: bytes by channel and what they are: a question, its answer, or "batch" for all that is no question.
+    messages: the same, those of batches one by one."""
 
     scheduler: str
-    moved: Counter[str] = field(default_factory=Counter)
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
     messages: Counter[tuple[str, str]] = field(default_factory=Counter)
     _clients: set[str] = field(default_factory=set)
+    _asked: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def kilobytes(self, *channels: str, beats: bool = True) -> float:
+        """Of these channels. beats: with those by the clock."""
+        return sum(n for (at, kind), n in self.moved.items() if at in channels and (beats or kind not in BEATS)) / 1e3
 
     def copied(self) -> Traffic:
         """As it is now."""
@@ -40,10 +48,16 @@ class Traffic:
             return
         else:
             channel = CHANNELS[2 if sent else 3]
-        self.moved[channel] += moved
-        for one in message if isinstance(message, list | tuple) else [message]:
-            kind = str(one.get("op", "answer")) if isinstance(one, dict) else "answer"
-            self.messages[channel, kind] += 1
+        batch, ends = isinstance(message, list | tuple), (comm.local_address, comm.peer_address)
+        kinds = [self._kind(one, ends) for one in (message if batch else [message])]
+        self.moved[channel, "batch" if batch else kinds[0]] += moved
+        self.messages.update((channel, kind) for kind in kinds)
+
+    def _kind(self, message: Any, ends: tuple[str, str]) -> str:
+        if isinstance(message, dict) and "op" in message:
+            self._asked[ends] = str(message["op"])
+            return self._asked[ends]
+        return f"answer to {self._asked.get(ends, 'what was asked before')}"
 
 
 @contextlib.contextmanager

@@ -32,8 +32,8 @@ from tiler import RenderConfig
 from tiler.engine.schedule import Pool
 
 COLUMNS = (
-    "what", "workers", "size", "tiles", "rounds", "same_bytes", "client_kb", "scheduler_kb", "messages", "between_kb",
-    "between_answers", "round_s", "gb_s",
+    "what", "workers", "size", "tiles", "rounds", "same_bytes", "client_kb", "scheduler_kb", "beats_kb", "messages",
+    "between_kb", "between_answers", "round_s", "gb_s",
 )  # fmt: skip
 PACKAGES = ("torch", "distributed", "numpy")
 SHALLOW = {"style_layers": ("relu1_1", "relu2_1", "relu3_1"), "content_layers": ("relu2_2",), "halo": 16, "feather": 8}
@@ -66,17 +66,22 @@ def rendered(pool: Pool, folder: Path, size: int, rounds: int) -> tuple[bytes, _
 
 
 def _a_round(seen: list[tuple[float, Traffic]]) -> _report.Row:
-    """seen: when each round's first tile was told of, and what had moved until then."""
+    """seen: when each round's first tile was told of, and what had moved until then. beats: by the clock, more a round
+    where rounds take long."""
     (began, first), (ended, last), rounds = seen[1], seen[-1], len(seen) - 2
-    moved = {channel: (last.moved[channel] - first.moved[channel]) / 1e3 / rounds for channel in CHANNELS}
+
+    def kilobytes(*channels: str, beats: bool = True) -> float:
+        return (last.kilobytes(*channels, beats=beats) - first.kilobytes(*channels, beats=beats)) / rounds
+
     counts = {key: (count - first.messages[key]) / rounds for key, count in last.messages.items()}
     told = {f"{channel}: {kind}": round(count, 2) for (channel, kind), count in sorted(counts.items()) if count}
     return {
-        "client_kb": moved[CHANNELS[0]] + moved[CHANNELS[1]],
-        "scheduler_kb": sum(moved.values()),
+        "client_kb": kilobytes(*CHANNELS[:2]),
+        "scheduler_kb": kilobytes(*CHANNELS),
+        "beats_kb": kilobytes(*CHANNELS) - kilobytes(*CHANNELS, beats=False),
         "messages": sum(counts.values()),
         "round_s": (ended - began) / rounds,
-        "channels_kb": moved,
+        "channels_kb": {channel: kilobytes(channel) for channel in CHANNELS},
         "messages_a_round": told,
     }
 
