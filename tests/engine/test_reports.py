@@ -38,7 +38,7 @@ def test_seconds_of_the_steps_alone(render_serially: Callable[..., np.ndarray], 
 def test_who_came_and_who_went_is_said_once_also_when_all_went(monkeypatch) -> None:
     seen = iter([{"a"}, {"a"}, set(), set(), {"b"}, {"b", "c"}])
     pool = object.__new__(Pool)
-    pool._known, pool._client = None, SimpleNamespace(scheduler_info=lambda n_workers: {"workers": next(seen)})
+    pool._known, pool._client = None, _client(lambda n_workers: {"workers": next(seen)})
     said: list[tuple[str, str, int]] = []
     pool._handler = lambda event: said.append((event["event"], event["worker"], event["workers"]))
     assert [pool.workers for _ in range(6)] == [1, 1, 1, 1, 1, 2]
@@ -57,3 +57,25 @@ def test_who_dies_while_all_are_asked_is_missed_and_the_others_are_asked_again(d
     pool._client = SimpleNamespace(run=run, wait_for_workers=lambda workers, timeout: None)
     with pytest.raises(RenderError, match=said) if said else contextlib.nullcontext():
         assert pool.everywhere(lambda one: {"told": one}, 7) == {"b": {"told": 7}}
+
+
+def _client(identity: Callable[..., Any]) -> SimpleNamespace:
+    """Whose own idea of the cluster is without workers, as it is every two seconds."""
+    scheduler = SimpleNamespace(identity=identity)
+    own = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": {}}, wait_for_workers=lambda *_, **__: None)
+    return SimpleNamespace(scheduler=scheduler, sync=lambda call, **how: call(**how), **own.__dict__)
+
+
+def test_workers_are_those_that_the_scheduler_knows() -> None:
+    pool, told = object.__new__(Pool), iter([{}, {"b": 1, "a": 2}])
+    pool._known, pool._client = None, _client(lambda n_workers: {"workers": next(told)})
+    assert pool.addresses == ["a", "b"]
+
+
+def test_a_scheduler_that_does_not_answer_has_lost_no_worker() -> None:
+    def identity(n_workers: int) -> None:
+        raise OSError("timed out")
+
+    pool = object.__new__(Pool)
+    pool._known, pool._client = {"a"}, _client(identity)
+    assert pool.gone(["a"]) == []

@@ -205,8 +205,16 @@ class Pool:
         """Which of these workers are no more."""
         return sorted({*addresses} - self._look())
 
+    def _there(self) -> set[str]:
+        """The workers, by what the scheduler says now. `Client.scheduler_info` would give what the client itself asks
+        every two seconds, which is without them, where that comes between."""
+        try:
+            return set(self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"])
+        except OSError:  # as it was, until somebody finds out that the scheduler is gone
+            return self._known or set()
+
     def _look(self) -> set[str]:
-        now = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        now = self._there()
         before, self._known = now if self._known is None else self._known, now
         for kind, which in (("worker lost", before - now), ("worker joined", now - before)):
             for address in sorted(which):
@@ -221,8 +229,11 @@ class Pool:
     @property
     def addresses(self) -> list[str]:
         """Of the workers that there are now, one at least."""
-        self._client.wait_for_workers(1, timeout=_WAIT_SECONDS)
-        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+        found: set[str] = set()
+        while not found:  # the only one may go as soon as it has come
+            self._client.wait_for_workers(1, timeout=_WAIT_SECONDS)
+            found = self._there()
+        return sorted(found)
 
     def submit(self, function: Callable[..., Any], *arguments: Any, worker: str | None = None) -> Promise:
         """Call `function` on a worker, on this one if it lives. Promises among the arguments, and in lists of these,
