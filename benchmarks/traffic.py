@@ -45,7 +45,8 @@ def rendered(pool: Pool, folder: Path, size: int, rounds: int) -> tuple[bytes, _
     config = RenderConfig(
         content=str(folder / "content.png"), styles=(str(folder / "style.png"),), output=str(folder / name), levels=1,
         long_edge=size, tile=size // 4, steps=(rounds,), steps_per_round=1, device="cpu", precision="fp32",
-        state="device", workers=pool.workers, threads=1, weights=str(folder / "tiny.safetensors"), **SHALLOW,
+        state="device",
+        checkpoint_seconds=3600, workers=pool.workers, threads=1, weights=str(folder / "tiny.safetensors"), **SHALLOW,
     )  # fmt: skip
     original, tiler.render.Pool = tiler.render.Pool, lambda *_: contextlib.nullcontext(pool)  # type: ignore
     try:

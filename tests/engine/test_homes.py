@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tiler.engine.holding import Holding
+from tiler.planning.homes import held_bytes
+
 # All pairs of what two columns can be occur.
 CASES = [
     ("regions", "none", "fast", "store", 1),
@@ -69,3 +72,25 @@ def test_the_same_bytes(
     assert expected.std() > 0.01
     assert render_serially(blocks, state=home, **options).tobytes() == expected.tobytes()
     assert {**last_report(), "seconds": 0} == {**said, "seconds": 0}
+
+
+@pytest.mark.parametrize("what", ["regions", "protect"])
+def test_what_a_level_holds_is_what_a_plan_counts(
+    render_serially: Callable[..., np.ndarray], asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """So the share of the memory that `auto` keeps to is kept."""
+    finish, found = Holding.finish, []
+
+    def finished(self: Holding, state: int) -> None:
+        level, job = self._block.level, self._here.job
+        kept = [one for _, one in self._state._found.values()]
+        tensors = [tensor for one in kept for tensor in (one.pixels, one.moments, *one.grams.values())]
+        inputs = sum(one.held_bytes for one in self._inputs._kept.values())
+        found.append((sum(tensor.nbytes for tensor in tensors) + inputs, sum(held_bytes(job, level, "device", 1))))
+        finish(self, state)
+
+    monkeypatch.setattr(Holding, "finish", finished)
+    render_serially(state="device", **{**SMALL, **asked[what], "mode": "fast"})
+    assert len(found) == 2
+    for held, planned in found:
+        assert 0.8 * planned < held <= 1.01 * planned
