@@ -160,6 +160,7 @@ def test_each_worker_computes_on_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert (found.gpus.count, found.gpus.workers, found.gpus.name) == (2, 1, "Fake 9000")
     assert found.gpus.free_bytes == 70 * GB + 2 * GB + machine.CONTEXT_BYTES
     assert (found.gpus.kernels, found.gpus.why) == ("torch", "no driver")
+    assert {*dict(found.versions)} == {"tiler", "torch", "cuda", "cudnn", "triton"}
 
 
 def test_what_bytes_depend_on_is_settled_before_cuda_begins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +198,7 @@ def test_this_machine_is_asked_too() -> None:
     assert found.host.free_bytes > 10**8
     assert found.host.name
     assert dict(found.versions)["torch"] == torch.__version__
+    assert {"tiler", "torch"} == {*dict(found.versions)} - ({"cuda", "cudnn", "triton"} if found.gpus else set())
     assert found.workers == 1
 
 

@@ -191,3 +191,19 @@ def test_files_take_the_bytes_that_were_measured(name: str, bits: int, compressi
         for channels in (3, 4):
             found = typical_bytes(name, height, width, channels, bits, compression)
             assert found == pytest.approx(each * channels * 21000, abs=1)
+
+
+@pytest.mark.parametrize("size", ["300x70", "70x300"])
+def test_a_plan_counts_the_poster_and_its_tiles(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
+    width, height = map(int, size.split("x"))
+    picture: Any = SimpleNamespace(path="a", height=height, width=width, file_size=(height, width), in_part=False)
+    for files, each in (
+        (dict(output="p.png"), 0.52), (dict(output=None, tiles="t"), 0.25), (dict(output="p.tif", tiles="t"), 1.05),
+        (dict(output="p.tif", tiles="t", bits=16), 2.05),
+    ):  # fmt: skip
+        config = replace(RenderConfig("c", ("s",), "p.png", device="cpu", threads=1, size=size), **files)
+        resolved, job = resolve.resolve_config(config, picture, [picture], Machine(), trunk)
+        for has_alpha, channels in ((False, 3), (True, 4)):
+            found = plan_job(resolved, job, has_alpha).output_bytes
+            assert found == round(each * channels * 21000)
