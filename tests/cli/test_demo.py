@@ -80,7 +80,7 @@ def test_the_content_is_as_large_as_the_poster_and_2048_at_least(
     ]
     ((config, how),) = asked
     assert (config.content, config.styles, config.output) == (str(content), (str(style),), str(poster))
-    assert how == (False, False, False)
+    assert how == (False, False, False, [])
     assert done.stderr == f"its inputs: {content} (layout) and {style} (look)\n"
 
 
@@ -91,7 +91,7 @@ def test_flags_are_handed_on(maps: Path, monkeypatch: pytest.MonkeyPatch, flag: 
     monkeypatch.setattr(demo, "cut", lambda *what: None)
     monkeypatch.setattr(demo, "run", lambda config, *how: asked.append(how))
     said = run_main("demo", "-o", str(maps / "p.png"), flag).stderr
-    assert asked == [how]
+    assert asked == [(*how, [])]
     assert bool(said) == (flag == "--force-new")
 
 

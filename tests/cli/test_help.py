@@ -47,7 +47,8 @@ SAYING = ["--quiet", "--log-json"]
 HELP = "-h, --help"
 COMMANDS = {
     "render": {
-        "This command": ["[CONTENT] STYLE...", "-o, --output POSTER", "--job FILE.toml", "--force-new", *SAYING, HELP],
+        "This command": ["[CONTENT] STYLE...", "-o, --output POSTER", "--job FILE.toml", "--force-new",
+                         "--auto-regions N", *SAYING, HELP],
         **RENDER,
     },
     "dream": {
@@ -62,7 +63,8 @@ COMMANDS = {
         **RENDER,
     },
     "demo": {
-        "This command": ["-o, --output POSTER [default: tiler-demo/poster.png]", *SAYING, "--force-new", HELP],
+        "This command": ["-o, --output POSTER [default: tiler-demo/poster.png]", *SAYING, "--force-new",
+                         "--auto-regions N", HELP],
         **RENDER,
     },
     "export": {"This command": ["STORE", "-o, --output FILE", "--level K", "--quiet", HELP], "The file": FILE},
