@@ -149,7 +149,7 @@ def main() -> None:
         measured = [
             f"Measured by benchmarks/traffic.py on {rows[0]['cpu']}, load {rows[0]['load']}: {said}.",
             f"{level['workers']} workers on 16 tiles: {level['scheduler_kb']:.0f} kB a round pass by the client and"
-            f" the scheduler, in {level['messages']:.0f} messages, whatever the level's size.",
+            f" the scheduler, in {level['messages']:.0f} messages, however large the tiles.",
         ]
     text = [
         "# Several GPUs, on paper", "",
