@@ -25,7 +25,17 @@ import zarr
 from PIL import Image
 
 from tiler.errors import OutputError
-from tiler.pictures import check_output, check_xyz, fingerprint, replace, write_picture, write_xyz
+from tiler.pictures import (
+    check_output,
+    check_xyz,
+    deepzoom,
+    fingerprint,
+    replace,
+    stream,
+    tiles,
+    write_picture,
+    write_xyz,
+)
 from tiler.pictures.ours import FRAMES, TILES, check_ours, read_list, remove_ours, write_list
 
 # The new one is of another size and another format of tiles: its descriptor and page differ from the old one's.
@@ -250,6 +260,36 @@ def test_chunks_on_their_way_when_a_signal_strikes_are_waited_for(tmp_path, monk
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     time.sleep(0.4)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["tiles", "a.dzi"])
+def test_tiles_on_their_way_when_a_signal_strikes_are_waited_for(tmp_path, monkeypatch, name):
+    """libvips makes the folders of a tile anew where they are gone."""
+    struck = []
+
+    def strike(*arguments: object) -> None:
+        struck.append(arguments)
+        raise Blow
+
+    def slow(pixels: object, height: int, width: int, save: Callable[[object], None]) -> None:
+        def late(image: object) -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            time.sleep(0.4)
+            save(image)
+
+        stream.consume(pixels, height, width, late)
+
+    monkeypatch.setattr(tiles if name == "tiles" else deepzoom, "consume", slow)
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        with contextlib.suppress(Blow):
+            write_old(tmp_path / name)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert struck
+    time.sleep(0.6)
     assert os.listdir(tmp_path) == []
 
 

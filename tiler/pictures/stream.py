@@ -96,19 +96,23 @@ def first_line(error: BaseException) -> str:
 class _Job(threading.Thread):
     """Runs one blocking libvips call beside the caller and keeps the first line of its error.
 
-    Only the line: the exception would keep libvips objects alive, and with them their end of the pipe.
+    Only the line: the exception would keep libvips objects alive, and with them their end of the pipe. over: to be
+    waited for where signals may strike, since a `join` that one cuts short counts the thread as ended.
     """
 
     def __init__(self, call: Callable[[], None]) -> None:
         super().__init__(daemon=True, name="tiler-pictures")
         self._call = call
         self.error: str | None = None
+        self.over = threading.Event()
 
     def run(self) -> None:
         try:
             self._call()
         except BaseException as error:
             self.error = first_line(error)
+        finally:
+            self.over.set()
 
 
 class GivenUpError(Exception):
@@ -206,7 +210,11 @@ def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable
                 if not _write_all(pipe, piece, job.is_alive):
                     break
     finally:
-        job.join()
+        try:
+            job.over.wait()
+        except BaseException:  # a signal struck just here; the job would write on where somebody tidies up
+            job.over.wait()
+            raise
     if job.error:
         raise VipsError(job.error)
 
