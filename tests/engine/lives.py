@@ -41,8 +41,9 @@ from tiler.request.resolve import resolve_config
 
 # Uneven last tiles; a cut of 16 px follows where memory is short.
 TILE, SMALLEST = 32, 16
+CHANGING = (tasks.begin, tasks.measure, tasks.relax_border, tasks.advance)
 OPTIONS: dict[str, Any] = dict(
-    long_edge=48, levels=1, steps=(4,), tile=TILE, feather=8, halo=16, steps_per_round=1, precision="fp32", threads=1,
+    long_edge=48, levels=1, steps=(8,), tile=TILE, feather=8, halo=16, steps_per_round=1, precision="fp32", threads=1,
     device="cpu", style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_2",),
 )  # fmt: skip
 
@@ -259,13 +260,12 @@ class Lives:
         self._pool.join()
 
     def repeat(self, number: int) -> None:
-        """A task of this life comes once more, whenever its time was."""
+        """A task of this life that changes what is there comes once more, whenever its time was."""
         assert self._pool
-        if self._pool.asked:
-            function, arguments = self._pool.asked[number % len(self._pool.asked)]
-            if function is not tasks.settle:
-                with contextlib.suppress(TilerError):
-                    SerialPool.submit(self._pool, function, *arguments).result()
+        asked = [one for one in self._pool.asked if one[0] in CHANGING]
+        for function, arguments in asked[number % max(1, len(asked)) :][:1]:
+            with contextlib.suppress(TilerError):
+                SerialPool.submit(self._pool, function, *arguments).result()
 
     # What is there -------------------------------------------------------------------------------------------------
 
