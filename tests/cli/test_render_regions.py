@@ -93,5 +93,8 @@ def test_regions_that_find_themselves_are_those_of_the_files(here, inputs: Path)
     assert again.returncode == 0, again.stderr
     assert (inputs / "q.png").read_bytes() == (inputs / "p.png").read_bytes()
     assert here("resume", "q.zarr", "--quiet").returncode == 0
+    before = sorted(path.name for path in inputs.iterdir())
+    assert here("render", "content.png", "style.png", "-o", "r.xyz", "--auto-regions", "2", *SMALL).returncode == 2
+    assert sorted(path.name for path in inputs.iterdir()) == before
     refused = here("render", "content.png", "style.png", "-o", "q.png", "--auto-regions", "1", *SMALL)
     assert (refused.returncode, refused.stderr) == (2, "tiler: 1 regions; allowed: 2 to 8\n")

@@ -60,9 +60,11 @@ def render(
 
 def found_regions(config: RenderConfig, count: int, notes: list[str]) -> RenderConfig:
     """The configuration with regions that find themselves; `notes` gets a line on where they are."""
+    from tiler.jobs import Request
     from tiler.request.proposing import with_regions
 
     when_stopped("go on with the same command")
+    Request.of(config)  # what is wrong is to be said before labels are written
     config, note = with_regions(config, count)
     notes.append(note)
     return config
