@@ -12,6 +12,10 @@ matrix that loses several times what a BLAS loses that splits its sums. Hence do
 what adding up the dots would round off is carried along (Kahan 1965): the error is that of 16 terms whatever the size.
 Partials are reduced, and scale, target, loss and S taken, in float64, where it costs nothing, and rounded once.
 
+Triton compiles a kernel anew for every size that is 1 or divisible by 16, half a second each time, and the tiles of a
+picture differ in all their sizes: what differs from tile to tile is not specialized. Channels and their strides are;
+the loads are as wide as these allow.
+
 The interpreter (TRITON_INTERPRET=1 before this import) runs them on CPU tensors; there tl.dot of bfloat16 returns
 garbage and conversion to it cuts instead of rounding, hence UPCAST and `narrowed`.
 """
@@ -37,7 +41,7 @@ def grown(total, missed, term):
     return larger, (larger - total) - term
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["g_ptr", "width", "row_blocks", "blocks", "blocks_each", "g_r", "g_y"])
 def partial_sums(
     f_ptr, g_ptr, part_ptr, c, width, row_blocks, blocks, blocks_each,
     f_c, f_y, f_x, g_r, g_y, g_x,
@@ -82,7 +86,7 @@ def partial_sums(
     tl.store(base + i[:, None] * c + j[None, :], total, mask=(i < c)[:, None] & (j < c)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def reduce_sums(
     part_ptr, sums_ptr, offset_ptr, target_ptr, factor_ptr, s_ptr, loss_ptr, c, splits, high, low,
     SUMS: tl.constexpr, STYLE: tl.constexpr, OFFSET: tl.constexpr, MIRROR: tl.constexpr,
@@ -141,7 +145,7 @@ def narrowed(values, DTYPE: tl.constexpr, UPCAST: tl.constexpr):
     return values.to(DTYPE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["g_ptr", "width", "row_blocks", "g_r", "g_y"])
 def backward(
     out_ptr, f_ptr, s_ptr, g_ptr, gain_ptr, c, width, row_blocks, steps, high, low,
     o_c, o_y, o_x, f_c, f_y, f_x, g_r, g_y, g_x,

@@ -11,8 +11,14 @@ import triton.language as tl
 
 from kernels.gram_triton import narrowed
 
+# Of the update, whatever differs from tile to tile: see gram_triton.
+PLACES = (
+    "out_ptr", "p_ptr", "first_ptr", "second_ptr", "g_ptr", "h", "w", "top", "left", "rows", "width",
+    "y0", "x0", "y1", "x1", "p_c", "p_y", "m_c", "m_y", "v_c", "v_y", "g_c", "g_y",
+)  # fmt: skip
 
-@triton.jit
+
+@triton.jit(do_not_specialize=["k_ptr", "h", "w", "y0", "x0", "y1", "x1", "k_y"])
 def content_term(
     grad_ptr, f_ptr, t_ptr, k_ptr, loss_ptr, c, h, w, twice, y0, x0, y1, x1,
     g_c, g_y, g_x, f_c, f_y, f_x, t_c, t_y, t_x, k_y, k_x,
@@ -58,7 +64,7 @@ def neighbours(at, use, y, x, h, w, p_y, p_x):
     return here, slope, to_below, to_after
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLACES)
 def adam_step(
     out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
     y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma,

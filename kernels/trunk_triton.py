@@ -28,7 +28,7 @@ def added(total, missed, left, right, UPCAST: tl.constexpr):
     return total, missed
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["along", "across", "skipped"])
 def ring_line(
     f_ptr, x_ptr, w_ptr, b_ptr, channels, depth, along, across, skipped,
     f_c, f_a, f_b, x_c, x_a, x_b, w_c, w_k, w_a, w_b,
@@ -65,7 +65,7 @@ def ring_line(
     tl.store(cells, narrowed(total, f_ptr.dtype.element_ty, UPCAST), mask=use)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["along", "across", "corners"])
 def ring_line_backward(
     grad_ptr, u_ptr, w_ptr, channels, depth, along, across, lines, corners,
     g_c, g_a, g_b, u_c, u_a, u_b, w_c, w_k, w_a, w_b,
@@ -107,7 +107,7 @@ def ring_line_backward(
     tl.store(cells, narrowed(total, grad_ptr.dtype.element_ty, UPCAST), mask=use)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["h", "w"])
 def pool(
     out_ptr, f_ptr, c, h, w, o_c, o_y, o_x, f_c, f_y, f_x,
     LARGEST: tl.constexpr, UPCAST: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
@@ -135,7 +135,7 @@ def pool(
     tl.store(out_ptr + at, narrowed(found, out_ptr.dtype.element_ty, UPCAST), mask=use)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["h", "w"])
 def pool_backward(
     out_ptr, g_ptr, f_ptr, c, h, w, o_c, o_y, o_x, g_c, g_y, g_x, f_c, f_y, f_x,
     LARGEST: tl.constexpr, RELU: tl.constexpr, UPCAST: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,

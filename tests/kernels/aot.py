@@ -46,7 +46,7 @@ ALL = [*SOME, ("planes", True), ("pixels", False)]
 
 
 def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, Any]) -> ASTSource:
-    """What the launcher would pass: aligned pointers, sizes divisible by 16, a stride of one as a constant."""
+    """What the launcher would pass: pointers and channels' strides divisible by 16, a stride of one as a constant."""
     narrow, unit = PLANES[kernel]
     if layout == "planes":
         unit = {name.replace("_c", "_x") for name in unit}
@@ -62,8 +62,12 @@ def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, An
         else:
             types[name] = "fp32" if name in FLOATS else "i32"
     divisible = [
-        name.endswith("_ptr") or (types[name] == "i32" and re.fullmatch(r"c|channels|depth|width|[a-z]_[a-z]", name))
-        for name in kernel.arg_names
+        not one.do_not_specialize
+        and (
+            one.name.endswith("_ptr")
+            or (types[one.name] == "i32" and re.fullmatch(r"c|channels|depth|[a-z]_[a-z]", one.name))
+        )
+        for one in kernel.params
     ]
     aligned = {(i,): [["tt.divisibility", 16]] for i, yes in enumerate(divisible) if yes}
     return ASTSource(kernel, types, values, aligned)
