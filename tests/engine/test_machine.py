@@ -22,13 +22,14 @@ GB = 10**9
 def worker(host: str = "a", gpu: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
     found = {
         "host": host, "gpus": ["0", "1"] if gpu else [], "gpu": gpu, "cores": 8, "free_bytes": 20 * GB,
-        "held_bytes": GB, "processor": "P", "bf16": ["cuda"] if gpu else [], "versions": {"torch": "2.13"},
+        "total_bytes": 24 * GB, "held_bytes": GB, "processor": "P", "bf16": ["cuda"] if gpu else [], "versions": {"torch": "2.13"},
     }  # fmt: skip
     return {**found, **values}
 
 
 def card(gpu: str = "0", **values: Any) -> dict[str, Any]:
     found = {"id": gpu, "name": "H100", "free_bytes": 70 * GB, "held_bytes": GB, "kernels": "triton", "why": ""}
+    found |= {"total_bytes": 80 * GB}
     return {**found, **values}
 
 
@@ -37,7 +38,9 @@ def test_memory_is_of_the_tightest_host_and_what_workers_hold_is_theirs() -> Non
     # a: 19 + 2 x 1 GB for two; b: 12 + 1 GB for one
     assert (found.workers, found.host.workers, found.host.free_bytes) == (3, 2, 21 * GB)
     assert found.host.cores == 2 * 4  # a has 4 for each worker, b has 5
-    found = merged([worker(), worker(), worker("b", free_bytes=8 * GB, cores=3)])
+    assert found.host.total_bytes == 24 * GB
+    found = merged([worker(), worker(), worker("b", free_bytes=8 * GB, total_bytes=9 * GB, cores=3)])
+    assert found.host.total_bytes == 9 * GB
     assert (found.host.workers, found.host.free_bytes, found.host.cores) == (1, 9 * GB, 3)
 
 
@@ -53,6 +56,7 @@ def test_a_gpu_counts_where_every_worker_has_one() -> None:
     assert two.bf16 == ("cuda",)
     assert two.gpus is not None
     assert (two.gpus.count, two.gpus.workers, two.gpus.free_bytes) == (2, 1, 61 * GB)
+    assert two.gpus.total_bytes == 80 * GB
     shared = merged([worker(gpu=card("0")), worker(gpu=card("0", free_bytes=69 * GB))]).gpus
     assert shared is not None
     assert (shared.count, shared.workers, shared.free_bytes) == (2, 2, 71 * GB)
@@ -196,6 +200,7 @@ def test_this_machine_is_asked_too() -> None:
     found = merged([measure({})])
     assert found.host.cores == cores() == dask.system.CPU_COUNT
     assert found.host.free_bytes > 10**8
+    assert found.host.free_bytes <= found.host.total_bytes < 2**62
     assert found.host.name
     assert dict(found.versions)["torch"] == torch.__version__
     assert {"tiler", "torch"} == {*dict(found.versions)} - ({"cuda", "cudnn", "triton"} if found.gpus else set())

@@ -207,7 +207,7 @@ def test_tiles_are_multiples_of_the_deepest_stride(layers, align, tile):
 
 
 def with_memory(free, **more):
-    return Machine(host=Host(free_bytes=free, **more))
+    return Machine(host=Host(free_bytes=free, total_bytes=free, **more))
 
 
 @pytest.mark.parametrize(
@@ -238,12 +238,23 @@ def test_the_number_of_workers_changes_no_tile_but_must_fit():
     assert one == two
     message = refusal(machine=machine, precision="fp32", workers=500, long_edge=2048)
     # A tile of 1024 reads 1152 x 1152 pixels of 2700 bytes: 3.58 GB; 0.6 of 17.18 GB are for tiles.
-    assert message.startswith("workers = 500 need 1791.6 GB for tiles of 1024 px, and 17.2 GB are free")
+    assert message.startswith("workers = 500 need 1791.6 GB for tiles of 1024 px, and there are 17.2 GB")
     assert message.endswith("allowed: up to 2, or a smaller --tile")
     assert resolved(machine=machine, precision="fp32", workers=2, long_edge=2048)[1].cut.tile == 1024
 
 
-H100 = Gpus(count=1, workers=1, free_bytes=79 * 10**9, name="H100")
+def test_what_is_free_just_now_changes_no_tile():
+    busy = Machine(host=Host(free_bytes=10**9, total_bytes=2**33), gpus=replace(H100, free_bytes=10**9))
+    assert resolved(machine=busy, device="cpu", precision="fp32")[1].cut.tile == 1024
+    assert resolved(machine=busy, device="auto")[1].cut.tile == 2048
+
+
+@pytest.mark.parametrize(("total", "tile"), [(85, 2048), (24, 2048), (12, 2048), (8, 1024), (3, 512)])
+def test_tiles_fit_a_gpu(total, tile):
+    assert resolved(machine=gpus(total_bytes=total * 10**9), device="auto", precision="bf16")[1].cut.tile == tile
+
+
+H100 = Gpus(count=1, workers=1, free_bytes=79 * 10**9, name="H100", total_bytes=85 * 10**9)
 
 
 def gpus(**values):
@@ -268,10 +279,10 @@ def test_a_cluster_has_the_workers_that_it_has():
 
 
 def test_workers_that_share_a_gpu_must_fit_together():
-    assert resolved(machine=gpus(count=2), device="auto", workers=4)[1].cut.tile == 1024
+    assert resolved(machine=gpus(count=2), device="auto", workers=4)[1].cut.tile == 2048
     # Each takes 1152 x 1152 x 1450 bytes of 0.6 x 5 GB, on two GPUs.
-    message = refusal(machine=gpus(count=2, free_bytes=5 * 10**9), device="auto", workers=6, long_edge=2048)
-    assert message.startswith("workers = 6 need 5.8 GB on each GPU for tiles of 1024 px, and 5.0 GB are free")
+    message = refusal(machine=gpus(count=2, total_bytes=5 * 10**9), device="auto", workers=6, long_edge=2048)
+    assert message.startswith("workers = 6 need 5.8 GB on each GPU for tiles of 1024 px, and there are 5.0 GB")
     assert message.endswith("allowed: up to 2, or a smaller --tile")
 
 

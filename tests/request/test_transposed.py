@@ -145,7 +145,7 @@ ASKED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("order", [WAYS, WAYS[::-1]])
 def test_jobs_and_plans(asked: str, order: tuple[bool, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
-    machine, found = Machine(host=Host(free_bytes=3 * 10**9)), []
+    machine, found = Machine(host=Host(free_bytes=3 * 10**9, total_bytes=3 * 10**9)), []
     for turned in order:
         config = RenderConfig("content", ("style", "other"), "p.png", device="cpu", threads=1, precision="bf16")
         config = replace(config, **ASKED[asked])

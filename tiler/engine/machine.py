@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from tiler.engine.schedule import Pool, beside, cores, memory_bytes
+from tiler.engine.schedule import Pool, beside, cores, memory_bytes, memory_there
 from tiler.style.backbone import best_precision, kernels_on
 from tiler.version import __version__
 
@@ -31,19 +31,21 @@ _AND = " + "
 @dataclass(frozen=True)
 class Host:
     """The tightest of the computers that workers run on. workers: on it; cores: for these together, within quotas, each
-    as many as one where they are fewest; free_bytes: memory, what these workers hold counted as free; name: the
-    processor's."""
+    as many as one where they are fewest; free_bytes: memory, what these workers hold counted as free; total_bytes: all
+    that the one with least has, free or not; name: the processor's."""
 
     workers: int = 1
     cores: int = 1
     free_bytes: int = UNBOUNDED
     name: str = ""
+    total_bytes: int = UNBOUNDED
 
 
 @dataclass(frozen=True)
 class Gpus:
     """count: different ones. workers: most that share one; free_bytes: the least that is free of one, what workers hold
     counted as free. kernels: the implementation that they run, by precision; why: it is not triton, empty where it is.
+    total_bytes: all that the one with least has, free or not.
     """
 
     count: int
@@ -52,6 +54,7 @@ class Gpus:
     name: str
     kernels: str = "triton"
     why: str = ""
+    total_bytes: int = UNBOUNDED
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def measure(shares: Mapping[str, str], dask_worker: Any = None) -> dict[str, Any
         "gpu": _gpu(share) if gpu else None,
         "cores": cores(),
         "free_bytes": memory_bytes(),
+        "total_bytes": memory_there(),
         "held_bytes": memory.rss - getattr(memory, "shared", 0),
         "processor": _processor(),
         "bf16": [kind for kind in ("cpu", *(["cuda"] if gpu else [])) if best_precision(kind) == "bf16"],
@@ -182,11 +186,12 @@ def measure(shares: Mapping[str, str], dask_worker: Any = None) -> dict[str, Any
 
 
 def _gpu(token: str) -> dict[str, Any]:
-    free, _ = torch.cuda.mem_get_info()
+    free, total = torch.cuda.mem_get_info()
     kernels, why = kernels_on("cuda")
     held = torch.cuda.memory_reserved() + CONTEXT_BYTES
     name = torch.cuda.get_device_name()
-    return {"id": token, "name": name, "free_bytes": free, "held_bytes": held, "kernels": kernels, "why": why}
+    memory = {"free_bytes": free, "held_bytes": held, "total_bytes": total}
+    return {"id": token, "name": name, **memory, "kernels": kernels, "why": why}
 
 
 def _versions(gpu: bool) -> dict[str, str]:
@@ -225,6 +230,7 @@ def merged(workers: Iterable[Mapping[str, Any]]) -> Machine:
             cores=len(tightest) * min(max(1, record["cores"] // len(on)) for on in hosts.values() for record in on),
             free_bytes=_free(tightest),
             name=_all(record["processor"] for record in records),
+            total_bytes=min(record["total_bytes"] for record in records),
         ),
         gpus=_merged_gpus(hosts) if len(with_gpu) == len(records) else None,
         bf16=tuple(kind for kind in ("cpu", "cuda") if all(kind in record["bf16"] for record in records)),
@@ -250,6 +256,7 @@ def _merged_gpus(hosts: Mapping[str, list[Mapping[str, Any]]]) -> Gpus:
         name=_all(gpu["name"] for gpu in gpus),
         kernels=_all(gpu["kernels"] for gpu in gpus),
         why=_all(gpu["why"] for gpu in gpus if gpu["why"]),
+        total_bytes=min(gpu["total_bytes"] for gpu in gpus),
     )
 
 

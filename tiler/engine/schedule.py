@@ -312,6 +312,11 @@ def memory_bytes() -> int:
     return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
 
 
+def memory_there() -> int:
+    """Memory that there is, free or not, within the same limits."""
+    return int(min(psutil.virtual_memory().total, MEMORY_LIMIT))
+
+
 def cores() -> int:
     """CPU cores that this process may keep busy, by its affinity and by its control group's quota."""
     return int(dask.system.CPU_COUNT)

@@ -11,7 +11,8 @@ from tiler.engine.machine import Machine
 from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
 
-LARGEST_TILE = 1024
+# On a GPU halos count more, since whatever is small there takes as long: 1.13 of the pixels are read, and 1.27 at 1024.
+LARGEST_TILE = {"cpu": 1024, "cuda": 2048}
 # Peak memory of a step per pixel of the read area: activations kept for the backward pass and the working memory of
 # the widest convolutions. Measured at 1024 px: 2540 in fp32, 1370 in bf16.
 BYTES_PER_PIXEL = {"fp64": 5400, "fp32": 2700, "bf16": 1450, "fp16": 1450}
@@ -76,22 +77,23 @@ def sharing_gpu(config: RenderConfig, workers: int, machine: Machine) -> int:
 def _tile(config: RenderConfig, job: Job, workers: int, machine: Machine) -> int:
     """The largest power of two up to LARGEST_TILE that one worker can hold as a tile's core.
 
-    The number of workers does not come in, since it must not change the picture; they must all fit, though.
+    Neither the number of workers comes in nor what is free just now, since they must not change the picture; they must
+    all fit, though.
     """
     gpus = machine.gpus if job.device.kind == "cuda" else None
-    free = gpus.free_bytes if gpus else machine.host.free_bytes
+    there = gpus.total_bytes if gpus else machine.host.total_bytes
     together = sharing_gpu(config, workers, machine) if gpus else sharing_host(config, workers, machine)
-    budget, each_pixel = free * MEMORY_SHARE, BYTES_PER_PIXEL[job.device.precision]
+    budget, each_pixel = there * MEMORY_SHARE, BYTES_PER_PIXEL[job.device.precision]
     margin, edge = job.cut.halo + job.cut.feather, max(job.cut.last.height, job.cut.last.width)
     side = math.isqrt(int(budget / each_pixel)) - 2 * margin
-    tile = max(job.cut.align, min(LARGEST_TILE, 2 ** int(math.log2(max(side, 64)))))
+    tile = max(job.cut.align, min(LARGEST_TILE[job.device.kind], 2 ** int(math.log2(max(side, 64)))))
     need = (min(tile, edge) + 2 * margin) ** 2 * each_pixel
     if together > 1 and need * together > budget:
         most = max(1, int(budget / need)) * (gpus.count if gpus else 1)
         each = " on each GPU" if gpus else ""
         raise ConfigError(
             f"workers = {workers} need {need * together / 1e9:.1f} GB{each} for tiles of {tile} px, and "
-            f"{free / 1e9:.1f} GB are free; allowed: up to {most}, or a smaller --tile"
+            f"there are {there / 1e9:.1f} GB; allowed: up to {most}, or a smaller --tile"
         )
     return tile
 

@@ -156,7 +156,7 @@ def _cut(config: RenderConfig, size: tuple[int, int], terms: Terms) -> Cut:
         config,
         levels=tuple(_levels(config, size, align)),
         align=align,
-        tile=aligned(config.tile or LARGEST_TILE, align),
+        tile=aligned(config.tile or max(LARGEST_TILE.values()), align),
         feather=near if config.feather is None else config.feather,
         halo=far if config.halo is None else config.halo,
         steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
