@@ -22,7 +22,8 @@ GB = 10**9
 def worker(host: str = "a", gpu: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
     found = {
         "host": host, "gpus": ["0", "1"] if gpu else [], "gpu": gpu, "cores": 8, "free_bytes": 20 * GB,
-        "total_bytes": 24 * GB, "held_bytes": GB, "processor": "P", "bf16": ["cuda"] if gpu else [], "versions": {"torch": "2.13"},
+        "total_bytes": 24 * GB, "held_bytes": GB, "processor": "P", "bf16": ["cuda"] if gpu else [],
+        "versions": {"torch": "2.13"},
     }  # fmt: skip
     return {**found, **values}
 
