@@ -22,7 +22,7 @@ from tiler.engine.inputs import LevelInputs
 from tiler.engine.seeding import start
 from tiler.engine.state import STORE, Kept, LevelState, Resident, Stored
 from tiler.engine.turn import Done, Round, Send, Turns
-from tiler.engine.workplace import INPUTS_BYTES, Workplace
+from tiler.engine.workplace import INPUTS_BYTES, Planes, Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import Node, seen, summed
@@ -199,35 +199,38 @@ class Holding:
     def _each(
         self,
         tiles: Sequence[Tile],
-        read: Callable[[Tile], Any],
+        look: Callable[[Tile], Any],
+        read: Callable[[Tile, Any], Any],
         work: Callable[[Tile, Any], Any],
         keep: Callable[[Tile, Any], None],
     ) -> None:
-        """keep(tile, work(tile, read(tile))) for all. What comes from and goes to the store does so while another tile
-        is computed; what lies in memory is moved by the thread that computes."""
+        """keep(tile, work(tile, read(tile, look(tile)))) for all. What comes from and goes to the store does so while
+        another tile is computed: all that is looked at, and the state where it lives there. What lies in memory is
+        moved by the thread that computes."""
 
         def fitting(tile: Tile, given: Any) -> Any:
             with must_fit(tile.read):
                 return self._here.roomy(partial(work, tile, given))
 
-        def whole(tile: Tile) -> None:
+        def whole(tile: Tile, seen: Any) -> None:
             with must_fit(tile.read):
-                self._here.roomy(lambda: keep(tile, work(tile, read(tile))))
+                self._here.roomy(lambda: keep(tile, work(tile, read(tile, seen))))
 
         if self._block.home == STORE:
-            in_turn(tiles, read, partial(self._here.compute, fitting), keep)
+            in_turn(tiles, lambda tile: read(tile, look(tile)), partial(self._here.compute, fitting), keep)
         else:
-            for tile in tiles:
-                self._here.compute(whole, tile)
+            in_turn(tiles, look, partial(self._here.compute, whole), lambda tile, done: None)
 
     def measure(self, state: int) -> None:
         """Gram sums of each tile's core, of a state whose tiles did not report theirs."""
         self._state.require(state)
         job, level, layers = self._here.job, self._block.level, self._layers
 
-        def read(tile: Tile) -> tuple[torch.Tensor, Any]:
-            box = job.measure_box(tile)
-            return self.read(state, box, "pixels"), self._inputs.read_guides(tile, box)
+        def look(tile: Tile) -> Planes | None:
+            return self._inputs.read_guides(tile, job.measure_box(tile))
+
+        def read(tile: Tile, planes: Planes | None) -> tuple[torch.Tensor, Planes | None]:
+            return self.read(state, job.measure_box(tile), "pixels"), planes
 
         def work(tile: Tile, given: tuple[torch.Tensor, Any]) -> tuple[Sums, tuple[int, ...]]:
             (pixels, planes), box = given, job.measure_box(tile)
@@ -240,7 +243,7 @@ class Holding:
         def keep(tile: Tile, found: tuple[Sums, tuple[int, ...]]) -> None:
             self._state.put_grams(state, tile, *found)
 
-        self._each(self.tiles, read, work, keep)
+        self._each(self.tiles, look, read, work, keep)
 
     def relax(self, now: Round, tiles: Sequence[Tile], send: Send) -> None:
         """One round of some tiles: state -> state + 1."""
@@ -258,7 +261,7 @@ class Holding:
             turns.tell(now, tile, done, time.perf_counter() - began)
 
         waiting = [tile for tile in tiles if tile.index not in there]
-        self._each(waiting, partial(turns.given, now), partial(turns.relaxed, now), keep)
+        self._each(waiting, self._inputs.read, partial(turns.given, now), partial(turns.relaxed, now), keep)
         self._here.tell_kernels(send)
 
     def newest(self) -> int:

@@ -35,8 +35,8 @@ class Round:
 @dataclass
 class Given:
     """What a tile starts from. pixels [3, h, w] over its read area, moments [6, h, w] over its blend area; raw: see
-    `LevelInputs.read`; seconds: that reading it took; used: a round changes them in place, and may not start from them
-    again."""
+    `LevelInputs.read`; seconds: that reading pixels and moments took; used: a round changes them in place, and may not
+    start from them again."""
 
     pixels: torch.Tensor
     moments: torch.Tensor
@@ -78,10 +78,9 @@ class Turns:
         self._here, self._level, self._inputs, self._read, self._send = here, level, inputs, read, send
         self._reported = reported
 
-    def given(self, now: Round, tile: Tile) -> Given:
-        """Read it. On the computing thread where the state is in the device's memory."""
+    def given(self, now: Round, tile: Tile, raw: Raw | None) -> Given:
+        """Read it. On the computing thread where the state is in memory."""
         began = time.perf_counter()
-        raw = self._inputs.read(tile)
         pixels, moments = self._read(now.state, tile.read, "pixels"), self._read(now.state, tile.blend, "moments")
         return Given(pixels, moments, raw, time.perf_counter() - began)
 
@@ -90,7 +89,7 @@ class Turns:
         began = time.perf_counter()
 
         def relax(precision: str, scale: float) -> tuple[finite.Relaxed, float]:
-            fresh = self.given(now, tile) if given.used else given
+            fresh = self.given(now, tile, given.raw) if given.used else given
             given.used = True
             return self._relax(now, tile, fresh, precision, scale)
 
