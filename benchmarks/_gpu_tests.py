@@ -18,7 +18,7 @@ from _steps import SkippedError, end_family
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = ("what", "tests", "seconds", "test", "said", "ended")
-TESTS_AT_ONCE = 4
+TESTS_AT_ONCE = 12
 
 
 def with_gpu_tests() -> list[str]:
@@ -28,7 +28,7 @@ def with_gpu_tests() -> list[str]:
 
 def tests(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
     """How many passed, failed and so on, and a row for each that failed."""
-    together = ["-n", str(TESTS_AT_ONCE)] if importlib.util.find_spec("xdist") and not asked.quick else []
+    together = ["-n", str(min(TESTS_AT_ONCE, len(os.sched_getaffinity(0))))] if importlib.util.find_spec("xdist") and not asked.quick else []
     yield from _run([sys.executable], together, asked.folder / "tests.jsonl", ends)
 
 

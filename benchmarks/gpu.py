@@ -13,9 +13,9 @@ known is written to the file with every row, so that whatever is killed loses it
   bytes         a poster by one worker, by two, killed and gone on with, a worker killed, without CUDA graphs, each home
                 of the state: `same`
   peers         one step at 1024 px beside pastiche's and neural-style's
+  demo          its own 1024 px from the shell, the second time with warm caches
   poster        4096 x 3072 px from the shell to a TIFF. share: of wall time, in which steps run; level_: of the finest
                 level alone; gpu_busy: % of the time in which nvidia-smi saw a kernel run; gpu_mb: most memory in use
-  demo          its own 1024 px from the shell, the second time with warm caches
   sanitizer     the tests once more under compute-sanitizer, as far as 40 s go
   large         16384 x 16384 px to a TIFF, as far as the time goes
 
@@ -59,8 +59,8 @@ STEPS = (
     Step("profile", _gpu_step.profiled, 30, 10, _gpu_step.PROFILES),
     Step("bytes", _gpu_bytes.same_bytes, 100, 20, _gpu_bytes.COLUMNS),
     Step("peers", _gpu_step.peers, 60, 20, _gpu_step.PEERS),
+    Step("demo", _gpu_posters.demo, 75, 10, _gpu_posters.COLUMNS),
     Step("poster", _gpu_posters.poster, 85, 15, _gpu_posters.COLUMNS),
-    Step("demo", _gpu_posters.demo, 45, 10, _gpu_posters.COLUMNS),
     Step("sanitizer", _gpu_tests.sanitized, 45, 15, _gpu_tests.COLUMNS),
     Step("large", _gpu_posters.large, SECONDS, 20, _gpu_posters.COLUMNS),
 )
