@@ -28,7 +28,11 @@ def with_gpu_tests() -> list[str]:
 
 def tests(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
     """How many passed, failed and so on, and a row for each that failed."""
-    together = ["-n", str(min(TESTS_AT_ONCE, len(os.sched_getaffinity(0))))] if importlib.util.find_spec("xdist") and not asked.quick else []
+    together = (
+        ["-n", str(min(TESTS_AT_ONCE, len(os.sched_getaffinity(0))))]
+        if importlib.util.find_spec("xdist") and not asked.quick
+        else []
+    )
     yield from _run([sys.executable], together, asked.folder / "tests.jsonl", ends)
 
 

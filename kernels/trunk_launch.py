@@ -40,9 +40,10 @@ def ring_(features: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor, axes: 
         grid = (ceil_div(along, cut.pixels), ceil_div(channels, cut.channels), min(2, across))
         with on(features.device):
             trunk_triton.ring_line[grid](
-                features, inputs, weight, bias, channels, depth, along, across, skipped,
+                features, inputs, weight, bias, channels, depth, along, across,
                 *_strides(features, axis), *_strides(inputs, axis), *_taps(weight, axis),
-                REPEAT=bool(axes[2 - axis]), UPCAST=INTERPRETED, BP=cut.pixels, BC=cut.channels, BK=cut.depth,
+                SKIPPED=skipped, REPEAT=bool(axes[2 - axis]), UPCAST=INTERPRETED,
+                BP=cut.pixels, BC=cut.channels, BK=cut.depth,
                 num_warps=cut.warps, num_stages=cut.stages,
             )  # fmt: skip
 
@@ -55,13 +56,13 @@ def ring_backward_(grad: Tensor, upstream: Tensor, turned: Tensor, axes: Axes) -
     for axis in (axis for axis in (1, 2) if axes[axis - 1]):
         along, across = grad.shape[3 - axis], grad.shape[axis]
         lines = min(2, across)
-        corners = 1 if axis == 1 and axes[1] else 0
+        corners = axis == 1 and bool(axes[1])
         grid = (ceil_div(along, cut.pixels), ceil_div(channels, cut.channels), lines)
         with on(grad.device):
             trunk_triton.ring_line_backward[grid](
-                grad, upstream, turned, channels, depth, along, across, 3 - lines, corners,
+                grad, upstream, turned, channels, depth, along, across, 3 - lines,
                 *_strides(grad, axis), *_strides(upstream, axis), *_taps(turned, axis),
-                UPCAST=INTERPRETED, BP=cut.pixels, BC=cut.channels, BK=cut.depth,
+                CORNERS=corners, UPCAST=INTERPRETED, BP=cut.pixels, BC=cut.channels, BK=cut.depth,
                 num_warps=cut.warps, num_stages=cut.stages,
             )  # fmt: skip
 

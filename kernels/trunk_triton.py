@@ -28,15 +28,16 @@ def added(total, missed, left, right, UPCAST: tl.constexpr):
     return total, missed
 
 
-@triton.jit(do_not_specialize=["along", "across", "skipped"])
+@triton.jit(do_not_specialize=["along", "across"])
 def ring_line(
-    f_ptr, x_ptr, w_ptr, b_ptr, channels, depth, along, across, skipped,
+    f_ptr, x_ptr, w_ptr, b_ptr, channels, depth, along, across,
     f_c, f_a, f_b, x_c, x_a, x_b, w_c, w_k, w_a, w_b,
-    REPEAT: tl.constexpr, UPCAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr,
+    SKIPPED: tl.constexpr, REPEAT: tl.constexpr, UPCAST: tl.constexpr,
+    BP: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """f[line] = relu(b + convolution of x); grid (cells of a line, channels, lines). `skipped` cells at each end are
+    """f[line] = relu(b + convolution of x); grid (cells of a line, channels, lines). SKIPPED cells at each end are
     not written. REPEAT: whether x repeats beyond the ends of its lines, too."""
-    p = skipped + tl.program_id(0) * BP + tl.arange(0, BP)
+    p = SKIPPED + tl.program_id(0) * BP + tl.arange(0, BP)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     line = tl.program_id(2) * (across - 1)
     deep = tl.cdiv(depth, BK)
@@ -61,20 +62,20 @@ def ring_line(
     total += tl.load(b_ptr + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
     total = tl.where(total <= 0.0, 0.0, total)
     cells = f_ptr + line.to(tl.int64) * f_b + p.to(tl.int64)[:, None] * f_a + c[None, :] * f_c
-    use = (p < along - skipped)[:, None] & (c < channels)[None, :]
+    use = (p < along - SKIPPED)[:, None] & (c < channels)[None, :]
     tl.store(cells, narrowed(total, f_ptr.dtype.element_ty, UPCAST), mask=use)
 
 
-@triton.jit(do_not_specialize=["along", "across", "corners"])
+@triton.jit(do_not_specialize=["along", "across"])
 def ring_line_backward(
-    grad_ptr, u_ptr, w_ptr, channels, depth, along, across, lines, corners,
+    grad_ptr, u_ptr, w_ptr, channels, depth, along, across, lines,
     g_c, g_a, g_b, u_c, u_a, u_b, w_c, w_k, w_a, w_b,
-    UPCAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr,
+    CORNERS: tl.constexpr, UPCAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """grad[line] += convolution of u, the upstream gradient, at the line outside; grid (cells of a line, channels, 2,
     or 1 where one line is at both edges: `lines` of them come back to it).
 
-    With `corners` the ends of the line outside lie beyond the line's own and come back to these: two ways more, in the
+    With CORNERS the ends of the line outside lie beyond the line's own and come back to these: two ways more, in the
     programs that hold an end.
     """
     block = tl.program_id(0)
@@ -83,7 +84,7 @@ def ring_line_backward(
     line = tl.program_id(2) * (across - 1)
     deep = tl.cdiv(depth, BK)
     ends = (block == 0) | ((block + 1) * BP >= along)
-    ways = tl.where(ends & (corners != 0), 5, 3)
+    ways = tl.where(ends & CORNERS, 5, 3)
     total = tl.zeros((BP, BC), tl.float32)
     missed = tl.zeros((BP, BC), tl.float32)
     for step in range(lines * ways * deep):

@@ -106,7 +106,10 @@ def step_jobs() -> list[Any]:
         cut = trunk_launch.ring_config(c, depth, dtype)
         constants = {"UPCAST": False, "BP": cut.pixels, "BC": cut.channels, "BK": cut.depth}
         options = {"num_warps": cut.warps, "num_stages": cut.stages}
-        for kernel, more in ((trunk_triton.ring_line, {"REPEAT": True}), (trunk_triton.ring_line_backward, {})):
+        for kernel, more in (
+            (trunk_triton.ring_line, {"REPEAT": True, "SKIPPED": 1}),
+            (trunk_triton.ring_line_backward, {"CORNERS": True}),
+        ):
             name = f"{kernel.__name__} {depth} to {c} {TYPES[dtype]}"
             found.append((name, source(kernel, dtype, "pixels", constants | more), options))
     for kernel, constants in (

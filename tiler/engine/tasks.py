@@ -216,5 +216,5 @@ def let_go(address: Address, block: Block) -> dict[str, Any]:
     """Free what a block takes."""
     here = workplace(address)
     here.held.pop((block.attempt, block.number), None)
-    here.compute(here.drop_graphs)
+    here.compute(here.make_room)
     return {}

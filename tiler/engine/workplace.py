@@ -141,8 +141,9 @@ class Workplace:
 
     def shaped(self, shape: tuple[int, ...]) -> None:
         """Say what is computed next, on the computing thread. Buffers of one shape fit the next of the same, and are
-        kept between tiles (see `Pool`); those of another would leave holes, and are given back to the system."""
-        if shape != self._shape:
+        kept between tiles (see `Pool`); those of another would leave holes, and are given back to the system. A GPU's
+        are not the system's."""
+        if shape != self._shape and self.job.device.kind == "cpu":
             self._shape = shape
             _trim(0)
 
@@ -240,6 +241,13 @@ class Workplace:
         """Those of a level that has ended. On the computing thread."""
         if self.graphs:
             self.graphs.drop()
+
+    def make_room(self) -> None:
+        """Give back what a level that has ended took: the next one's tensors have other sizes, and would lie beside.
+        On the computing thread."""
+        self.drop_graphs()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def _objective(self, level: int) -> Objective:
         job, size = self.job, self.job.cut.levels[level]

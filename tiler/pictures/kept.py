@@ -115,6 +115,11 @@ class Kept:
             return _Decoded.of(image, _mapped(file))
         return None
 
+    @property
+    def whole(self) -> bool:
+        """Whether all pixels are here, decoded without a fault."""
+        return self._decoded is not None
+
     def release(self) -> None:
         """Give back the memory that the pixels read so far count as."""
         decoded = self._decoded

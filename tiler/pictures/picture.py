@@ -120,18 +120,39 @@ class Picture:
     def check(self) -> list[str]:
         """Decode all pixels once and drop them: what is damaged deep inside a file must show before hours of work, and
         before anything is written. Returns notes on how its values lie. Raises PictureError as `bands` does."""
+        if self.bits <= 8:
+            self._decode_all()
+            return []
         low, high = 1.0, 0.0
         for band in self.bands(self.height, self.width, _CHECK_PIXELS // self.width, "rgba"):
             shown = band[:3, band[3] > 0]
             if shown.size:
                 low, high = min(low, float(shown.min())), max(high, float(shown.max()))
-        if self.bits <= 8 or self.spread is not None or high - low > 0.25 or high <= low:
+        if self.spread is not None or high - low > 0.25 or high <= low:
             return []
         peak = 65535 if self.bits == 16 else 1
         return [
             f"{self.path}: uses only values {low * peak:.4g} to {high * peak:.4g} of the range 0 to {peak}, so it is "
             f"{'dark' if high < 0.5 else 'without contrast'}; --stretch 2,98 spreads them"
         ]
+
+    def _decode_all(self) -> None:
+        """Whole numbers of few bits are what they are: nothing but decoding them can go wrong."""
+        self._refuse_signed()
+
+        def pipeline(opened: Opener) -> Any:
+            return self._pipeline(opened, self.height, self.width, "rgba", None)
+
+        with closing(self.streamed(pipeline, max(1, _CHECK_PIXELS // self.width))) as bands:
+            for _ in bands:
+                if self.kept is not None and self.kept.whole:
+                    return
+
+    def _refuse_signed(self) -> None:
+        if self.page and self.page.signed and self.spread is None:
+            raise PictureError(
+                f"{self.path}: holds signed integer values; unsigned or float 0..1 are allowed, or --stretch 2,98"
+            )
 
     def _check_request(self, height: int, width: int, rows: int, channels: str, crop: Crop | None) -> None:
         if channels not in COUNTS:
@@ -151,10 +172,7 @@ class Picture:
             for top in range(0, height, rows):
                 yield np.ones((1, min(rows, height - top), width), np.float32)
             return
-        if self.page and self.page.signed and self.spread is None:
-            raise PictureError(
-                f"{self.path}: holds signed integer values; unsigned or float 0..1 are allowed, or --stretch 2,98"
-            )
+        self._refuse_signed()
         # A filter overshoots by a fifth of the range at most; a picture's own values are held to less.
         slack = 0.5 if crop is None and (height, width) == (self.height, self.width) else 1.0
 
