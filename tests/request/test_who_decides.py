@@ -19,6 +19,7 @@ from tiler.pictures import fingerprint
 from tiler.request import identity, places
 from tiler.request.config import RenderConfig
 from tiler.request.jobfile import read_job_file
+from tiler.request.kept import from_store, to_store
 from tiler.request.option import expanded
 from tiler.request.regions import listed, spelled
 from tiler.version import __version__
@@ -172,12 +173,12 @@ def test_places_move_with_the_store(tmp_path: Path):
         ("../c.png", f"{tmp_path}/real/../c.png"),
     ):  # fmt: skip
         with contextlib.chdir(tmp_path / "real"):
-            assert places.to_store(path, url) == kept
-    assert places.to_store(str(tmp_path / "link" / "c.png"), url) == "./c.png"
-    assert places.to_store(str(tmp_path / "c.png"), url) == str(tmp_path / "c.png")
-    assert places.to_store(str(tmp_path / "real" / "c.png"), "s3://bucket/p") == str(tmp_path / "real" / "c.png")
-    assert places.from_store("./sub/c.png", "/new/p.zarr") == "/new/sub/c.png"
-    assert places.from_store("/old/c.png", "/new/p.zarr") == "/old/c.png"
+            assert to_store(path, url) == kept
+    assert to_store(str(tmp_path / "link" / "c.png"), url) == "./c.png"
+    assert to_store(str(tmp_path / "c.png"), url) == str(tmp_path / "c.png")
+    assert to_store(str(tmp_path / "real" / "c.png"), "s3://bucket/p") == str(tmp_path / "real" / "c.png")
+    assert from_store("./sub/c.png", "/new/p.zarr") == "/new/sub/c.png"
+    assert from_store("/old/c.png", "/new/p.zarr") == "/old/c.png"
 
 
 def test_a_name_that_nobody_typed_replaces_its_own_only(tmp_path: Path):

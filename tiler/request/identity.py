@@ -12,8 +12,8 @@ from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, PictureError, StoreError
 from tiler.request.config import FILE, RUN, RenderConfig
+from tiler.request.kept import absolute, from_store, to_store
 from tiler.request.option import ASKED
-from tiler.request.places import absolute, from_store, to_store
 from tiler.request.sizes import SIZES
 from tiler.version import __version__
 

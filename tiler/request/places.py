@@ -1,4 +1,4 @@
-"""Where the files of a job are: apart from each other, found again with its store, written over if they are its own."""
+"""Where the files of a job are: apart from each other, and written over only if they are its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tiler.engine.place import is_remote
 from tiler.errors import OutputError
 from tiler.pictures import fingerprint, replaced_by
 from tiler.request.config import RenderConfig
@@ -33,30 +32,6 @@ def check_places(config: RenderConfig, store: str, inputs: Iterable[str]) -> Non
         for what, other in others:
             if what != role and Path(os.path.realpath(other)).is_relative_to(os.path.realpath(place)):
                 raise OutputError(f"{name}: would replace {what}, {other}; choose another name")
-
-
-def absolute(path: str) -> str:
-    """The same place from any folder; an address is one as it is."""
-    return path if "://" in path else str(Path(path).absolute())
-
-
-def to_store(path: str, url: str) -> str:
-    """How a place is kept in the store at `url`: relative to the store's folder where it lies below that, as ./NAME,
-    else absolute."""
-    path = absolute(path)
-    if is_remote(url):
-        return path
-    folder = Path(url).absolute().parent
-    real = Path(os.path.realpath(Path(path).parent), Path(path).name)
-    for place, base in ((Path(path), folder), (real, Path(os.path.realpath(folder)))):
-        if place.is_relative_to(base) and ".." not in place.parts:
-            return f"./{place.relative_to(base)}"
-    return path
-
-
-def from_store(path: str, url: str) -> str:
-    """The place that `to_store` kept, now that the store is at `url`."""
-    return path if os.path.isabs(path) or is_remote(url) else str(Path(url).absolute().parent / path)
 
 
 def check_own(path: str, folder: Path | None, wrote: object, who: str, option: str) -> None:
