@@ -1,6 +1,6 @@
 """One thread for these tests: their tensors are small, and threads that wait for each other cost more than they do.
-Memory that nobody has written to holds NaN, so that it does not pass for zeros. fp32 is fp32, as whoever renders settles
-it: by torch's own choice a GPU's convolutions keep ten bits of it."""
+Memory that nobody has written to holds NaN, so that it does not pass for zeros. fp32 is fp32, as whoever renders
+settles it: by torch's own choice a GPU's convolutions keep ten bits of it."""
 
 from __future__ import annotations
 
