@@ -68,6 +68,8 @@ def test_the_content_is_as_large_as_the_poster_and_2048_at_least(
 ) -> None:
     cuts: list[Any] = []
     asked: list[Any] = []
+    counts: list[int] = []
+    monkeypatch.setattr(demo, "found_regions", lambda config, count, notes: (counts.append(count), config)[1])
     monkeypatch.setattr(demo, "cut", lambda *what: cuts.append(what))
     monkeypatch.setattr(demo, "run", lambda config, *how: asked.append((config, how)))
     poster = maps / "new" / "p.png"
@@ -78,10 +80,27 @@ def test_the_content_is_as_large_as_the_poster_and_2048_at_least(
         ("shadedrelief.jpg", (-97.0, 15.0), content, longest),
         ("bmng.jpg", (-20.0, 12.0), style, 1024),
     ]
+    assert counts == [2]
     ((config, how),) = asked
     assert (config.content, config.styles, config.output) == (str(content), (str(style),), str(poster))
     assert how == (False, False, False, [])
     assert done.stderr == f"its inputs: {content} (layout) and {style} (look)\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [([], [2]), (["--auto-regions", "3"], [3]), (["--auto-regions", "1"], []), (["--style-scale", "2"], [2]),
+     (["--labels", "l.png", "--label", "#fff=s.png", "--label", "#000=s.png"], [])],
+)  # fmt: skip
+def test_regions_are_found_where_nobody_says_where_they_are(
+    maps: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], found: list[int]
+) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(demo, "found_regions", lambda config, count, notes: (counts.append(count), config)[1])
+    monkeypatch.setattr(demo, "cut", lambda *what: None)
+    monkeypatch.setattr(demo, "run", lambda *how: None)
+    run_main("demo", "-o", str(maps / "p.png"), *options)
+    assert counts == found
 
 
 @pytest.mark.parametrize(("flag", "how"), [("--quiet", (False, True, False)), ("--log-json", (False, False, True)),
@@ -90,7 +109,7 @@ def test_flags_are_handed_on(maps: Path, monkeypatch: pytest.MonkeyPatch, flag: 
     asked: list[Any] = []
     monkeypatch.setattr(demo, "cut", lambda *what: None)
     monkeypatch.setattr(demo, "run", lambda config, *how: asked.append(how))
-    said = run_main("demo", "-o", str(maps / "p.png"), flag).stderr
+    said = run_main("demo", "-o", str(maps / "p.png"), "--auto-regions", "1", flag).stderr
     assert asked == [(*how, [])]
     assert bool(said) == (flag == "--force-new")
 
@@ -130,7 +149,7 @@ def test_pictures_of_somebody_elses_by_the_names_of_its_own_stay(
 def test_its_own_pictures_are_cut_again(maps: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo, "run", lambda *how: None)
     for _ in range(2):
-        assert run_main("demo", "-o", str(tmp_path / "p.png")).returncode == 0
+        assert run_main("demo", "-o", str(tmp_path / "p.png"), "--auto-regions", "1").returncode == 0
 
 
 def test_a_poster_by_the_name_that_nobody_typed_stays(
@@ -141,11 +160,11 @@ def test_a_poster_by_the_name_that_nobody_typed_stays(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiler-demo").mkdir()
     (tmp_path / "tiler-demo" / "poster.png").write_text("mine")
-    done = run_main("demo")
+    done = run_main("demo", "--auto-regions", "1")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "did not write what is there" in done.stderr
     assert sorted(path.name for path in (tmp_path / "tiler-demo").iterdir()) == ["poster.png"]
-    assert run_main("demo", "-o", "tiler-demo/poster.png").returncode == 0
+    assert run_main("demo", "-o", "tiler-demo/poster.png", "--auto-regions", "1").returncode == 0
     assert len(asked) == 1
 
 

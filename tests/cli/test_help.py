@@ -64,7 +64,7 @@ COMMANDS = {
     },
     "demo": {
         "This command": ["-o, --output POSTER [default: tiler-demo/poster.png]", *SAYING, "--force-new",
-                         "--auto-regions N", HELP],
+                         "--auto-regions N [2]", HELP],
         **RENDER,
     },
     "export": {"This command": ["STORE", "-o, --output FILE", "--level K", "--quiet", HELP], "The file": FILE},

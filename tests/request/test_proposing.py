@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,37 @@ def test_no_more_regions_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing in it and its styles is to be told apart"):
         propose(str(tmp_path / "map.png"), [str(tmp_path / "photo.png")], 2, tmp_path / "other.png")
     assert not (tmp_path / "other.png").exists()
+
+
+def test_what_was_found_of_other_pictures_is_found_anew_unless_it_was_mended(tmp_path: Path, land: np.ndarray) -> None:
+    first = _proposed(tmp_path, 3)
+    theirs = tmp_path / f"{first.labels.stem}-note.png"
+    theirs.write_text("theirs")
+    before = {path.name for path in tmp_path.iterdir()}
+    _picture(tmp_path / "map.png", ~land, (SEA_HERE, LAND_HERE))
+    second = _proposed(tmp_path, 2)
+    assert (second.found, second.labels) == (2, first.labels)
+    assert theirs.read_text() == "theirs"
+    gone = before - {path.name for path in tmp_path.iterdir()}
+    assert all("-3-style-" in name for name in gone)
+    Image.open(second.labels).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(second.labels)
+    mended = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match="is there already, of other pictures"):
+        _proposed(tmp_path, 3)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == mended
+
+
+@pytest.mark.parametrize("name", ["thesis.png", "../l.png", "l-1-style-1.png.txt"])
+def test_a_job_file_that_names_files_of_others_deletes_none(tmp_path: Path, land: np.ndarray, name: str) -> None:
+    found = _proposed(tmp_path, 2)
+    theirs = found.file.parent / name
+    theirs.write_text("theirs")
+    first, written, rest = found.file.read_text().split("\n", 2)
+    names = json.loads(written.partition(": ")[2]) | {name: hashlib.sha256(b"theirs").hexdigest()}
+    found.file.write_text("\n".join([first, f"# written: {json.dumps(names)}", rest]))
+    with pytest.raises(ConfigError, match="is there already, of other pictures"):
+        _proposed(tmp_path, 3)
+    assert theirs.read_text() == "theirs"
 
 
 def test_several_styles_share_the_regions(tmp_path: Path, land: np.ndarray) -> None:

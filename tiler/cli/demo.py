@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from tiler.cli.echo import say
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
-from tiler.cli.render import AUTO_REGIONS, found_regions, run
+from tiler.cli.render import found_regions, run
 from tiler.cli.stop import when_stopped
 from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
@@ -24,6 +24,7 @@ CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South Americ
 STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-20.0, 12.0)  # Africa south of the Sahara
 DEGREES = (51.2, 68.2667)
 CONTENT_EDGE, STYLE_EDGE = 2048, 1024
+_REGIONS = 2  # sea and land
 # By which a picture is known as cut here: text at a PNG's beginning.
 _MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
 
@@ -33,7 +34,9 @@ _MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
-@AUTO_REGIONS
+@click.option(
+    "--auto-regions", type=int, metavar="N", help="Find N regions that both have in common, 2 to 8; 1: none. [2]"
+)
 @config_options
 def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions: int | None, **given: Any) -> None:
     """The mission in one command: Natural Earth's shaded relief rendered as NASA's Blue Marble.
@@ -42,6 +45,7 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
     `tiler render`; --long-edge 2048 and more show what tiles are for.
     """
     from tiler.pictures import check_output
+    from tiler.request.proposing import says_where
 
     importlib.import_module("tiler.render")  # large as it is, before there is anything to unwind
     when_stopped("go on with the same command")
@@ -57,7 +61,9 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
     cut(CONTENT_FILE, CONTENT_CORNER, content, _content_edge(config))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
     notes: list[str] = []
-    if auto_regions is not None:
+    if auto_regions is None:
+        auto_regions = 1 if says_where(config) else _REGIONS
+    if auto_regions != 1:
         config = found_regions(config, auto_regions, notes)
     run(config, force_new, quiet, log_json, notes)
     if not quiet and not log_json:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from tiler.request.regions import spelled
 MOST = 8
 _SAID = ("labels", "label", "region", "mask", "style_mask")
 _PER_STYLE = ("style_scale", "style_gsd", "style_blend_weights", "style_layer_weights")
+# How a proposal's job file begins: by what it was found, and what was written beside it.
+_MADE_OF, _WRITTEN = "# regions: ", "# written: "
 # Of all pixels: less than that is no class of its own, neither of the content nor of the styles.
 _SHARE = 0.002
 
@@ -41,7 +44,8 @@ class Proposal:
 def propose(content: str, styles: Sequence[str], count: int, labels: str | os.PathLike[str]) -> Proposal:
     """Find up to `count` regions of a content, each with its part of the styles, and write them: the label picture
     `labels`, beside it a mask for each region and style, and a job file. What is there already of the same pictures and
-    the same number stays as it is, also where it was mended by hand.
+    the same number stays as it is, also where it was mended by hand; what was found of others, and not mended since,
+    is found anew.
 
     Raises ConfigError where files of those names are of anything else or nothing is to be told apart, PictureError for
     pictures that cannot be read.
@@ -54,7 +58,7 @@ def propose(content: str, styles: Sequence[str], count: int, labels: str | os.Pa
     if not styles:
         raise ConfigError("STYLE is missing: regions are found by what the content and its styles have in common")
     job = path.with_suffix(".toml")
-    made_of = f"# regions: {_made_of(content, styles, count)}\n"
+    made_of = f"{_MADE_OF}{_made_of(content, styles, count)}\n"
     if not (job.is_file() and job.read_text(errors="replace").startswith(made_of)):
         planes = _found([content], styles, count)
         _write(path, job, made_of, content, styles, *planes)
@@ -66,8 +70,7 @@ def with_regions(config: RenderConfig, count: int) -> tuple[RenderConfig, str]:
 
     Raises ConfigError as `propose` does, and where the configuration says itself where regions are.
     """
-    said = [name for name in _SAID if getattr(config, name)]
-    said += [name for name in _PER_STYLE if len(getattr(config, name) or ()) > 1]
+    said = says_where(config)
     if said or config.content is None:
         beside = said[0] if said else "no content"
         raise ConfigError(f"auto_regions = {count} beside {beside}; allowed: a content and styles, one value for all")
@@ -76,6 +79,12 @@ def with_regions(config: RenderConfig, count: int) -> tuple[RenderConfig, str]:
     options = {name: found.options[name] for name in ("labels", "label", "style_mask")}
     note = f"{found.found} regions, as {found.labels} has them; paint over it where it is wrong"
     return replace(config, styles=(), **options), note
+
+
+def says_where(config: RenderConfig) -> list[str]:
+    """The fields by which a configuration says itself where regions are, or what each of several styles is to do."""
+    said = [name for name in _SAID if getattr(config, name)]
+    return said + [name for name in _PER_STYLE if len(getattr(config, name) or ()) > 1]
 
 
 def _made_of(content: str, styles: Sequence[str], count: int) -> str:
@@ -106,20 +115,41 @@ def _write(
         files |= {masks[index]: white[None].repeat(3, 0) for index, white in shown.items()}
         label.append(f"{name}={spelled([_beside(styles[index], path.parent) for index in shown])}")
         style_mask.append(f"{name}={spelled([mask.name for mask in masks.values()])}")
-    there = [file for file in (job, *files) if os.path.lexists(file)]
+    untouched = _untouched(job)
+    there = [file for file in (job, *files) if os.path.lexists(file) and file not in untouched]
     if there:
         raise ConfigError(f"{there[0]}: is there already, of other pictures; allowed: a name where nothing is")
     lines = {"content": _beside(content, path.parent), "labels": path.name, "label": label, "style_mask": style_mask}
     # TOML's basic strings and arrays are JSON's.
-    text = made_of + "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items())
+    text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items())
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{content}: a job file can only name files whose names are UTF-8") from None
+    for file in untouched:
+        file.unlink()
     for file, pixels in files.items():
         _, height, width = pixels.shape
         pictures.write_picture(file, height, width, [pixels.astype(np.float32)])
-    job.write_bytes(encoded)
+    written = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    job.write_bytes(f"{made_of}{_WRITTEN}{json.dumps(written)}\n".encode() + encoded)
+
+
+def _untouched(job: Path) -> list[Path]:
+    """A proposal's files, all of them as they were written; else none."""
+    try:
+        made_of, written, text = job.read_text(encoding="utf-8").split("\n", 2)
+        names = json.loads(written.removeprefix(_WRITTEN))
+        ours = re.compile(re.escape(job.stem) + r"(-\d+-style-\d+)?\.png")
+        files = {job.with_name(name): digest for name, digest in names.items() if ours.fullmatch(name)}
+        alike = all(
+            not file.is_symlink() and hashlib.sha256(file.read_bytes()).hexdigest() == digest
+            for file, digest in files.items()
+        )
+    except (OSError, ValueError, AttributeError):
+        return []
+    said = made_of.startswith(_MADE_OF) and written.startswith(_WRITTEN) and not job.is_symlink()
+    return [*files, job] if said and alike and len(files) == len(names) else []
 
 
 def _beside(file: str, folder: Path) -> str:
