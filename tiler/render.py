@@ -166,6 +166,9 @@ class _Render:
                     ingest.begin(self._store, self._job, level + 1)
                 if size.steps:
                     measure_styles(self._site, level)
+                if self._job.terms.lines and level == 0:
+                    site = self._site
+                    self._store.update(**site.wait(self._pool.submit(tasks.match_colours, site.address)))
                 report = self._run_level(level)
                 self._finish(level, report, time.monotonic() - began)
             elif level not in self._checked:

@@ -47,7 +47,9 @@ def asked(pictures_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     plane = np.clip((80 - np.arange(219)) * 25, 0, 255).astype(np.uint8)
     Image.fromarray(np.tile(plane, (173, 1))).save(mask)
     return {
-        "regions": dict(region=(f"r={pictures_dir / 'content.png'}",), mask=(f"r={mask}",), style_mask=(f"r={mask}",)),
+        "regions": dict(
+            lines=20.0, region=(f"r={pictures_dir / 'content.png'}",), mask=(f"r={mask}",), style_mask=(f"r={mask}",)
+        ),
         "protect": dict(protect=str(mask), keep_detail=True),
         "chroma": dict(color="content", styles=(style, str(pictures_dir / "content.png")), style_blend_weights=(2, 1)),
         "dream": dict(style_weight=0.0, content_weight=0.0, dream_weight=1.0, dream_layer="relu3_1", jitter=9),

@@ -10,7 +10,7 @@ from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure
 from tiler.style.guides import Areas, Guides, pooled
-from tiler.style.losses import Dream, Objective, Terms
+from tiler.style.losses import Dream, Objective, Terms, lines_of
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LAYERS = [
@@ -106,6 +106,27 @@ def test_gradient_and_losses_are_those_of_the_formula(size, layers, weights, str
     assert weights[0] * sum(errors.values()) / len(errors) == pytest.approx(style, rel=1e-9)
     assert content_loss == pytest.approx(content, rel=1e-9)
     assert tv_loss == pytest.approx(tv, rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [(37, 23), (9, 5), (1, 30)])
+def test_lines_are_those_of_the_formula(size):
+    case = Case(size, LAYERS[0], (1.0, 0.5, 0.25, 0.5))
+    case.objective = replace(case.objective, terms=replace(case.objective.terms, lines=3.0))
+    wanted = lines_of(case.content, random_pixels(*size, seed=8))
+    pixels = case.pixels.clone().requires_grad_()
+    steps = [(pixels - wanted[:3]).diff(dim=axis) for axis in (1, 2)]
+    strength = wanted[3:, :-1], wanted[3:, :, :-1]
+    term = 3 * sum((e * d.square()).sum() for e, d in zip(strength, steps, strict=True)) / (size[0] * size[1])
+    term.backward()
+    begun = random_pixels(*size, seed=9)
+    gradient = begun.clone()
+    loss = case.objective.keep_lines_(gradient, case.pixels, wanted, case.whole)
+    assert relative_error(gradient - begun, pixels.grad * size[0] * size[1]) < 1e-9
+    assert float(loss) == pytest.approx(float(term.detach()), rel=1e-9)
+    parts = [
+        float(case.objective.keep_lines_(gradient, case.pixels, wanted, tile.core)) for tile in TileGrid(*size, 16, 16)
+    ]
+    assert sum(parts) == pytest.approx(float(loss), rel=1e-9)
 
 
 def test_losses_of_cores_add_to_the_whole():

@@ -11,7 +11,9 @@ import torch
 from tiler.engine.optimize import Inputs, content_features
 from tiler.engine.workplace import Planes, Workplace
 from tiler.geometry import Rect, Tile
+from tiler.style.colour import recolour
 from tiler.style.guides import Guides
+from tiler.style.losses import lines_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class LevelInputs:
     def _read(self, tile: Tile) -> Raw:
         here, level = self._here, self._level
         path = f"levels/{level}/content"
-        content = here.optimised(here.picture(level, path, tile.read)) if here.job.terms.compared else None
+        content = here.optimised(here.picture(level, path, tile.read)) if here.job.terms.sees_content else None
         return Raw(content, here.level_guides(level, tile.read), here.protected(level, tile.read))
 
     def of(self, tile: Tile, raw: Raw | None, precision: str) -> Inputs:
@@ -74,6 +76,12 @@ class LevelInputs:
         content: dict[str, torch.Tensor] = {}
         if raw.content is not None and layers:
             content = content_features(here.backbones[precision], here.tensor(raw.content), layers)
-        return Inputs(
-            content, here.content_weights(raw.protected), here.guides(*raw.planes, here.job.terms.style_layers)
-        )
+        guides = here.guides(*raw.planes, here.job.terms.style_layers)
+        return Inputs(content, here.content_weights(raw.protected), guides, self._lines(raw))
+
+    def _lines(self, raw: Raw) -> dict[str, torch.Tensor]:
+        here, (regions, planes) = self._here, raw.planes
+        if raw.content is None or not here.job.terms.lines:
+            return {}
+        recoloured = recolour(raw.content, [here.content_colours[region] for region in regions], planes)
+        return {"all": lines_of(here.tensor(raw.content), here.tensor(recoloured))}

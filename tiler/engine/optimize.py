@@ -34,7 +34,7 @@ class TileState:
 @dataclass(frozen=True)
 class TileLosses:
     """A tile's part of the level's loss at its last step. style: the layers' relative errors as this tile foresees
-    them for the whole level; content and tv: sums over the core, which add up over tiles.
+    them for the whole level; content, its lines included, and tv: sums over the core, which add up over tiles.
 
     Of type torch.Tensor, [] each, as long as they are on the device, where reading one waits for it.
     """
@@ -76,21 +76,25 @@ def content_features(backbone: Backbone, content: torch.Tensor, layers: Sequence
 @dataclass(frozen=True)
 class Inputs:
     """What a tile sees and does not change, over its read area: the content's features [C, h, w] by layer, how much
-    they count in each cell (see `Objective.features_gradient`), and the regions."""
+    they count in each cell (see `Objective.features_gradient`), the regions, and its lines (see `lines_of`) as the one
+    entry of `lines`."""
 
     content: Mapping[str, torch.Tensor] = field(default_factory=dict)
     content_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     guides: Guides = EVERYWHERE
+    lines: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Mapping[str, torch.Tensor]]:
         """All its tensors, by what they are and by layer."""
-        return {"content": self.content, "content weights": self.content_weights, "guides": self.guides.planes or {}}
+        content = {"content": self.content, "content weights": self.content_weights, "lines": self.lines}
+        return {**content, "guides": self.guides.planes or {}}
 
     def cloned(self) -> Inputs:
         """The same in memory of its own."""
         planes = None if self.guides.planes is None else _cloned(self.guides.planes)
-        return Inputs(_cloned(self.content), _cloned(self.content_weights), replace(self.guides, planes=planes))
+        guides = replace(self.guides, planes=planes)
+        return Inputs(_cloned(self.content), _cloned(self.content_weights), guides, _cloned(self.lines))
 
     @property
     def held_bytes(self) -> int:
@@ -213,8 +217,10 @@ class TileProblem:
         gradient, content_loss = objective.features_gradient(
             activations, slopes, inputs.content, core, inputs.guides, inputs.content_weights
         )
-        gradient = gradient[:, down:, right:][(slice(None), *self._blend.slices)]
-        return gradient, sums, TileLosses(errors, content_loss, 0.0)
+        gradient = gradient[:, down:, right:]
+        for wanted in inputs.lines.values():
+            content_loss = content_loss + objective.keep_lines_(gradient, self.pixels, wanted, self._core)
+        return gradient[(slice(None), *self._blend.slices)], sums, TileLosses(errors, content_loss, 0.0)
 
     def update(
         self, step: int, pace: torch.Tensor, first: torch.Tensor, second: torch.Tensor

@@ -18,7 +18,7 @@ from tiler.engine import finite
 from tiler.engine.holding import Block, Holding, Strips, Sums, added, held, hold
 from tiler.engine.schedule import reporter
 from tiler.engine.turn import Round
-from tiler.engine.workplace import Address, Workplace, workplace
+from tiler.engine.workplace import COLOURS, Address, Workplace, workplace
 from tiler.geometry import TileGrid
 from tiler.geometry.blocks import Node, joined, summed
 from tiler.style.guides import Areas
@@ -86,6 +86,13 @@ def _normalised(sums: Sums, areas: Areas) -> Sums:
         layer: value / value.new_tensor([weight or 1.0 for weight in areas.weights[layer]])[:, None, None]
         for layer, value in sums.items()
     }
+
+
+def match_colours(address: Address) -> dict[str, Any]:
+    """The map from the content's colours to its styles' [3, 4] of each region, as lists, from the coarsest level's
+    pictures."""
+    here = workplace(address)
+    return {COLOURS: [one.tolist() for one in here.compute(here.match_content)]}
 
 
 # The blocks of a level ------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ INPUTS_BYTES = 2**27
 # Of `noise`: independent channels, uniform in 0.4..0.6.
 NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye(3) * 0.2**2 / 12)
 Computed = TypeVar("Computed")
+# The store's attribute: the map from the content's colours to the styles' of each region.
+COLOURS = "colours"
 # The regions that lie somewhere, and where [R, h, w]; None: the one region is everywhere.
 Planes = tuple[tuple[int, ...], np.ndarray | None]
 
@@ -207,13 +209,33 @@ class Workplace:
     def colours(self) -> list[np.ndarray]:
         """Of each region, the [3, 4] map from the colours that the start has there, the content's or noise's, to its
         styles', as the coarsest level has them."""
+        return self._to_styles(self._start_colours)
+
+    def match_content(self) -> list[np.ndarray]:
+        """The same from the content's colours, whatever the start. While the coarsest level's pictures are there."""
+        return self._to_styles(self._colours_of_content)
+
+    @cached_property
+    def content_colours(self) -> list[np.ndarray]:
+        """What `match_content` found, as the store keeps it for all levels."""
+        self.store.check_there()  # this process may have opened it before
+        try:
+            kept = typed(self.store.attributes.get(COLOURS), tuple[tuple[tuple[float, ...], ...], ...], COLOURS)
+            found = [np.array(one, np.float64) for one in kept]
+            if [one.shape for one in found] != [(3, 4)] * len(self.job.styles.regions):
+                raise ValueError(f"{COLOURS} are no maps of the regions' colours")
+        except ValueError as error:
+            raise StoreError(f"store {self.store.url}: {error}") from None
+        return found
+
+    def _to_styles(self, start_of: Callable[[int], ColourMoments]) -> list[np.ndarray]:
         job = self.job
         mean_weights = [sum(weights) / len(weights) for weights in job.styles.layer_weights]
         shares = [share * weight for share, weight in zip(job.styles.shares, mean_weights, strict=True)]
         styles = [self._colours(f"styles/0/{s}/picture", job.style_guides_path(0, s), 0) for s in range(len(shares))]
         maps = []
         for region in range(len(job.styles.regions)):
-            start, mine = self._start_colours(region), job.styles.of(region)
+            start, mine = start_of(region), job.styles.of(region)
             wanted = ColourMoments.blended([styles[s] for s in mine], [shares[s] for s in mine])
             maps.append(colour_match(start, wanted) if start.count else np.eye(3, 4))
         return maps
@@ -221,6 +243,9 @@ class Workplace:
     def _start_colours(self, region: int) -> ColourMoments:
         if self.job.look.init == "noise":
             return NOISE_MOMENTS
+        return self._colours_of_content(region)
+
+    def _colours_of_content(self, region: int) -> ColourMoments:
         return self._colours("levels/0/content", self.job.guides_path(0), region)
 
     def _colours(self, picture: str, guides: str | None, region: int) -> ColourMoments:

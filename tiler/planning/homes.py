@@ -45,7 +45,8 @@ def inputs_bytes(job: Job, level: int) -> int:
         else 0
     )
     weights = sum(1 / stride_of(layer) ** 2 for layer in wanted) if job.terms.protect_strength else 0
-    return round(pixels * (cells * ITEM_BYTES[job.device.precision] + (planes + weights) * item))
+    lines = 4 if job.terms.lines else 0
+    return round(pixels * (cells * ITEM_BYTES[job.device.precision] + (planes + weights + lines) * item))
 
 
 def held_bytes(job: Job, level: int, home: str, workers: int) -> tuple[int, int]:

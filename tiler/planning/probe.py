@@ -101,7 +101,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
     one = replace(
         whole,
         id=uuid.uuid4().hex,
-        terms=replace(whole.terms, protect_strength=0.0),
+        terms=replace(whole.terms, protect_strength=0.0, lines=0.0),
         styles=Styles(
             sizes=(((side, side),),),
             shares=(1.0,),

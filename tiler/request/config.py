@@ -100,6 +100,9 @@ class RenderConfig:
     protect_strength: float = option(
         10.0, "Where --protect is white, the content weighs 1 + X times as much.", LOOK, 0, 1e6
     )
+    lines: float = option(
+        0.0, "Weight of the content's edges, in the style's colours: coasts and rivers stay where they are.", LOOK, 0
+    )
     tv_weight: float = option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     chroma_weight: float = option(0.0, "Weight of smoothness in colour alone: calms coloured specks.", LOOK, 0)
     style_scale: tuple[float, ...] = option(

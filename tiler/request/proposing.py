@@ -138,7 +138,7 @@ def _write(
 def _untouched(job: Path) -> list[Path]:
     """A proposal's files, all of them as they were written; else none."""
     try:
-        made_of, written, text = job.read_text(encoding="utf-8").split("\n", 2)
+        made_of, written, _ = job.read_text(encoding="utf-8").split("\n", 2)
         names = json.loads(written.removeprefix(_WRITTEN))
         ours = re.compile(re.escape(job.stem) + r"(-\d+-style-\d+)?\.png")
         files = {job.with_name(name): digest for name, digest in names.items() if ours.fullmatch(name)}

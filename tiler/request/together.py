@@ -41,6 +41,8 @@ def _check_terms(config: RenderConfig) -> None:
         )
     if config.protect is not None and not config.content_weight:
         raise ConfigError(f"protect = {config.protect} raises the content's weight, which is 0; allowed: above 0")
+    if config.lines and config.content is None:
+        raise ConfigError(f"lines = {config.lines:g} keeps a content's edges; without a content, allowed: 0")
     for name in ("style_layers", "content_layers"):
         layers = getattr(config, name)
         if len(set(layers)) < len(layers):

@@ -4,6 +4,7 @@
       + content_weight * mean_l mean(w_l (F_l - C_l)^2) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
       + chroma_weight * mean over pixels of |forward differences less their mean over R, G and B|^2
+      + lines * mean over pixels of e |forward differences of the pixels less the recoloured content|^2
       - dream_weight * mean(F_d^2) / energy_d
 
 The last term is DeepDream's (Mordvintsev et al. 2015): whatever layer d, or one channel of it, sees is amplified.
@@ -12,6 +13,8 @@ energies from all. w_l weighs the cells: 1, and more where the content is to be 
 area, so that a pixel's style weighs as much against its content in a small region as in a large one. Since each term is
 a relative error or a mean per pixel, no term's balance changes with the size, and a small preview minimises what the
 poster minimises.
+e is how much of an edge the content has at a pixel (see `lines_of`). It is compared in the style's colours: sea that is
+paler than land may be darker in the style, and the line between them is where it was.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
 precision out of trouble. Losses are tensors on the backbone's device: whoever reads one waits for a GPU.
 """
@@ -30,6 +33,9 @@ from tiler.geometry import Rect
 from tiler.style.backbone import LAYERS, Activations, stride_of
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
+
+# A difference between neighbours, as a length in RGB, that is half an edge.
+_FAINT = 0.1
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Terms:
     content_weight: float
     tv_weight: float
     chroma_weight: float = 0.0
+    lines: float = 0.0
     protect_strength: float = 0.0
     dream: Dream | None = None
 
@@ -70,9 +77,24 @@ class Terms:
         return self.content_layers if self.content_weight else ()
 
     @property
+    def sees_content(self) -> bool:
+        """Whether anything is compared with the content."""
+        return bool(self.compared or self.lines)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Every layer in use."""
         return tuple(dict.fromkeys((*self.style_layers, *self.compared, *((self.dream.layer,) if self.dream else ()))))
+
+
+def lines_of(content: torch.Tensor, recoloured: torch.Tensor) -> torch.Tensor:
+    """[4, h, w]: a content [3, h, w] in the style's colours, and how much of an edge it has at each pixel, 0..1: its
+    forward differences' squares over these and _FAINT's."""
+    steep = torch.zeros_like(content[:1])
+    for axis in (1, 2):
+        steps = content.diff(dim=axis).square().sum(0, keepdim=True)
+        steep.narrow(axis, 0, steps.shape[axis]).add_(steps)
+    return torch.cat([recoloured, steep / (steep + _FAINT**2)])
 
 
 @dataclass(frozen=True)
@@ -207,6 +229,20 @@ class Objective:
         terms = {*slopes, *content, *([dreamt] if dreamt else [])}
         gradient = activations.backward(inject, terms)
         return gradient, torch.stack(parts).sum() if parts else gradient.new_zeros((), dtype=torch.float32)
+
+    def keep_lines_(
+        self, gradient: torch.Tensor, pixels: torch.Tensor, wanted: torch.Tensor, core: Rect
+    ) -> torch.Tensor:
+        """Add the lines' gradient to one of pixels [3, h, w]; their loss in the core []. wanted: see `lines_of`."""
+        apart, strength, total = pixels - wanted[:3], wanted[3:], pixels.new_zeros(())
+        for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
+            steps = apart.diff(dim=axis)
+            weighted = steps * strength.narrow(axis, 0, last - 1)
+            slope = weighted * (2 * self.terms.lines)
+            gradient.narrow(axis, 1, last - 1).add_(slope)
+            gradient.narrow(axis, 0, last - 1).sub_(slope)
+            total += self.terms.lines * (weighted * steps)[(slice(None), *core.slices)].sum()
+        return total * self._per_pixel(1)
 
     def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, torch.Tensor]:
         """Total variation (squared forward differences) of pixels [3, h, w], and that of their chroma -> (gradient,
