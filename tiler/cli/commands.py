@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, dream, export, info, labels, plan, render, resume, verify
+from tiler.cli import demo, doctor, dream, export, info, labels, plan, render, resume, verify
 from tiler.cli.echo import clean, say
 from tiler.errors import TilerError
 from tiler.version import __version__
@@ -32,6 +32,7 @@ def cli() -> None:
     tiler resume POSTER.zarr                      go on with it where it stopped
     tiler verify POSTER.zarr                      whether all of it can be read
     tiler dream PHOTO -o DREAM.png                what the network sees in a picture, amplified
+    tiler doctor                                  what this machine is, and whether all parts work on it
 
     Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
     """
@@ -39,7 +40,7 @@ def cli() -> None:
 
 COMMANDS = (
     render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
-    labels.labels,
+    labels.labels, doctor.doctor,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)
