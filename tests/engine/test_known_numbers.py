@@ -175,13 +175,16 @@ def test_a_start_with_the_content_s_detail_stays_within_the_range() -> None:
 
 
 def test_the_loss_of_a_report_is_the_sum_of_its_parts(render_serially: Render, last_report) -> None:
-    """One step from a known start: tv is written out, and all three terms weigh."""
-    options = dict(long_edge=60, levels=1, tile=32, tv_weight=0.7, style_weight=3.0, content_weight=0.4)
+    """One step from a known start: tv, with that of chroma, is written out, and all three terms weigh."""
+    weights = dict(tv_weight=0.7, chroma_weight=1.5, style_weight=3.0, content_weight=0.4)
+    options = dict(long_edge=60, levels=1, tile=32, **weights)
     start = render_serially(steps=0, **options)
     render_serially(steps=1, mode="exact", **options)
     report = last_report()
-    changes = sum(float((np.diff(start, axis=axis) ** 2).sum()) for axis in (1, 2))
-    assert report["tv"] == pytest.approx(0.7 * changes / start[0].size, rel=1e-9)
+    changes, of_chroma = (
+        sum(float((np.diff(one, axis=axis) ** 2).sum()) for axis in (1, 2)) for one in (start, start - start.mean(0))
+    )
+    assert report["tv"] == pytest.approx((0.7 * changes + 1.5 * of_chroma) / start[0].size, rel=1e-9)
     assert report["content"] > 0
     assert report["style"] == pytest.approx(np.mean(list(report["layers"].values())), rel=1e-12)
     assert report["loss"] == pytest.approx(3.0 * report["style"] + report["content"] + report["tv"], rel=1e-12)

@@ -17,6 +17,7 @@ from tiler.cli.stop import when_stopped
 DEFAULTS = {
     "style_weight": 0.0,
     "content_weight": 0.0,
+    "chroma_weight": 0.0,
     "dream_weight": 1.0,
     "jitter": 16,
     "keep_detail": True,
