@@ -67,3 +67,27 @@ def test_it_runs_from_where_it_is_installed_without_a_warning(wheel: Path, tmp_p
         cwd=tmp_path,
     )
     assert said.stdout.startswith("tiler, version ")
+
+
+@pytest.mark.parametrize("other", ["", "def get_kernel(name): ..."])
+def test_a_package_of_that_name_which_is_not_ours_is_said(wheel: Path, tmp_path: Path, other: str) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site", [name for name in archive.namelist() if name.startswith("tiler/")])
+    if other:
+        (tmp_path / "site" / "kernels").mkdir()
+        (tmp_path / "site" / "kernels" / "__init__.py").write_text(other)
+    code = (
+        "import sys; sys.path[:] = [one for one in sys.path if not (one and (__import__('pathlib').Path(one) / "
+        "'kernels' / 'gram_triton.py').exists())]; sys.meta_path[:] = [one for one in sys.meta_path if 'editable' not "
+        "in repr(one).lower()]; from tiler.cli import main; sys.argv = ['tiler', 'info', 'no.zarr']; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    where = tmp_path / "site/kernels/__init__.py" if other else "missing"
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"tiler: the package 'kernels' is {where}, and not the one that tiler-render brings; install tiler-render into "
+        "an environment of its own, without the distribution called kernels\n",
+    )

@@ -11,6 +11,10 @@ class ConfigError(TilerError):
     """An option, a job file or a combination of options is wrong."""
 
 
+class InstallError(TilerError):
+    """A package is not the one that is needed."""
+
+
 class PictureError(TilerError):
     """An input picture is missing, unreadable or of a kind that cannot be used."""
 
