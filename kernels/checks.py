@@ -57,10 +57,11 @@ def guides(tensor: Tensor | None, of: Tensor) -> None:
     _same_device("guides", tensor, of)
 
 
-def sums(name: str, tensor: Tensor, of: Tensor, masks: Tensor | None) -> None:
-    """Shape and type of the Gram sums of these features under these guides."""
+def sums(name: str, tensor: Tensor, of: Tensor, masks: Tensor | None, means: bool = False) -> None:
+    """Shape and type of the Gram sums of these features under these guides. means: a row more is allowed."""
     c = of.shape[0]
-    shape = (c, c) if masks is None else (masks.shape[0], c, c)
+    rows = c + 1 if means and tensor.ndim > 1 and tensor.shape[-2] == c + 1 else c
+    shape = (rows, c) if masks is None else (masks.shape[0], rows, c)
     _like(name, tensor, shape, accumulation_dtype(of.dtype))
     _same_device(name, tensor, of)
 

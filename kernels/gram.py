@@ -19,14 +19,15 @@ from kernels.reference import accumulation_dtype
 
 
 @operator("gram_sums")
-def _gram_sums(features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Tensor:
-    return run("gram", "gram_sums", features.device, features.dtype, features, box, guides)
+def _gram_sums(features: Tensor, box: Sequence[int] | None, guides: Tensor | None, means: bool = False) -> Tensor:
+    return run("gram", "gram_sums", features.device, features.dtype, features, box, guides, means)
 
 
 @torch.library.register_fake("tiler_kernels::gram_sums")
-def _(features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Tensor:
+def _(features: Tensor, box: Sequence[int] | None, guides: Tensor | None, means: bool = False) -> Tensor:
     c = features.shape[0]
-    shape = (c, c) if guides is None else (guides.shape[0], c, c)
+    rows = c + means
+    shape = (rows, c) if guides is None else (guides.shape[0], rows, c)
     return features.new_empty(shape, dtype=accumulation_dtype(features.dtype))
 
 
@@ -80,8 +81,9 @@ def _(features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bo
 
 
 def _feature_gradient(cotangent: Tensor, features: Tensor, box: Sequence[int] | None, guides: Tensor | None) -> Tensor:
-    """Gradient of the features from that of their Gram sums, which need not be symmetric; zero outside the box."""
-    s = (cotangent + cotangent.mT) / 2
+    """Gradient of the features from that of their sums, which need not be symmetric; zero outside the box."""
+    sums, mean = cotangent[..., : len(features), :], cotangent[..., len(features) :, :]
+    s = torch.cat([(sums + sums.mT) / 2, mean], -2)
     if box is None:
         return _gram_backward(features, s, 1.0, guides, False)
     y0, x0, y1, x1 = box
@@ -92,13 +94,13 @@ def _feature_gradient(cotangent: Tensor, features: Tensor, box: Sequence[int] | 
 
 
 def _save_sums(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, ctx.box, guides = inputs
+    features, ctx.box, guides, _ = inputs
     ctx.save_for_backward(features, guides)
 
 
-def _sums_backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None, None]:
+def _sums_backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None, None, None]:
     features, guides = ctx.saved_tensors
-    return _feature_gradient(cotangent, features, ctx.box, guides), None, None
+    return _feature_gradient(cotangent, features, ctx.box, guides), None, None, None
 
 
 def _save_style(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -117,7 +119,9 @@ torch.library.register_autograd("tiler_kernels::gram_sums", _sums_backward, setu
 torch.library.register_autograd("tiler_kernels::gram_style", _style_backward, setup_context=_save_style)
 
 
-def gram_sums(features: Tensor, box: Sequence[int] | None = None, guides: Tensor | None = None) -> Tensor:
+def gram_sums(
+    features: Tensor, box: Sequence[int] | None = None, guides: Tensor | None = None, means: bool = False
+) -> Tensor:
     """Unnormalised Gram sums of a feature map over a box: sum_p f(p) f(p)^T. They add over tiles.
 
     Args:
@@ -125,9 +129,11 @@ def gram_sums(features: Tensor, box: Sequence[int] | None = None, guides: Tensor
             are read without a copy. Differentiable.
         box: (y0, x0, y1, x1) in features' pixels, half-open; all of [H, W] when None.
         guides: [R, H, W], floating, 0..1; pixel p counts g_r(p) times. Not differentiable. Values below 0 give NaN.
+        means: whether the features' own sums, sum_p f(p), follow as a row more.
 
     Returns:
-        [C, C], or [R, C, C] with guides; float64 for float64, else float32. Bitwise symmetric and repeatable.
+        [C, C], or [R, C, C] with guides, where C rows are C + 1 with means; float64 for float64, else float32. Bitwise
+        symmetric, but for that row, and repeatable.
 
     Raises:
         ValueError: a shape, dtype, device or box that does not fit.
@@ -135,7 +141,7 @@ def gram_sums(features: Tensor, box: Sequence[int] | None = None, guides: Tensor
     checks.features(features)
     checks.box(box, features)
     checks.guides(guides, features)
-    return _gram_sums(features, box, guides)
+    return _gram_sums(features, box, guides, means)
 
 
 def style_term(gram: Tensor, target: Tensor, weight: float | Sequence[float] | Tensor = 1.0) -> tuple[Tensor, Tensor]:
@@ -202,13 +208,15 @@ def gram_backward_(
 ) -> Tensor:
     """Backward of the style term, fused into the upstream gradient: grad <- grad + 2 * scale * S @ F, in place.
 
-    With guides S @ F becomes sum_r g_r * (S_r @ F). It covers all of [H, W], not only the box of the sums: a halo's
+    With guides S @ F becomes sum_r g_r * (S_r @ F). Where S has a row more, that of the features' sums, as much of it
+    is added: scale * sum_r g_r * S_r[C]. It covers all of [H, W], not only the box of the sums: a halo's
     pixels get the gradient that their owner gives them.
 
     Args:
         grad: upstream gradient, shape, dtype and device of the features; overwritten. None: there is none.
         features: F [C, H, W], what the ReLU gave.
-        s: dloss/dG [C, C] or, with guides, [R, C, C]; float32 (float64 for float64 features); must be symmetric.
+        s: dloss/dG [C, C] or, with guides, [R, C, C]; float32 (float64 for float64 features); must be symmetric. Of
+            C + 1 rows the last is the gradient of the features' mean.
         scale: from Gram sums to the Gram that S belongs to (1 / N of the whole level).
         guides: [R, H, W], floating, 0..1.
         relu: zero the result where F <= 0, which is the ReLU's own backward.
@@ -221,7 +229,7 @@ def gram_backward_(
     """
     checks.features(features)
     checks.guides(guides, features)
-    checks.sums("s", s, features, guides)
+    checks.sums("s", s, features, guides, means=True)
     if grad is None:
         return _gram_backward(features, s, float(scale), guides, relu)
     checks.gradient(grad, features)

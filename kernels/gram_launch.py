@@ -110,8 +110,9 @@ def _float_guides(guides: Tensor | None) -> Tensor | None:
     return None if guides is None else guides.float()
 
 
-def _partials(features: Tensor, box: Box | None, guides: Tensor | None) -> Tensor:
-    """Workspace [R, splits, C, C] of which only blocks on and above the diagonal are written."""
+def _partials(features: Tensor, box: Box | None, guides: Tensor | None, means: bool = False) -> tuple[Tensor, Tensor]:
+    """Workspace [R, splits, C, C] of which only blocks on and above the diagonal are written; the features' own sums
+    [R, splits, C] with `means`, else something else."""
     f = crop(features, box)
     g = _float_guides(None if guides is None else crop(guides, box))
     c, regions = f.shape[0], 1 if g is None else g.shape[0]
@@ -121,14 +122,15 @@ def _partials(features: Tensor, box: Box | None, guides: Tensor | None) -> Tenso
     blocks = h * row_blocks
     each = blocks_each(blocks, side * (side + 1) // 2 * regions, _processors(f.device))
     part = torch.empty(regions, ceil_div(blocks, each), c, c, dtype=torch.float32, device=f.device)
+    mean = part.new_empty(*part.shape[:3]) if means else part
     with on(f.device):
         partial_sums[(side * side, part.shape[1], regions)](
-            f, f if g is None else g, part, c, w, row_blocks, blocks, each,
+            f, f if g is None else g, part, mean, c, w, row_blocks, blocks, each,
             *f.stride(), *((0, 0, 0) if g is None else g.stride()),
-            GUIDED=g is not None, ONE=side == 1, UPCAST=INTERPRETED, BC=cut.channels, BP=cut.pixels,
+            GUIDED=g is not None, ONE=side == 1, MEANS=means, UPCAST=INTERPRETED, BC=cut.channels, BP=cut.pixels,
             num_warps=cut.warps, num_stages=cut.stages,
         )  # fmt: skip
-    return part
+    return part, mean
 
 
 def _reduce(
@@ -163,11 +165,14 @@ def _factors(target: Tensor, weight: Sequence[float]) -> Tensor:
     return torch.tensor(weight, dtype=power.dtype, device=power.device) / power
 
 
-def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None) -> Tensor:
-    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]."""
-    part = _partials(features, box, guides)
+def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None, means: bool = False) -> Tensor:
+    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]. means: those of
+    f(p) or g_r(p) f(p) follow as a row more."""
+    part, mean = _partials(features, box, guides, means)
     sums = torch.empty_like(part[:, 0], memory_format=torch.contiguous_format)
     _reduce(part, sums, mirror=True)
+    if means:
+        sums = torch.cat([sums, mean.double().sum(1, keepdim=True).to(sums.dtype)], 1)
     return sums[0] if guides is None else sums
 
 
@@ -183,7 +188,7 @@ def gram_style(
     box: Box | None, guides: Tensor | None, offset: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gram sums and, from G = scale * (sums + offset), the style term: (sums, loss, S)."""
-    part = _partials(features, box, guides)
+    part, _ = _partials(features, box, guides)
     sums = torch.empty_like(part[:, 0], memory_format=torch.contiguous_format)
     loss, s = _reduce(part, sums, True, scale, offset, target, weight)
     return (sums[0], loss[0], s[0]) if guides is None else (sums, loss, s)
@@ -206,12 +211,13 @@ def _backward_into(
     cut = backward_config(c, f.dtype, _capability(f.device), g is not None)
     h, w = _extent(f, _flat(f, g, out))
     side, deep, row_blocks = ceil_div(c, cut.channels), ceil_div(c, cut.depth), ceil_div(w, cut.pixels)
-    operand, gain = _operand(s, f.dtype)
+    operand, gain = _operand(s[..., :c, :], f.dtype)
+    shift = (scale * s[..., c, :]).contiguous() if s.shape[-2] > c else operand
     with on(f.device):
         backward[(side * h * row_blocks,)](
-            out, f, operand, f if g is None else g, gain, c, w, row_blocks, deep * regions, *_split(2 * scale),
+            out, f, operand, f if g is None else g, gain, shift, c, w, row_blocks, deep * regions, *_split(2 * scale),
             *out.stride(), *f.stride(), *((0, 0, 0) if g is None else g.stride()),
-            GUIDED=g is not None, UPSTREAM=upstream, RELU=relu, UPCAST=INTERPRETED,
+            GUIDED=g is not None, UPSTREAM=upstream, RELU=relu, SHIFT=s.shape[-2] > c, UPCAST=INTERPRETED,
             BC=cut.channels, BK=cut.depth, BP=cut.pixels, num_warps=cut.warps, num_stages=cut.stages,
         )  # fmt: skip
 
@@ -219,7 +225,8 @@ def _backward_into(
 def gram_backward_(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
 ) -> None:  # fmt: skip
-    """grad <- (grad + 2 * scale * sum_r g_r * (S_r @ F)), zero where relu and F <= 0."""
+    """grad <- (grad + scale * sum_r g_r * (2 * S_r[:C] @ F + S_r[C])), zero where relu and F <= 0. S[C]: 0 where S has
+    C rows."""
     _backward_into(grad, features, s, scale, guides, relu, upstream=True)
 
 

@@ -164,8 +164,22 @@ def _add_products(total: Tensor, matrix: Tensor) -> None:
             corner.add_(guess).add_(torch.addmm(guess, left, right, beta=-1))
 
 
-def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None) -> Tensor:
-    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]."""
+def _feature_sums(inner: Tensor, guides: Tensor | None) -> Tensor:
+    """Sum of f(p) [1, C], or of g_r(p) f(p) [R, C]."""
+    wide = accumulation_dtype(inner.dtype)
+    total = torch.zeros(1 if guides is None else len(guides), len(inner), dtype=wide, device=inner.device)
+    if guides is None:
+        for matrix in _matrices(inner, None, inner.dtype):
+            total.add_(matrix.sum(1, dtype=wide))
+        return total
+    for rows in _row_blocks(inner, len(inner)):
+        total.addmm_(guides[:, rows].flatten(1), inner[:, rows].to(wide).flatten(1).mT)
+    return total
+
+
+def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None, means: bool = False) -> Tensor:
+    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]. means: those of
+    f(p) or g_r(p) f(p) follow as a row more."""
     inner = crop(features, box)
     c, wide = features.shape[0], accumulation_dtype(features.dtype)
     roots: Sequence[Tensor | None] = [None]
@@ -176,6 +190,9 @@ def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None) -> Tenso
         for matrix in _matrices(inner, root, product_dtype(features)):
             _add_products(sums, matrix)
     total = total.triu().add_(total.triu(1).mT)
+    if means:
+        planes = None if guides is None else crop(guides, box).to(wide)
+        total = torch.cat([total, _feature_sums(inner, planes)[:, None]], 1)
     return total[0] if guides is None else total
 
 
@@ -219,8 +236,11 @@ def _multiply_add(into: Tensor, factors: Tensor, matrix: Tensor, beta: int) -> N
             torch.ops.mkldnn._convolution_pointwise_.binary(*images, weight, None, *plain, "add", 1, None, [], None)
 
 
-def _add_blocks(grad: Tensor, features: Tensor, factors: Tensor, guides: Tensor | None, beta: int) -> None:
-    """grad <- beta * grad + sum_r g_r * (factors[r] @ F) through scratch space, for what BLAS can't do in place."""
+def _add_blocks(
+    grad: Tensor, features: Tensor, factors: Tensor, shift: Tensor | None, guides: Tensor | None, beta: int
+) -> None:
+    """grad <- beta * grad + sum_r g_r * (factors[r] @ F + shift[r]) through scratch space, for what BLAS can't do in
+    place."""
     c = features.shape[0]
     for rows in _row_blocks(features, c * len(factors)):
         source, upstream = features[:, rows], grad[:, rows]
@@ -238,23 +258,28 @@ def _add_blocks(grad: Tensor, features: Tensor, factors: Tensor, guides: Tensor 
         out = _scratch(features, source.shape[1], c, factors.dtype)
         if beta:
             out.copy_(upstream)
+        if shift is not None:
+            moved = shift[0, :, None] if guides is None else shift[active].mT @ guides[active, rows].flatten(1)
+            into = out.view(c, -1)
+            into.add_(moved) if beta else into.copy_(moved)
         left = torch.cat([factors[r] for r in active], 1)
-        _multiply_add(out.view(c, -1), left, stacked.view(left.shape[1], -1), beta)
+        _multiply_add(out.view(c, -1), left, stacked.view(left.shape[1], -1), beta if shift is None else 1)
         upstream.copy_(out)
 
 
 def _backward_into(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool, beta: int
 ) -> None:
-    dtype = product_dtype(features)
-    factors = (2 * scale * s).to(dtype)
+    dtype, c, wide = product_dtype(features), len(features), accumulation_dtype(features.dtype)
+    factors = (2 * scale * s[..., :c, :]).to(dtype)
+    shift = (scale * s[..., c, :]).view(-1, c) if s.shape[-2] > c else None
     matrix, into = as_matrix(features), as_matrix(grad)
     if guides is None and matrix is not None and into is not None and features.dtype == dtype:
-        _multiply_add(into, factors, matrix, beta)
+        if shift is not None:
+            into.add_(shift.mT) if beta else into.copy_(shift.mT)
+        _multiply_add(into, factors, matrix, beta if shift is None else 1)
     else:
-        stack = factors.view(-1, *factors.shape[-2:])
-        wide = accumulation_dtype(features.dtype)
-        _add_blocks(grad, features, stack, None if guides is None else guides.to(wide), beta)
+        _add_blocks(grad, features, factors.view(-1, c, c), shift, None if guides is None else guides.to(wide), beta)
     if relu:
         torch.ops.aten.threshold_backward.grad_input(grad, features, 0, grad_input=grad)
 
@@ -262,7 +287,8 @@ def _backward_into(
 def gram_backward_(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
 ) -> None:  # fmt: skip
-    """grad <- (grad + 2 * scale * sum_r g_r * (S_r @ F)), zero where relu and F <= 0."""
+    """grad <- (grad + scale * sum_r g_r * (2 * S_r[:C] @ F + S_r[C])), zero where relu and F <= 0. S[C]: 0 where S has
+    C rows."""
     _backward_into(grad, features, s, scale, guides, relu, beta=1)
 
 

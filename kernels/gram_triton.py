@@ -43,11 +43,13 @@ def grown(total, missed, term):
 
 @triton.jit(do_not_specialize=["g_ptr", "width", "row_blocks", "blocks", "blocks_each", "g_r", "g_y"])
 def partial_sums(
-    f_ptr, g_ptr, part_ptr, c, width, row_blocks, blocks, blocks_each,
+    f_ptr, g_ptr, part_ptr, mean_ptr, c, width, row_blocks, blocks, blocks_each,
     f_c, f_y, f_x, g_r, g_y, g_x,
-    GUIDED: tl.constexpr, ONE: tl.constexpr, UPCAST: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
+    GUIDED: tl.constexpr, ONE: tl.constexpr, MEANS: tl.constexpr, UPCAST: tl.constexpr,
+    BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """part[r, split, i, j] = sum over the split's pixels of g_r f_i f_j; grid (pairs of channel blocks, splits, R)."""
+    """part[r, split, i, j] = sum over the split's pixels of g_r f_i f_j, and with MEANS mean[r, split, i] that of
+    g_r f_i; grid (pairs of channel blocks, splits, R)."""
     side = tl.cdiv(c, BC)
     i0 = tl.program_id(0) // side * BC
     j0 = tl.program_id(0) % side * BC
@@ -61,6 +63,10 @@ def partial_sums(
     columns = f_ptr + j.to(tl.int64)[:, None] * f_c
     total = tl.zeros((BC, BC), tl.float32)
     missed = tl.zeros((BC, BC), tl.float32)
+    # The features' own sums as a product, too, all of whose columns are the same.
+    means = tl.zeros((BC, 16), tl.float32)
+    means_missed = tl.zeros((BC, 16), tl.float32)
+    ones = tl.full((BP, 16), 1.0, tl.float32).to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
     for block in range(split * blocks_each, min((split + 1) * blocks_each, blocks)):
         y = (block // row_blocks).to(tl.int64)
         x = block % row_blocks * BP + tl.arange(0, BP)
@@ -71,9 +77,12 @@ def partial_sums(
             right = left
         else:
             right = tl.load(columns + at, mask=(j < c)[:, None] & inside, other=0.0)
+        counted = left
         if GUIDED:
             guide_at = g_ptr + region.to(tl.int64) * g_r + y * g_y + x.to(tl.int64) * g_x
-            root = tl.sqrt_rn(tl.load(guide_at, mask=x < width, other=0.0))[None, :]
+            guide = tl.load(guide_at, mask=x < width, other=0.0)[None, :]
+            root = tl.sqrt_rn(guide)
+            counted = left * guide
             left = left * root
             right = right * root
         left = left.to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
@@ -82,6 +91,17 @@ def partial_sums(
             total, missed = grown(total, missed, tl.dot(left, tl.trans(right), input_precision="ieee"))
         else:
             total = tl.dot(left, tl.trans(right), total)
+        if MEANS:
+            counted = counted.to(tl.float32 if UPCAST else f_ptr.dtype.element_ty)
+            if f_ptr.dtype.element_ty == tl.float32:
+                term = tl.dot(counted, ones, input_precision="ieee")
+                means, means_missed = grown(means, means_missed, term)
+            else:
+                means = tl.dot(counted, ones, means)
+    if MEANS:
+        if i0 == j0:
+            at = mean_ptr + (region * tl.num_programs(1) + split).to(tl.int64) * c + i
+            tl.store(at, tl.max(means, 1), mask=i < c)
     base = part_ptr + (region * tl.num_programs(1) + split).to(tl.int64) * c * c
     tl.store(base + i[:, None] * c + j[None, :], total, mask=(i < c)[:, None] & (j < c)[None, :])
 
@@ -147,13 +167,13 @@ def narrowed(values, DTYPE: tl.constexpr, UPCAST: tl.constexpr):
 
 @triton.jit(do_not_specialize=["g_ptr", "width", "row_blocks", "g_r", "g_y"])
 def backward(
-    out_ptr, f_ptr, s_ptr, g_ptr, gain_ptr, c, width, row_blocks, steps, high, low,
+    out_ptr, f_ptr, s_ptr, g_ptr, gain_ptr, shift_ptr, c, width, row_blocks, steps, high, low,
     o_c, o_y, o_x, f_c, f_y, f_x, g_r, g_y, g_x,
-    GUIDED: tl.constexpr, UPSTREAM: tl.constexpr, RELU: tl.constexpr, UPCAST: tl.constexpr,
+    GUIDED: tl.constexpr, UPSTREAM: tl.constexpr, RELU: tl.constexpr, SHIFT: tl.constexpr, UPCAST: tl.constexpr,
     BC: tl.constexpr, BK: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """out = (out + (high + low) * gain * sum_r g_r S_r F) where F > 0; grid (channel blocks x pixel blocks), channels
-    first.
+    """out = (out + sum_r g_r ((high + low) * gain * S_r F + shift_r)) where F > 0; grid (channel blocks x pixel
+    blocks), channels first. SHIFT: without it that is 0.
 
     `steps` counts R times the blocks of BK channels: the products' whole depth, one accumulator for all of it.
     """
@@ -185,6 +205,14 @@ def backward(
             total = tl.dot(s, f, total)
     gain = tl.load(gain_ptr)
     total = tl.fma(total, high * gain, total * (low * gain))
+    if SHIFT:
+        if GUIDED:
+            for one in range(steps // deep):
+                shift = tl.load(shift_ptr + tl.cast(one, tl.int64) * c + i, mask=i < c, other=0.0)
+                guide_at = g_ptr + tl.cast(one, tl.int64) * g_r + y * g_y + x.to(tl.int64) * g_x
+                total += shift[:, None] * tl.load(guide_at, mask=x < width, other=0.0)[None, :]
+        else:
+            total += tl.load(shift_ptr + i, mask=i < c, other=0.0)[:, None]
     use = (i < c)[:, None] & inside
     out_at = out_ptr + i.to(tl.int64)[:, None] * o_c + (y * o_y + x.to(tl.int64) * o_x)[None, :]
     if UPSTREAM:

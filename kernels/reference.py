@@ -30,8 +30,9 @@ def crop(planes: Tensor, box: Box | None) -> Tensor:
     return planes[..., y0:y1, x0:x1]
 
 
-def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None) -> Tensor:
-    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]."""
+def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None, means: bool = False) -> Tensor:
+    """Sum over the box of f(p) f(p)^T, or of g_r(p) f(p) f(p)^T for each guide: [C, C] or [R, C, C]. means: those of
+    f(p) or g_r(p) f(p) follow as a row more."""
     wide = accumulation_dtype(features.dtype)
     matrix = crop(features, box).to(wide).flatten(1)
     if guides is None:
@@ -39,7 +40,11 @@ def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None) -> Tenso
     else:
         weighted = crop(guides, box).to(wide).sqrt().flatten(1)[:, None] * matrix
         sums = weighted @ weighted.mT
-    return sums.triu() + sums.triu(1).mT
+    sums = sums.triu() + sums.triu(1).mT
+    if not means:
+        return sums
+    mean = matrix.sum(1) if guides is None else crop(guides, box).to(wide).flatten(1) @ matrix.mT
+    return torch.cat([sums, mean[..., None, :]], -2)
 
 
 def style_term(gram: Tensor, target: Tensor, weight: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -64,7 +69,10 @@ def _backward(
     grad: Tensor | None, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
 ) -> Tensor:
     wide = accumulation_dtype(features.dtype)
-    product = s.to(wide) @ features.to(wide).flatten(1)
+    c = len(features)
+    product = s[..., :c, :].to(wide) @ features.to(wide).flatten(1)
+    if s.shape[-2] > c:
+        product = product + s[..., c, :, None].to(wide) / 2
     if guides is not None:
         product = (guides.to(wide).flatten(1)[:, None] * product).sum(0)
     result = (2 * scale * product).view(features.shape)
@@ -78,7 +86,8 @@ def _backward(
 def gram_backward_(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool
 ) -> None:  # fmt: skip
-    """grad <- (grad + 2 * scale * sum_r g_r * (S_r @ F)), zero where relu and F <= 0."""
+    """grad <- (grad + scale * sum_r g_r * (2 * S_r[:C] @ F + S_r[C])), zero where relu and F <= 0. S[C]: 0 where S has
+    C rows."""
     grad.copy_(_backward(grad, features, s, scale, guides, relu))
 
 

@@ -33,7 +33,7 @@ def begun(folder: Path) -> Path:
     facts = {"config": resolved.to_dict(), "asked": asked.to_dict(), "inputs": identity.inputs(asked)}
     store = RenderStore.create(str(folder / STORE), {"job": job.to_dict(), **facts, "version": __version__})
     grid = job.cut.grid(0)
-    store.create_state(0, grid, dict(job.network.channels), job.device.state_dtype, job.moment_dtype)
+    store.create_state(0, grid, job.sums, job.device.state_dtype, job.moment_dtype)
     store.create_image(0, grid, job.device.state_dtype)
     return folder / STORE
 

@@ -20,12 +20,13 @@ def two_processes() -> Iterator[str]:
         yield running.scheduler_address
 
 
-@pytest.mark.parametrize("mode", ["fast", "exact"])
+@pytest.mark.parametrize(("mode", "statistics"), [("fast", "gram"), ("exact", "w2")])
 def test_one_and_two_workers_write_the_same_bytes(
-    cluster: str, two_processes: str, inputs: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+    cluster: str, two_processes: str, inputs: Path, mode: str, statistics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
     options = ("--long-edge", "96", "--steps", "2,3", "--tile", "32", "--min-edge", "48", "--mode", mode)
+    options += ("--statistics", statistics)
     for workers, address in (("1", cluster), ("2", two_processes)):
         done = run_main(
             *("render", "content.png", "style.png", "-o", f"{workers}.png", "--quiet", *options),

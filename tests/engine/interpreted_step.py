@@ -20,6 +20,7 @@ PARTS = [
     ("regions", torch.bfloat16, "avg"),
     ("jitter", torch.float16, "max"),
     ("regions", torch.float32, "max"),
+    ("w2", torch.bfloat16, "avg"),
 ]
 
 

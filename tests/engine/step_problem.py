@@ -10,6 +10,7 @@ from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, pooled
 from tiler.style.losses import Dream, Objective, Terms
+from tiler.style.statistics import STATISTICS
 from tiler.style.weights import Conv
 
 # relu1_2 has no term of its own, and is pooled.
@@ -29,8 +30,10 @@ def tile_problem(
     pooling: str = "avg",
 ) -> optimize.TileProblem:
     """The same numbers for the same kind, whatever the types. kind: plain; regions, with a layer that is amplified and
-    weights of the content; jitter, without content, of which every update sees other cells."""
-    regions = 2 if kind == "regions" else 1
+    weights of the content; jitter, without content, of which every update sees other cells; moments, w2, of the style
+    beside its Grams, and w2 with regions."""
+    regions = 2 if kind in ("regions", "w2") else 1
+    statistics = kind if kind in STATISTICS else "gram"
     backbone = Backbone(convs, LAYERS, pooling, dtype, device, ringed)
     generator = torch.Generator().manual_seed(5)
 
@@ -41,19 +44,30 @@ def tile_problem(
         halves = {layer: scale * drawn(regions, *2 * (backbone.channels(layer),)) for layer in STYLE}
         return {layer: half + half.mT for layer, half in halves.items()}
 
+    def moments(scale: float) -> dict[str, torch.Tensor]:
+        found = {}
+        for layer in STYLE:
+            features = drawn(regions, backbone.channels(layer), 40).sub(0.5).relu()
+            sums = features @ features.mT, features.sum(-1)[:, None]
+            found[layer] = scale / 40 * torch.cat(sums, 1)
+        return found
+
+    sums = grams if statistics == "gram" else moments
     guides, areas = EVERYWHERE, Areas.everywhere(STYLE, *LEVEL)
     if regions > 1:
         planes = drawn(regions, *READ)
         guides = Guides.of(range(regions), planes / planes.sum(0), STYLE)
         areas = Areas((0.7, 0.3), dict.fromkeys(STYLE, (1700.0, 700.0)))
-    dream = None if kind == "plain" else Dream(DREAM, None, 0.1)
+    dream = None if kind in ("plain", "moments") else Dream(DREAM, None, 0.1)
     layers = () if kind == "jitter" else CONTENT
-    target = StyleTarget(grams(1.0), dict.fromkeys(LAYERS, 0.5))
-    objective = Objective(target, Terms(STYLE, layers, 1.3, 0.3, 0.2, dream=dream), *LEVEL, areas)
+    target = StyleTarget(sums(1.0), dict.fromkeys(LAYERS, 0.5))
+    objective = Objective(
+        target, Terms(STYLE, layers, 1.3, 0.3, 0.2, dream=dream, statistics=statistics), *LEVEL, areas
+    )
     content = optimize.content_features(backbone, drawn(3, *READ), layers)
     weights = pooled(1 + 3 * drawn(1, *READ), CONTENT) if regions > 1 else {}
     pixels, inputs = drawn(3, *READ), optimize.Inputs(content, weights, guides)
-    given = pixels, inputs, optimize.Extent(CORE, BLEND), optimize.Exchanged(grams(0.4), grams(30.0))
+    given = pixels, inputs, optimize.Extent(CORE, BLEND), optimize.Exchanged(sums(0.4), sums(30.0))
     jitter = [lambda step: (step % 3, step % 2)] if kind == "jitter" else []
     return optimize.TileProblem(backbone, objective, *given, *jitter)
 

@@ -22,7 +22,7 @@ from tiler.engine.graphs import Graphs
 from tiler.engine.workplace import Workplace
 from tiler.style.weights import load_weights
 
-KINDS = ("plain", "regions", "jitter")
+KINDS = ("plain", "regions", "jitter", "w2")
 # Of each turn on the one stage: which tile, updates before it, rates.
 ROUNDS = ((0, 0, [0.02] * 5), (1, 3, [0.03, 0.01]), (0, 5, [0.01] * 3), (2, 0, [0.05]), (1, 5, [0.02, 0.04]))
 Outcome = list[torch.Tensor]
@@ -37,9 +37,11 @@ def other_tile(problem: optimize.TileProblem, seed: int) -> optimize.TileProblem
     tensors = tree_leaves([value for name, value in vars(found).items() if name in own])
     for part in (inputs.content, inputs.content_weights, inputs.guides.planes or {}):
         tensors += part.values()
+    statistics = {id(one) for part in (found._total, found._reported) for one in part.values()}
     for tensor in tensors:
         if isinstance(tensor, torch.Tensor):
-            factors = 0.6 + 0.4 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            shape = (len(tensor), 1, 1) if id(tensor) in statistics else tensor.shape  # they stay symmetric
+            factors = 0.6 + 0.4 * torch.rand(shape, generator=generator, dtype=torch.float64)
             tensor.mul_(factors.to(tensor))
     return found
 

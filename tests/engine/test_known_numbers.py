@@ -243,7 +243,7 @@ def test_the_disk_of_arrays_is_counted_by_hand() -> None:
     assert layout.Array((3, 128, 1024), (3, 128, 512), "uint16", 0.5).disk_bytes() == (2 * 49 + 1 + 1 + 3) * 4096
     assert layout.picture(1000, 300).chunks == (3, 128, 300)
     assert layout.picture(60, 3000, 1).chunks == (1, 60, 512)
-    state = layout.state(TileGrid(600, 300, 304, 304, 8), {"relu1_1": 64}, "float32", "bfloat16", 2)
+    state = layout.state(TileGrid(600, 300, 304, 304, 8), {"relu1_1": (64, 64)}, "float32", "bfloat16", 2)
     assert {name: (array.shape, array.chunks, array.dtype) for name, array in state.items()} == {
         "grams/relu1_1": ((2, 2, 2, 64, 64), (1, 1, 1, 64, 64), "float32"),
         "regions": ((2, 2, 2), (1, 1, 2), "uint8"),
@@ -252,7 +252,7 @@ def test_the_disk_of_arrays_is_counted_by_hand() -> None:
         "moments": ((2, 2, 6, 312, 300), (1, 1, 3, 156, 150), "uint16"),
         "losses": ((2, 2, 2), (1, 1, 2), "float64"),
     }
-    assert layout.totals({"relu1_1": 64}, "float64") == {
+    assert layout.totals({"relu1_1": (64, 64)}, "float64") == {
         "totals/relu1_1": layout.Array((1, 64, 64), (1, 64, 64), "float64")
     }
 

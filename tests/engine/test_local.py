@@ -22,7 +22,7 @@ STATE = "levels/0/state-x"
 @pytest.fixture
 def store(tmp_path: Path) -> RenderStore:
     made = RenderStore.create(str(tmp_path / "job.zarr"), {"job": {"id": "x"}})
-    made.create_state(0, GRID, {"relu1_1": 4}, "float32", "float32")
+    made.create_state(0, GRID, {"relu1_1": (4, 4)}, "float32", "float32")
     made.create_image(0, GRID, "float32")
     made.write_picture("styles/0/0/picture", 50, 70, [np.ones((3, 50, 70))])
     made.write_image(0, Rect(0, 0, 50, 70), np.ones((3, 50, 70)))
@@ -49,7 +49,7 @@ def replaced(store: RenderStore, path: str, outside: Path) -> None:
 
 
 ACTS: dict[str, Callable[[RenderStore], object]] = {
-    "create": lambda store: store.create_state(1, GRID, {"relu1_1": 4}, "float32", "float32"),
+    "create": lambda store: store.create_state(1, GRID, {"relu1_1": (4, 4)}, "float32", "float32"),
     "picture": lambda store: store.write_picture("styles/1/0/picture", 50, 70, [np.ones((3, 50, 70))]),
     "write": lambda store: store.write_image(0, Rect(0, 0, 50, 70), np.zeros((3, 50, 70))),
     "mark": lambda store: store.mark(STATE, 0, 0, 0),

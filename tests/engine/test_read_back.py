@@ -41,7 +41,7 @@ def test_what_reads_is_seen() -> None:
                 reading()
 
 
-@pytest.mark.parametrize("kind", ["plain", "regions", "jitter"])
+@pytest.mark.parametrize("kind", ["plain", "regions", "jitter", "moments", "w2"])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_an_update_reads_nothing(device: str, kind: str, small_weights: str) -> None:
     """On a CPU, and on a device that has no numbers, where reading one is an error of torch's own."""
@@ -73,8 +73,8 @@ def test_the_operations_read_nothing_inside() -> None:
         state = (planes.clone(), planes.clone(), planes.clone(), planes)
         step_torch.adam_step_(*state, torch.ones(2), (0.9, 0.99), 1e-8, 0.1, 0.3, None, None)
         gram_torch.style_term(gram, gram, [1.0, 1.0])
-        gram_torch.gram_sums(planes, None, None)
-        gram_torch.gram_backward_(planes.clone(), planes, gram[0], 0.5, None, True)
+        gram_torch.gram_sums(planes, None, None, True)
+        gram_torch.gram_backward_(planes.clone(), planes, torch.rand(5, 4), 0.5, None, True)
 
 
 def test_figures_of_a_gpu_are_told_after_its_round(small_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def test_a_step_in_the_interpreter() -> None:
     assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout[-4000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("kind", ["plain", "regions", "jitter"])
+@pytest.mark.parametrize("kind", ["plain", "regions", "jitter", "w2"])
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_rounds_are_those_of_the_other_way(kind: str, pooling: str, small_weights: str) -> None:
     found = []

@@ -21,7 +21,7 @@ STATE, STYLE = "levels/0/state-x", "styles/0/0"
 
 
 def make_room(store: RenderStore, level: int, dtype: str, moment_dtype: str = "float32") -> None:
-    store.create_state(level, GRID, {"relu1_1": 4, "relu4_1": 6}, dtype, moment_dtype)
+    store.create_state(level, GRID, {"relu1_1": (4, 4), "relu4_1": (6, 6)}, dtype, moment_dtype)
     store.create_image(level, GRID, dtype)
 
 
@@ -313,7 +313,7 @@ def test_grams_round_trip(url, store):
 
 def test_grams_of_the_regions_that_a_tile_holds(url):
     store = RenderStore.create(url, {"job": {"id": "x"}})
-    store.create_state(0, GRID, {"relu1_1": 4}, "float32", "float32", regions=3)
+    store.create_state(0, GRID, {"relu1_1": (4, 4)}, "float32", "float32", regions=3)
     grams = RNG.random((2, 4, 4), np.float32)
     store.write_grams(STATE, 0, 1, {"relu1_1": np.ones((3, 4, 4))}, (0, 1, 2))
     store.write_grams(STATE, 0, 1, {"relu1_1": grams}, (0, 2))

@@ -37,6 +37,14 @@ def test_exact_steps_equal_the_untiled_optimiser(
     assert np.abs(whole - tiled).max() < 1e-9
 
 
+@pytest.mark.parametrize("statistics", ["moments", "w2"])
+def test_exact_steps_equal_the_untiled_optimiser_for_all_statistics(render_serially: Render, statistics: str) -> None:
+    options = {"mode": "exact", "long_edge": 70, "levels": 1, "steps": (1,), "init": "noise", "statistics": statistics}
+    whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, feather=4, **options)
+    assert np.abs(whole - tiled).max() < 1e-9
+    assert np.abs(whole - render_serially(tile=1024, **{**options, "statistics": "gram"})).max() > 1e-4
+
+
 def test_exact_mode_stays_exact_over_levels_and_steps(render_serially: Render) -> None:
     options = {"mode": "exact", "long_edge": 120, "levels": 2, "steps": (4, 3), "min_edge": 32}
     whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)
@@ -44,7 +52,7 @@ def test_exact_mode_stays_exact_over_levels_and_steps(render_serially: Render) -
     assert np.abs(whole - render_serially(tile=1024, **{**options, "steps": (4, 2)})).max() > 1e-3
 
 
-@pytest.mark.parametrize(("mode", "how"), [("fast", {"wrap": "xy"}), ("exact", {})])
+@pytest.mark.parametrize(("mode", "how"), [("fast", {"wrap": "xy", "statistics": "w2"}), ("exact", {})])
 def test_who_holds_the_tiles_and_where_does_not_change_a_byte(render_serially: Render, mode: str, how: dict) -> None:
     options = {"mode": mode, "long_edge": 96, "levels": 2, "steps": (1, 3), "tile": 48, "steps_per_round": 1, **how}
     options |= {"precision": "fp32", "color": "content"}

@@ -42,6 +42,7 @@ PLANES = {
 WIDE = {"factor_ptr", "loss_ptr"}  # of the reduction
 FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon", "smooth", "chroma"}
 SOME = [("planes", False), ("pixels", True)]
+MEANS = ("pixels", True, True)
 ALL = [*SOME, ("planes", True), ("pixels", False)]
 
 
@@ -73,25 +74,27 @@ def source(kernel: Any, dtype: torch.dtype, layout: str, constants: dict[str, An
     return ASTSource(kernel, types, values, aligned)
 
 
-def job(kernel: Any, c: int, dtype: torch.dtype, layout: str, guided: bool, cut: gram_launch.Config) -> Any:
-    """Name, source and options of one compilation."""
+def job(
+    kernel: Any, c: int, dtype: torch.dtype, layout: str, guided: bool, cut: gram_launch.Config, means: bool = False
+) -> Any:
+    """Name, source and options of one compilation. means: with the features' own sums."""
     constants: dict[str, Any] = {"GUIDED": guided, "UPCAST": False, "BC": cut.channels, "BP": cut.pixels}
     if kernel is gram_triton.backward:
-        constants |= {"UPSTREAM": True, "RELU": True, "BK": cut.depth}
+        constants |= {"UPSTREAM": True, "RELU": True, "SHIFT": means, "BK": cut.depth}
     else:
-        constants |= {"ONE": c <= cut.channels}
-    name = f"{kernel.__name__} C={c} {TYPES[dtype]} {layout}{' guided' if guided else ''}"
+        constants |= {"ONE": c <= cut.channels, "MEANS": means}
+    name = f"{kernel.__name__} C={c} {TYPES[dtype]} {layout}{' guided' * guided}{' means' * means}"
     return name, source(kernel, dtype, layout, constants), {"num_warps": cut.warps, "num_stages": cut.stages}
 
 
 def jobs(capability: tuple[int, int], pairs: Sequence[tuple[str, bool]] = SOME) -> list[Any]:
     """Every kernel in the cuts that this generation would run, for pairs of layout and whether there are guides."""
     found = []
-    for (c, dtype), (layout, guided) in itertools.product(CASES, pairs):
+    for (c, dtype), (layout, guided, means) in itertools.product(CASES, [*((*one, False) for one in pairs), MEANS]):
         cut = gram_launch.sums_config(c, dtype, capability, guided)
-        found.append(job(gram_triton.partial_sums, c, dtype, layout, guided, cut))
+        found.append(job(gram_triton.partial_sums, c, dtype, layout, guided, cut, means))
         cut = gram_launch.backward_config(c, dtype, capability, guided)
-        found.append(job(gram_triton.backward, c, dtype, layout, guided, cut))
+        found.append(job(gram_triton.backward, c, dtype, layout, guided, cut, means))
     for mirror in (True, False):
         constants = {"SUMS": mirror, "STYLE": True, "OFFSET": mirror, "MIRROR": mirror, "BS": 16, "BJ": 128}
         reduce = source(gram_triton.reduce_sums, torch.float32, "planes", constants)

@@ -8,7 +8,7 @@ than any rounding guarantees; both are taken over a few draws, over more where a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,9 +30,10 @@ class Case:
     layout: str = "planes"
     regions: int = 0
     boxed: bool = False
+    means: bool = False
 
     def __str__(self) -> str:
-        more = f"-R{self.regions}" * bool(self.regions) + "-box" * self.boxed
+        more = f"-R{self.regions}" * bool(self.regions) + "-box" * self.boxed + "-means" * self.means
         return f"C{self.c}-{self.h}x{self.w}-{str(self.dtype)[6:]}-{self.layout}{more}"
 
     @property
@@ -55,7 +56,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Draw:
-    """Random tensors of a case: features after a ReLU, an upstream gradient, S, a target, an offset and guides."""
+    """Random tensors of a case: features after a ReLU, an upstream gradient, S, a target, an offset and guides. s: with
+    the means' row, where the case has them."""
 
     features: Tensor
     grad: Tensor
@@ -103,27 +105,35 @@ def draw(case: Case, seed: int, device: str = "cpu") -> Draw:
         guides[-1, : (case.h + 1) // 2] = 0
         guides = guides.to(device)
     weight = [0.5 + r for r in range(max(1, case.regions))]
-    return Draw(features, grad, symmetric(), symmetric(), symmetric(), guides, weight)
+    s, target, offset = symmetric(), symmetric(), symmetric()
+    if case.means:
+        s = torch.cat([s, normal(*s.shape[:-2], 1, case.c).to(s)], -2)
+    return Draw(features, grad, s, target, offset, guides, weight)
 
 
 def own_sums(case: Case, given: Draw) -> Tensor:
     """What plain torch gives at this precision."""
     matrix = reference.crop(given.features, case.box).flatten(1)
     if given.guides is None:
-        return matrix @ matrix.mT
-    root = reference.crop(given.guides, case.box).sqrt().to(case.dtype).flatten(1)
-    return torch.stack([(one * matrix) @ (one * matrix).mT for one in root])
+        sums, ones = matrix @ matrix.mT, matrix.new_ones(1, matrix.shape[1])
+    else:
+        root = reference.crop(given.guides, case.box).sqrt().to(case.dtype).flatten(1)
+        sums, ones = torch.stack([(one * matrix) @ (one * matrix).mT for one in root]), (root * root)[:, None]
+    return torch.cat([sums, ones @ matrix.mT], -2) if case.means else sums
 
 
 def own_backward(case: Case, given: Draw, scale: float, upstream: bool) -> Tensor:
     """What plain torch gives at this precision."""
     matrix = given.features.flatten(1)
     s = given.s.to(case.dtype)
+    if case.means:  # a feature more, 1 / 2 everywhere
+        matrix = torch.cat([matrix, matrix.new_full((1, matrix.shape[1]), 0.5)])
+        s = s.mT
     if given.guides is None:
         product = s @ matrix
     else:
         masks = given.guides.to(case.dtype).flatten(1)
-        product = sum((mask * (one @ matrix) for one, mask in zip(s, masks, strict=True)), torch.zeros_like(matrix))
+        product = sum((mask * (one @ matrix) for one, mask in zip(s, masks, strict=True)), matrix.new_zeros(()))
     result = (2 * scale * product).view(given.features.shape)
     return ((given.grad + result) if upstream else result).masked_fill(given.features <= 0, 0.0)
 
@@ -153,12 +163,12 @@ def check_sums(case: Case, operation: Callable[..., Tensor], device: str = "cpu"
     triples = []
     for seed in range(case.draws):
         given = draw(case, seed, device)
-        sums = operation(given.features, case.box, given.guides)
-        exact = reference.gram_sums(given.features.double(), case.box, given.exact_guides)
+        sums = operation(given.features, case.box, given.guides, case.means)
+        exact = reference.gram_sums(given.features.double(), case.box, given.exact_guides, case.means)
         assert sums.dtype == case.wide
         assert sums.shape == exact.shape
-        assert torch.equal(sums, sums.mT)
-        assert torch.equal(sums, operation(given.features, case.box, given.guides))
+        assert torch.equal(sums[..., : case.c, :], sums[..., : case.c, :].mT)
+        assert torch.equal(sums, operation(given.features, case.box, given.guides, case.means))
         triples.append((sums, own_sums(case, given), exact))
     assert_as_good(triples)
 
@@ -198,7 +208,9 @@ def check_style(
     device: str = "cpu",
     rounded_once: bool = False,
 ) -> None:
-    """Sums, loss and S of the fused form; S bitwise symmetric. rounded_once: loss and S follow in float64."""
+    """Sums, loss and S of the fused form, which has no means; S bitwise symmetric. rounded_once: loss and S follow in
+    float64."""
+    case = replace(case, means=False)
     scale, parts = 0.01, ([], [], [])
     for seed in range(case.draws):
         given = draw(case, seed, device)

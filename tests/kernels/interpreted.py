@@ -16,10 +16,10 @@ SHAPES = [
     (1, 1, 1, "planes", 0, False),
     (1, 25, 40, "pixels", 2, True),
     (3, 1, 7, "pixels", 0, False),
-    (3, 25, 40, "strided", 2, True),
+    (3, 25, 40, "strided", 2, True, True),
     (63, 1, 7, "strided", 0, True),
     (65, 1, 1, "planes", 0, False),
-    (65, 11, 20, "pixels", 0, False),
+    (65, 11, 20, "pixels", 0, False, True),
 ]
 CASES = [cases.Case(*shape[:3], dtype, *shape[3:]) for shape, dtype in itertools.product(SHAPES, DTYPES)]
 
@@ -71,7 +71,7 @@ def test_every_pixel_is_in_one_split(processors: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(gram_launch, "_processors", lambda device: processors)
     counted = torch.randint(0, 4, (3, 20, 103), generator=torch.Generator().manual_seed(0)).float()
     for dtype, least in ((torch.float32, 16), (torch.bfloat16, 128)):
-        part = gram_launch._partials(counted.to(dtype), None, None)
+        part, _ = gram_launch._partials(counted.to(dtype), None, None)
         blocks = -(-20 * 103 // least)
         assert part.shape[1] == min(2 * processors, -(-blocks // gram_launch.LEAST_BLOCKS))
         assert torch.equal(part[0].sum(0).triu(), (counted.flatten(1) @ counted.flatten(1).mT).triu())

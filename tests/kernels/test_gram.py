@@ -17,11 +17,17 @@ from kernels import gram_torch, reference
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SIZES = [(c, h, w) for c in (1, 3, 63, 65) for h, w in ((1, 1), (1, 7), (25, 40))] + [(512, 1, 7), (512, 9, 11)]
 CASES = [
-    cases.Case(*size, dtype, layout, regions, boxed)
-    for size, dtype, (layout, regions, boxed) in itertools.product(
+    cases.Case(*size, dtype, layout, regions, boxed, means)
+    for size, dtype, (layout, regions, boxed, means) in itertools.product(
         SIZES,
         DTYPES,
-        [("planes", 0, False), ("pixels", 0, False), ("strided", 0, True), ("pixels", 2, True), ("planes", 2, False)],
+        [
+            ("planes", 0, False, False),
+            ("pixels", 0, False, True),
+            ("strided", 0, True, True),
+            ("pixels", 2, True, False),
+            ("planes", 2, False, True),
+        ],
     )
 ]
 

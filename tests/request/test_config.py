@@ -60,6 +60,7 @@ CHOICES = {
     "optimizer": ("adam", "lbfgs"),
     "compression": ("deflate", "zstd", "lzw", "none", "lossy", "lossless"),
     "pooling": ("avg", "max"),
+    "statistics": ("gram", "moments", "w2"),
     "precision": ("auto", "fp32", "bf16", "fp16", "fp64"),
     "mode": ("fast", "exact"),
     "wrap": ("none", "x", "y", "xy"),
@@ -377,9 +378,9 @@ def test_the_public_render_is_a_function_each_time(first, monkeypatch):
 
 # Posters change with these: whoever changes one says so in the change log.
 DEFAULTS = dict(
-    bits=8, quality=95, cog=False, style_weight=1.0, content_weight=0.2, keep_detail=False, protect_strength=10.0,
-    lines=0.0, tv_weight=0.05, chroma_weight=2.0, style_scale=(1.0,), init="content", wrap="none", color="style",
-    seed=0, region_edge=1.0,
+    bits=8, quality=95, cog=False, style_weight=1.0, statistics="gram", content_weight=0.2, keep_detail=False,
+    protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=2.0, style_scale=(1.0,), init="content",
+    wrap="none", color="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
     pooling="avg", content_layers=("relu4_2",),
     style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",

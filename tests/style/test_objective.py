@@ -28,13 +28,43 @@ def gram(features, guide=None):
     return (weights * matrix) @ matrix.T / weights.sum()
 
 
-def written_out(pixels, content, target, layers, weights, content_weights):
+def with_means(features, guide=None):
+    """[C + 1, C]."""
+    matrix = features.flatten(1)
+    weights = torch.ones(matrix.shape[1], dtype=matrix.dtype) if guide is None else guide.flatten()
+    return torch.cat([gram(features, guide), (matrix @ weights / weights.sum())[None]])
+
+
+MEASURES = {"gram": gram, "moments": with_means, "w2": with_means}
+
+
+def root(matrix):
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.sqrt() @ vectors.T
+
+
+def compared(statistics, found, target):
+    """The relative error of one matrix, as `tiler.style.statistics` writes it."""
+    c = target.shape[1]
+    (ours, mean), (theirs, wanted) = ((one[:c], one[-1]) for one in (found, target))
+    off = (ours - theirs).square().sum() / theirs.square().sum()
+    if statistics == "gram":
+        return off
+    power, blur = theirs.trace(), 1e-3 * theirs.trace() / c * torch.eye(c, dtype=target.dtype)
+    ours, theirs = ours - mean.outer(mean) + blur, theirs - wanted.outer(wanted) + blur
+    moved = (mean - wanted).square().sum()
+    if statistics == "moments":
+        return off + (moved + (ours.diagonal().sqrt() - theirs.diagonal().sqrt()).square().sum()) / power
+    half = root(theirs)
+    return (moved + (ours + theirs - 2 * root(half @ ours @ half)).trace()) / power
+
+
+def written_out(pixels, content, target, layers, weights, content_weights, statistics="gram"):
     """L, term by term, from the module's documentation."""
     (style_layers, content_layers), (style_weight, content_weight, tv_weight, chroma_weight) = layers, weights
     ours, theirs = composed(CONVS, pixels), composed(CONVS, content)
     style = sum(
-        (gram(ours[layer]) - target.grams[layer]).square().sum() / target.grams[layer].square().sum()
-        for layer in style_layers
+        compared(statistics, MEASURES[statistics](ours[layer]), target.grams[layer][0]) for layer in style_layers
     )
     content_term = sum(
         (content_weights.get(layer, 1) * (ours[layer] - theirs[layer]).square()).mean() / target.energies[layer]
@@ -54,14 +84,17 @@ def written_out(pixels, content, target, layers, weights, content_weights):
 
 
 class Case:
-    def __init__(self, size, layers, weights):
+    def __init__(self, size, layers, weights, statistics="gram"):
+        self.statistics = statistics
         self.pixels, self.content = random_pixels(*size, seed=1), random_pixels(*size, seed=2)
         used = dict.fromkeys((*layers[0], *layers[1]))
         style = composed(CONVS, random_pixels(24, 40, seed=3) ** 2)
-        self.target = StyleTarget.blended([{layer: gram(style[layer])[None] for layer in used}], [1.0])
+        measure = MEASURES[statistics]
+        self.target = StyleTarget.blended([{layer: measure(style[layer])[None] for layer in used}], [1.0])
         self.layers, self.weights = layers, weights
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(self.target, Terms(*layers, *weights), *size, Areas.everywhere(used, *size))
+        terms = Terms(*layers, *weights, statistics=statistics)
+        self.objective = Objective(self.target, terms, *size, Areas.everywhere(used, *size))
         self.whole = Rect(0, 0, *size)
         self.content_weights = {}
 
@@ -71,12 +104,15 @@ class Case:
         self.content_weights = {layer: 1 + strength * planes[layer] for layer in self.layers[1]}
 
     def terms(self, pixels):
-        return written_out(pixels, self.content, self.target, self.layers, self.weights, self.content_weights)
+        given = self.content, self.target, self.layers, self.weights, self.content_weights
+        return written_out(pixels, *given, self.statistics)
 
     def computed(self, core):
         """(gradient, style errors, content loss, tv loss) as one tile whose core is `core` computes them."""
         features = self.backbone.forward(self.content)
-        activations, sums = measure(self.backbone, self.pixels, self.layers[0], self.whole)
+        activations, sums = measure(
+            self.backbone, self.pixels, self.layers[0], self.whole, means=self.objective.terms.means
+        )
         errors, slopes = self.objective.style_terms(sums.normalised())
         content = {layer: features[layer] for layer in self.layers[1]}
         gradient, content_loss = self.objective.features_gradient(
@@ -92,7 +128,11 @@ class Case:
 @pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("size", [(32, 48), (37, 23), (9, 5), (1, 30)])
 def test_gradient_and_losses_are_those_of_the_formula(size, layers, weights, strength):
-    case = Case(size, layers, weights)
+    check_formula(Case(size, layers, weights), strength)
+
+
+def check_formula(case, strength=0):
+    size, weights = case.pixels.shape[1:], case.weights
     if strength:
         case.protect(strength)
     pixels = case.pixels.clone().requires_grad_()
@@ -129,6 +169,12 @@ def test_lines_are_those_of_the_formula(size):
     assert sum(parts) == pytest.approx(float(loss), rel=1e-9)
 
 
+@pytest.mark.parametrize("statistics", ["moments", "w2"])
+@pytest.mark.parametrize("size", [(32, 48), (37, 23)])
+def test_gradient_of_richer_statistics_is_that_of_the_formula(size, statistics):
+    check_formula(Case(size, LAYERS[0], (1.3, 0.15, 0.05, 0.4), statistics))
+
+
 def test_losses_of_cores_add_to_the_whole():
     case = Case((50, 37), LAYERS[0], (1.0, 0.5, 0.25, 0.5))
     _, _, content, tv = case.computed(case.whole)
@@ -153,9 +199,10 @@ def test_balance_of_terms_does_not_depend_on_the_size():
     assert tv == pytest.approx(one_tv, rel=0.05)
 
 
-def test_a_dead_style_layer_gives_no_nan():
-    case = Case((16, 16), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.1, 0.1))
-    zeros = {"relu1_1": torch.zeros(1, 5, 5, dtype=torch.float64)}
+@pytest.mark.parametrize("statistics", MEASURES)
+def test_a_dead_style_layer_gives_no_nan(statistics):
+    case = Case((16, 16), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.1, 0.1), statistics)
+    zeros = {"relu1_1": torch.zeros_like(case.target.grams["relu1_1"])}
     case.objective = replace(case.objective, target=StyleTarget.blended([zeros], [1]))
     gradient, errors, *_ = case.computed(case.whole)
     assert gradient.isfinite().all()
@@ -175,8 +222,8 @@ def shrunk(plane, layer):
 class Regions(Case):
     """Three regions of unlike sizes that overlap softly, each with its own target, and a layer that is amplified."""
 
-    def __init__(self, size, dream):
-        super().__init__(size, LAYERS[0], REGION_WEIGHTS)
+    def __init__(self, size, dream, statistics="gram"):
+        super().__init__(size, LAYERS[0], REGION_WEIGHTS, statistics)
         height, width = size
         across = torch.linspace(0, 1, width, dtype=torch.float64).expand(height, width)
         down = torch.linspace(0, 1, height, dtype=torch.float64)[:, None].expand(height, width)
@@ -184,12 +231,14 @@ class Regions(Case):
         self.planes = torch.stack([first, second * (1 - first), (1 - second) * (1 - first)])
         used = dict.fromkeys((*self.layers[0], *self.layers[1], dream.layer))
         styles = [composed(CONVS, random_pixels(24, 40, seed=seed) ** seed) for seed in (1, 2, 3)]
-        single = [StyleTarget.blended([{layer: gram(one[layer])[None] for layer in used}], [1.0]) for one in styles]
+        taken = MEASURES[statistics]
+        single = [StyleTarget.blended([{layer: taken(one[layer])[None] for layer in used}], [1.0]) for one in styles]
         self.shares = self.planes.mean((1, 2)).tolist()
         self.target, self.dream = StyleTarget.joined(single, self.shares), dream
         areas = Areas.summed([self.planes], tuple(used))
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        self.objective = Objective(self.target, Terms(*self.layers, *self.weights, dream=dream), *size, areas)
+        terms = Terms(*self.layers, *self.weights, dream=dream, statistics=statistics)
+        self.objective = Objective(self.target, terms, *size, areas)
         self.guides = Guides.of(range(3), self.planes, used)
 
     def energy(self, layer):
@@ -208,8 +257,8 @@ class Regions(Case):
         for region, share in enumerate(self.shares):
             for layer in self.layers[0]:
                 wanted = self.grams(layer)[region]
-                off = gram(ours[layer], shrunk(self.planes[region][None], layer)[0]) - wanted
-                style = style + share * off.square().sum() / wanted.square().sum() / len(self.layers[0])
+                found = MEASURES[self.statistics](ours[layer], shrunk(self.planes[region][None], layer)[0])
+                style = style + share * compared(self.statistics, found, wanted) / len(self.layers[0])
         content = sum((ours[one] - theirs[one]).square().mean() / self.energy(one) for one in self.layers[1])
         seen = ours[self.dream.layer]
         seen = seen if self.dream.channel is None else seen[self.dream.channel]
@@ -219,13 +268,18 @@ class Regions(Case):
 
 
 @pytest.mark.parametrize("dream", [Dream("relu3_2", None, 0.4), Dream("relu4_1", 3, 2.5)])
-@pytest.mark.parametrize("size", [(48, 32), (37, 23), (9, 30)])
-def test_regions_and_dreams_are_those_of_the_formula(size, dream):
-    case = Regions(size, dream)
+@pytest.mark.parametrize(
+    ("size", "statistics"),
+    [((48, 32), "gram"), ((37, 23), "gram"), ((9, 30), "gram"), ((37, 48), "moments"), ((37, 48), "w2")],
+)
+def test_regions_and_dreams_are_those_of_the_formula(size, statistics, dream):
+    case = Regions(size, dream, statistics)
     free = case.pixels.clone().requires_grad_()
     terms = case.value(free)
     sum(terms).backward()
-    activations, sums = measure(case.backbone, case.pixels, case.layers[0], case.whole, case.guides)
+    activations, sums = measure(
+        case.backbone, case.pixels, case.layers[0], case.whole, case.guides, means=case.objective.terms.means
+    )
     errors, slopes = case.objective.style_terms(sums.normalised())
     features = case.backbone.forward(case.content)
     content = {layer: features[layer] for layer in case.layers[1]}

@@ -69,12 +69,11 @@ class Contents:
 
     def _state_of(self, level: int) -> dict[str, layout.Array]:
         job = self._job
-        channels = job.style_channels
         return layout.state(
-            job.cut.grid(level), channels, job.device.state_dtype, job.moment_dtype, len(job.styles.regions)
+            job.cut.grid(level), job.style_sums, job.device.state_dtype, job.moment_dtype, len(job.styles.regions)
         )
 
     def _style_of(self, level: int, style: int) -> dict[str, layout.Array]:
         job, size = self._job, self._job.styles.sizes[level][style]
-        measured = layout.totals(dict(job.network.channels), job.device.state_dtype)
+        measured = layout.totals(job.sums, job.device.state_dtype)
         return {"picture": layout.picture(*size), "guides": layout.picture(*size, 1), **measured}

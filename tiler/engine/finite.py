@@ -22,13 +22,14 @@ def measured(
     layers: tuple[str, ...],
     core: Rect,
     guides: Guides,
+    means: bool,
     what: str,
 ) -> GramSums:
-    """Gram sums over `core` of pixels [3, h, w]. backbones: by precision, in the order in which to try them. what: is
-    named by the NotFiniteError that is raised where none is enough."""
+    """Sums over `core` of pixels [3, h, w], with `means` the features' own, too. backbones: by precision, in the
+    order in which to try them. what: is named by the NotFiniteError that is raised where none is enough."""
     wrong: list[str] = []
     for backbone in backbones.values():
-        found = measure_pixels(backbone, pixels, layers, core, guides)
+        found = measure_pixels(backbone, pixels, layers, core, guides, means)
         wrong = [layer for layer, value in found.sums.items() if not bool(torch.isfinite(value).all())]
         if not wrong:
             return found
@@ -38,8 +39,8 @@ def measured(
 
 @dataclass(frozen=True)
 class Relaxed:
-    """What one round made of a tile: pixels [3, h, w] and moments [6, h, w] over its blend area; Gram sums [R, C, C] of
-    its core in its regions, by layer."""
+    """What one round made of a tile: pixels [3, h, w] and moments [6, h, w] over its blend area; the sums of its core
+    in its regions, by layer."""
 
     pixels: torch.Tensor
     moments: torch.Tensor

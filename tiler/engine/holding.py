@@ -224,7 +224,7 @@ class Holding:
     def measure(self, state: int) -> None:
         """Gram sums of each tile's core, of a state whose tiles did not report theirs."""
         self._state.require(state)
-        job, level, layers = self._here.job, self._block.level, self._layers
+        job, level, layers, means = self._here.job, self._block.level, self._layers, self._here.job.terms.means
 
         def look(tile: Tile) -> Planes | None:
             return self._inputs.read_guides(tile, job.measure_box(tile))
@@ -238,7 +238,7 @@ class Holding:
             guides = self._inputs.guides(tile, box, planes)
             what = f"level {level + 1}, tile {tile.index}"
             core = tile.core.relative_to(box)
-            return finite.measured(self._here.backbones, pixels, layers, core, guides, what).sums, guides.regions
+            return finite.measured(self._here.backbones, pixels, layers, core, guides, means, what).sums, guides.regions
 
         def keep(tile: Tile, found: tuple[Sums, tuple[int, ...]]) -> None:
             self._state.put_grams(state, tile, *found)

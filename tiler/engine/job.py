@@ -15,6 +15,7 @@ from tiler.engine.plain import typed
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.style.backbone import LAYERS, deepest, statistics_halo, stride_of
 from tiler.style.losses import Terms
+from tiler.style.statistics import rows
 
 STYLE_TILE = 512
 # What a store says is looked through by whoever opens it, tile by tile.
@@ -193,9 +194,14 @@ class Job:
         return "bfloat16" if self.cut.mode == "fast" and kind == "float32" else kind
 
     @property
-    def style_channels(self) -> dict[str, int]:
-        """Number of features of each layer that the style's statistics are taken of."""
-        return {layer: count for layer, count in self.network.channels if layer in self.terms.style_layers}
+    def sums(self) -> dict[str, tuple[int, int]]:
+        """Shape of what is summed of a region, of each layer in use."""
+        return {layer: (rows(self.terms.statistics, count), count) for layer, count in self.network.channels}
+
+    @property
+    def style_sums(self) -> dict[str, tuple[int, int]]:
+        """The same of the layers that are compared with the style's."""
+        return {layer: shape for layer, shape in self.sums.items() if layer in self.terms.style_layers}
 
     def style_grid(self, level: int, style: int) -> TileGrid:
         """Cuts a style picture for measuring: nothing is blended, every sum is exact, and the target's last bits do not

@@ -70,21 +70,24 @@ def image_chunks(grid: TileGrid) -> set[tuple[int, int, int]]:
     return {(3, height, width) for height in heights for width in widths}
 
 
-def totals(channels: Mapping[str, int], dtype: str) -> dict[str, Array]:
-    """A style's normalised Grams. channels: per layer."""
-    return {f"totals/{layer}": Array((1, c, c), (1, c, c), dtype) for layer, c in channels.items()}
+def totals(sums: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, Array]:
+    """A style's normalised sums. sums: their shape per layer."""
+    return {f"totals/{layer}": Array((1, *shape), (1, *shape), dtype) for layer, shape in sums.items()}
 
 
 def state(
-    grid: TileGrid, channels: Mapping[str, int], dtype: str, moment_dtype: str, regions: int = 1
+    grid: TileGrid, sums: Mapping[str, tuple[int, int]], dtype: str, moment_dtype: str, regions: int = 1
 ) -> dict[str, Array]:
-    """Two states of a level's tiles: patches, Gram sums and which regions each tile holds, losses, and marks.
-    moment_dtype: bfloat16 or a numpy name."""
+    """Two states of a level's tiles: patches, sums and which regions each tile holds, losses, and marks. sums: their
+    shape per layer, of a region. moment_dtype: bfloat16 or a numpy name."""
     (height, width), tiles = grid.patch_shape, len(grid)
     chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
     moments = "uint16" if moment_dtype == "bfloat16" else moment_dtype
     return {
-        **{f"grams/{layer}": Array((2, tiles, regions, c, c), (1, 1, 1, c, c), dtype) for layer, c in channels.items()},
+        **{
+            f"grams/{layer}": Array((2, tiles, regions, *shape), (1, 1, 1, *shape), dtype)
+            for layer, shape in sums.items()
+        },
         "regions": Array((2, tiles, regions), (1, 1, regions), "uint8"),
         "pixels": Array((2, tiles, 3, height, width), (1, 1, 3, *chunk), dtype, _PIXELS),
         "moments": Array((2, tiles, 6, height, width), (1, 1, 3, *chunk), moments, _MOMENTS),

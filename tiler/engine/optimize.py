@@ -115,8 +115,8 @@ class Extent:
 
 @dataclass(frozen=True)
 class Exchanged:
-    """total: the level's normalised Grams at the start of a round; reported: a tile's own Gram sums, as they entered
-    `total`. Both [R, C, C] by layer, of the regions that the tile sees."""
+    """total: the level's normalised sums at the start of a round; reported: a tile's own, not normalised, as they
+    entered `total`. Both [R, C or C + 1, C] by layer, of the regions that the tile sees."""
 
     total: Mapping[str, torch.Tensor]
     reported: Mapping[str, torch.Tensor]
@@ -208,7 +208,8 @@ class TileProblem:
         objective, inputs, (down, right) = self._objective, self._inputs, self.shift(step)
         core = self._core.shifted(down, right)
         seen = F.pad(self.pixels[None], (right, 0, down, 0), "replicate")[0]
-        activations, sums = measure(self._backbone, seen, objective.terms.style_layers, core, inputs.guides)
+        terms = objective.terms
+        activations, sums = measure(self._backbone, seen, terms.style_layers, core, inputs.guides, means=terms.means)
         expected = {
             layer: self._total[layer] + self.feedback * (own / self._weights[layer] - self._reported[layer])
             for layer, own in sums.sums.items()

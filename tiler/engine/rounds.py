@@ -162,9 +162,8 @@ class LevelRun:
         """For the state, in the store."""
         job = self._site.job
         self._site.store.check_there()
-        wanted = job.style_channels
         kinds = job.device.state_dtype, job.moment_dtype, len(job.styles.regions)
-        self._site.store.create_state(self._level, self._grid, wanted, *kinds)
+        self._site.store.create_state(self._level, self._grid, job.style_sums, *kinds)
 
     def _make_images(self) -> None:
         self._site.store.check_there()

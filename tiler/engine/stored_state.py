@@ -26,17 +26,17 @@ class StoredState(Arrays):
         self,
         level: int,
         grid: TileGrid,
-        channels: Mapping[str, int],
+        sums: Mapping[str, tuple[int, int]],
         dtype: str,
         moment_dtype: str,
         regions: int = 1,
     ) -> None:
-        """Room for two states of a level's tiles. moment_dtype: bfloat16 or a numpy name. A level that was begun, and
-        of which no state is whole any more, loses them all."""
+        """Room for two states of a level's tiles. sums: shape of a layer's sums of one region. moment_dtype: bfloat16
+        or a numpy name. A level that was begun, and of which no state is whole any more, loses them all."""
         path = self.state_path(level)
         if self.has(f"{path}/marks") and self.latest(path) is None and self.states(path).max() >= 0:
             self._drop(path)
-        for name, array in layout.state(grid, channels, dtype, moment_dtype, regions).items():
+        for name, array in layout.state(grid, sums, dtype, moment_dtype, regions).items():
             self._create(f"{path}/{name}", array)
 
     def write_patch(
@@ -63,7 +63,7 @@ class StoredState(Arrays):
     def write_grams(
         self, path: str, slot: int, tile: int, sums: Mapping[str, np.ndarray], regions: Sequence[int] = (0,)
     ) -> None:
-        """sums[layer]: [len(regions), C, C]. regions: those that the tile holds; the others' sums are 0."""
+        """sums[layer]: [len(regions), C or C + 1, C]. regions: those that the tile holds; the others' sums are 0."""
         held = self._array(f"{path}/regions")
         held[slot, tile] = np.isin(range(held.shape[2]), regions)
         for layer, values in sums.items():
@@ -78,7 +78,7 @@ class StoredState(Arrays):
     def read_grams(
         self, path: str, slot: int, tile: int, layer: str, regions: Sequence[int] | None = None
     ) -> np.ndarray:
-        """[len(regions), C, C]; None: of every region."""
+        """[len(regions), C or C + 1, C]; None: of every region."""
         held, path = self._values(f"{path}/regions", (slot, tile)), f"{path}/grams/{layer}"
         array = self._array(path)
         nothing = np.zeros(array.shape[3:], array.dtype)
@@ -86,9 +86,9 @@ class StoredState(Arrays):
         return np.stack([self._values(path, (slot, tile, r)) if held[r] else nothing for r in wanted])
 
     def write_totals(self, path: str, totals: Mapping[str, np.ndarray]) -> None:
-        """Normalised Grams [R, C, C] of a style at a level's scale, by layer."""
-        channels = {layer: total.shape[-1] for layer, total in totals.items()}
-        for name, array in layout.totals(channels, _dtype(totals)).items():
+        """Normalised sums [R, C or C + 1, C] of a style at a level's scale, by layer."""
+        sums = {layer: total.shape[1:] for layer, total in totals.items()}
+        for name, array in layout.totals(sums, _dtype(totals)).items():
             self._create(f"{path}/{name}", array)
         for layer, total in totals.items():
             self._array(f"{path}/totals/{layer}")[...] = total
@@ -99,7 +99,7 @@ class StoredState(Arrays):
         return bool(self._attributes(f"{path}/totals/{layers[0]}").get("complete"))
 
     def read_total(self, path: str, layer: str) -> np.ndarray:
-        """[R, C, C]."""
+        """[R, C or C + 1, C]."""
         return self._values(f"{path}/totals/{layer}", (slice(None),))
 
     def mark(self, path: str, slot: int, state: int, tile: int) -> None:

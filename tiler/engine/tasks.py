@@ -40,7 +40,7 @@ def add_up_guides(address: Address, path: str, layers: tuple[str, ...]) -> dict[
 
 
 def measure_style(address: Address, level: int, style: int, node: Node) -> dict[Node, Sums]:
-    """Gram sums [1, C, C] of some tiles of a style picture, by layer, in float64."""
+    """Sums [1, C or C + 1, C] of some tiles of a style picture, by layer, in float64."""
     here = workplace(address)
     grid = here.job.style_grid(level, style)
     return {node: summed(node, grid, lambda index: _style_tile(here, level, style, index), added)}
@@ -50,22 +50,22 @@ def _style_tile(here: Workplace, level: int, style: int, index: int) -> Sums:
     tile, path, layers = here.job.style_grid(level, style).tile(index), f"styles/{level}/{style}", here.job.terms.layers
     planes = here.style_guides(level, style, tile.read)
     if not planes[0]:  # nothing of what counts
-        sizes = dict(here.job.network.channels)
-        return {layer: torch.zeros((1, sizes[layer], sizes[layer]), dtype=torch.float64) for layer in layers}
+        shapes = here.job.sums
+        return {layer: torch.zeros((1, *shapes[layer]), dtype=torch.float64) for layer in layers}
     pixels = here.store.read_picture(f"{path}/picture", tile.read)
 
     def sums() -> Sums:
         here.shaped(pixels.shape)
         core, guides = tile.core.relative_to(tile.read), here.guides(*planes, layers)
         what = f"{path}, tile {index}"
-        found = finite.measured(here.backbones, here.tensor(pixels), layers, core, guides, what)
+        found = finite.measured(here.backbones, here.tensor(pixels), layers, core, guides, here.job.terms.means, what)
         return {layer: value.double().cpu() for layer, value in found.sums.items()}
 
     return here.compute(sums)
 
 
 def add_up_style(address: Address, level: int, style: int, parts: Sequence[Mapping[Node, Sums]]) -> dict[str, Any]:
-    """The normalised Grams of a style at a level's scale, from the sums of all its tiles."""
+    """The normalised sums of a style at a level's scale, from the sums of all its tiles."""
     here = workplace(address)
     job, grid, path = here.job, here.job.style_grid(level, style), f"styles/{level}/{style}"
     areas = here.areas(job.style_guides_path(level, style), job.terms.layers, grid.height, grid.width)
@@ -131,7 +131,8 @@ def measure(address: Address, block: Block, state: int, strips: Sequence[Strips]
 
 
 def add_up(address: Address, level: int, parts: Sequence[Mapping[Node, Sums]]) -> Sums:
-    """A level's normalised Grams [R, C, C] by layer, rounded as its state is: the same bytes whoever measured what."""
+    """A level's normalised sums [R, C or C + 1, C] by layer, rounded as its state is: the same bytes whoever measured
+    what."""
     here = workplace(address)
     total = _normalised(_joined(here.job.cut.grid(level), parts), here.level_areas(level))
     return {layer: value.to(here.dtype) for layer, value in total.items()}
@@ -198,7 +199,7 @@ def settle(address: Address, block: Block) -> dict[str, Any]:
 
 
 def grade(address: Address, block: Block, state: int, total: Sums | None) -> dict[str, float]:
-    """Relative Gram errors of a level's layers. total: None where the block is the whole level."""
+    """Relative errors of a level's layers. total: None where the block is the whole level."""
     here = workplace(address)
     if total is None:
         total = _own_total(address, held(here, block), block, state)

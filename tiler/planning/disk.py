@@ -59,10 +59,9 @@ def level_bytes(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     level, grid, rounds = job.cut.levels[index], job.cut.grid(index), len(job.cut.rounds(index))
     working, picture = _inputs_bytes(job, index), layout.picture(level.height, level.width).disk_bytes()
     if level.steps:
-        totals = layout.totals(dict(job.network.channels), job.device.state_dtype)
+        totals = layout.totals(job.sums, job.device.state_dtype)
         working += job.styles.count * _sum_bytes(totals, 1)
-    wanted = job.style_channels
-    state = layout.state(grid, wanted, job.device.state_dtype, job.moment_dtype, len(job.styles.regions))
+    state = layout.state(grid, job.style_sums, job.device.state_dtype, job.moment_dtype, len(job.styles.regions))
     shape = grid.patch_shape
     filled = sum(tile.blend.area for tile in grid) / (len(grid) * shape[0] * shape[1])
     slots = min(2, rounds + 1) / 2

@@ -27,7 +27,7 @@ def state_bytes(job: Job, level: int) -> int:
     moment = 2 if job.moment_dtype == "bfloat16" else item
     rounds = 2 if job.cut.levels[level].steps else 1
     pixels = sum(tile.blend.area for tile in grid)
-    grams = sum(channels**2 for channels in job.style_channels.values()) * len(job.styles.regions)
+    grams = sum(height * width for height, width in job.style_sums.values()) * len(job.styles.regions)
     return rounds * (pixels * (3 * item + 6 * moment) + len(grid) * grams * item)
 
 

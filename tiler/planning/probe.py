@@ -120,7 +120,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
         store.write_picture(path, side, side, [noise])
     whole_style = root(one.style_grid(0, 0))
     tasks.add_up_style(address, 0, 0, [tasks.measure_style(address, 0, 0, whole_style)])
-    store.create_state(0, one.cut.grid(0), one.style_channels, one.device.state_dtype, one.moment_dtype)
+    store.create_state(0, one.cut.grid(0), one.style_sums, one.device.state_dtype, one.moment_dtype)
     found = {home: _time_home(address, one, home) for home in (STORE, DEVICE)}
     rounds = {"round": found[STORE]["round"], "held_round": found[DEVICE]["round"]}
     return {"pixels": Rect(0, 0, side, side).area, **found[DEVICE], **rounds}

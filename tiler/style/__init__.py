@@ -1,4 +1,4 @@
-"""What is minimised: the backbone's features, their Gram statistics, and the losses on them."""
+"""What is minimised: the backbone's features, their statistics, and the losses on them."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,8 +1,9 @@
-"""Gram statistics that add over tiles, and the style's target.
+"""Statistics that add over tiles, and the style's target.
 
 Normalised Grams G = F F^T / (H*W) as in Gatys et al. 2016, or sum_p g(p) f(p) f(p)^T / sum_p g(p) of a region with the
 guide g (Gatys et al. 2017); the unnormalised sum over a box is a *Gram sum*. Sums of disjoint boxes add up to the sum
-of their union, which is all that tiling the style loss needs.
+of their union, which is all that tiling the style loss needs. So do sums of the features themselves, which follow the
+Gram sums as a row more where they are compared: [C + 1, C] for [C, C] (see `tiler.style.statistics`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from tiler.style.guides import EVERYWHERE, Guides
 
 @dataclass(frozen=True)
 class GramSums:
-    """Gram sums of some layers over one box, of the regions that lie there. sums[layer]: [R, C, C]. weights[layer]:
-    [R], the sum of each guide over the box; the number of feature cells where nothing is guided."""
+    """Sums of some layers over one box, of the regions that lie there. sums[layer]: [R, C, C], or [R, C + 1, C] with
+    the features' own. weights[layer]: [R], the sum of each guide over the box; the number of feature cells where
+    nothing is guided."""
 
     sums: dict[str, torch.Tensor]
     weights: dict[str, torch.Tensor]
@@ -42,14 +44,14 @@ class GramSums:
                 one.copy_(its[layer])
 
     def normalised(self) -> dict[str, torch.Tensor]:
-        """Grams, [R, C, C] each."""
+        """Grams, and the features' means where their sums are there, shaped as the sums."""
         return {layer: total / self.weights[layer].to(total)[:, None, None] for layer, total in self.sums.items()}
 
 
 @dataclass(frozen=True)
 class StyleTarget:
-    """grams[layer]: the Gram to reach in each region, [R, C, C]. energies[layer]: mean square of the styles' features,
-    which is the unit in which content differences are measured."""
+    """grams[layer]: the Gram to reach in each region, [R, C, C], and the means [R, C + 1, C]. energies[layer]: mean
+    square of the styles' features, which is the unit in which content differences are measured."""
 
     grams: dict[str, torch.Tensor]
     energies: dict[str, float]
@@ -61,8 +63,9 @@ class StyleTarget:
         weights: Sequence[float],
         layer_weights: Sequence[Mapping[str, float]] | None = None,
     ) -> StyleTarget:
-        """One region's target from several styles: at every layer the weighted mean of their Grams [1, C, C]. Its loss
-        differs from the weighted sum of the single losses by a constant only.
+        """One region's target from several styles: at every layer the weighted mean of their Grams [1, C, C], and of
+        their means [1, C + 1, C]: the moments of their mixture. The loss of Grams differs from the weighted sum of the
+        single losses by a constant only.
 
         weights: of each style, non-negative. layer_weights: factors to them at some layers, 1 elsewhere. Not all 0 at
         any layer.
@@ -92,17 +95,18 @@ def measure(
     box: Rect,
     guides: Guides = EVERYWHERE,
     to: str | None = None,
+    means: bool = False,
 ) -> tuple[Activations, GramSums]:
     """The forward pass of pixels [3, H, W] in 0..1, up to layer `to`, and on its way the Gram sums over `box`, which is
-    in pixels and starts on multiples of the stride."""
+    in pixels and starts on multiples of the stride; with `means` the features' own, too."""
     found: dict[str, torch.Tensor] = {}
     cells = {layer: box.strided(stride_of(layer)) for layer in layers}
 
     def see(layer: str, features: torch.Tensor) -> None:
         if layer in cells:
             inner = cells[layer]
-            total = kernels.gram_sums(features, (inner.y0, inner.x0, inner.y1, inner.x1), guides.at(layer))
-            found[layer] = total.view(-1, len(features), len(features))
+            total = kernels.gram_sums(features, (inner.y0, inner.x0, inner.y1, inner.x1), guides.at(layer), means)
+            found[layer] = total.view(-1, *total.shape[-2:])
 
     activations = backbone.forward(pixels, to, see)
     weights = {layer: guides.weights(layer, cells[layer]) for layer in layers}
@@ -110,7 +114,12 @@ def measure(
 
 
 def measure_pixels(
-    backbone: Backbone, pixels: torch.Tensor, layers: Sequence[str], box: Rect, guides: Guides = EVERYWHERE
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    layers: Sequence[str],
+    box: Rect,
+    guides: Guides = EVERYWHERE,
+    means: bool = False,
 ) -> GramSums:
     """As `measure`, where only the sums are wanted."""
-    return measure(backbone, pixels, layers, box, guides, deepest(layers))[1]
+    return measure(backbone, pixels, layers, box, guides, deepest(layers), means)[1]

@@ -1,6 +1,6 @@
 """The objective, the same at every resolution: relative, per-pixel terms over the whole level.
 
-    L = style_weight * sum_r share_r * mean_l ||G_rl - A_rl||^2 / ||A_rl||^2
+    L = style_weight * sum_r share_r * mean_l D(G_rl, A_rl)
       + content_weight * mean_l mean(w_l (F_l - C_l)^2) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
       + chroma_weight * mean over pixels of |forward differences less their mean over R, G and B|^2
@@ -8,11 +8,11 @@
       - dream_weight * mean(F_d^2) / energy_d
 
 The last term is DeepDream's (Mordvintsev et al. 2015): whatever layer d, or one channel of it, sees is amplified.
-G_r is taken over region r of the whole level (all of it where nothing is guided), A_r from the region's styles, the
-energies from all. w_l weighs the cells: 1, and more where the content is to be kept. A region's share is that of its
-area, so that a pixel's style weighs as much against its content in a small region as in a large one. Since each term is
-a relative error or a mean per pixel, no term's balance changes with the size, and a small preview minimises what the
-poster minimises.
+D is ||G - A||^2 / ||A||^2, or another of `tiler.style.statistics`. G_r is taken over region r of the whole level (all
+of it where nothing is guided), A_r from the region's styles, the energies from all. w_l weighs the cells: 1, and more
+where the content is to be kept. A region's share is that of its area, so that a pixel's style weighs as much against
+its content in a small region as in a large one. Since each term is a relative error or a mean per pixel, no term's
+balance changes with the size, and a small preview minimises what the poster minimises.
 e is how much of an edge the content has at a pixel (see `lines_of`). It is compared in the style's colours: sea that is
 paler than land may be darker in the style, and the line between them is where it was.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
@@ -33,6 +33,7 @@ from tiler.geometry import Rect
 from tiler.style.backbone import LAYERS, Activations, stride_of
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
+from tiler.style.statistics import STATISTICS, style_term
 
 # A difference between neighbours, as a length in RGB, that is half an edge.
 _FAINT = 0.1
@@ -61,15 +62,22 @@ class Terms:
     lines: float = 0.0
     protect_strength: float = 0.0
     dream: Dream | None = None
+    statistics: str = "gram"
 
     def rules(self) -> Iterator[tuple[bool, str]]:
         """Whether it holds, and what does not."""
         dream = self.dream
         yield {*self.style_layers, *self.content_layers} <= {*LAYERS}, "its layers are unknown"
         yield bool(self.style_layers), "its layers are none"
+        yield self.statistics in STATISTICS, "its statistics are unknown"
         yield self.protect_strength >= 0, "its content weighs less than nothing"
         yield dream is None or dream.layer in LAYERS, "its dream's layer is unknown"
         yield dream is None or dream.channel is None or 0 <= dream.channel < 4096, "its dream's channel is unknown"
+
+    @property
+    def means(self) -> bool:
+        """Whether the features' own sums are compared."""
+        return self.statistics != "gram"
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -133,16 +141,16 @@ class Objective:
         return found
 
     def style_terms(self, grams: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """(relative error [], slopes) of each layer, for the regions' Grams [R, C, C] of the whole level.
+        """(relative error [], slopes) of each layer, for the regions' statistics [R, C or C + 1, C] of the whole level.
 
-        The error is the regions' mean by share. slopes [R, C, C] are dL/dG, times the mean weight of a cell in place of
-        the region's own, so that one scale (`style_scale`) leads from each to the features' gradient.
+        The error is the regions' mean by share. slopes, as many, are dL/dG and dL/dmu, times the mean weight of a cell
+        in place of the region's own, so that one scale (`style_scale`) leads from each to the features' gradient.
         """
         errors, slopes = {}, {}
         layers, shares = self.terms.style_layers, sum(self.areas.shares)
         weight = self.terms.style_weight / len(layers)
         for layer in layers:
-            loss, slope = kernels.style_term(grams[layer], self.target.grams[layer], weight)
+            loss, slope = style_term(self.terms.statistics, grams[layer], self.target.grams[layer], weight)
             slopes[layer] = slope.mul_(self._densities[layer])
             errors[layer] = (loss * self._shares).sum() / (weight * shares) if weight else loss.new_zeros(())
         return errors, slopes
