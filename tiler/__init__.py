@@ -16,10 +16,23 @@ from tiler.version import __version__
 
 if TYPE_CHECKING:
     from tiler.errors import TilerError
+    from tiler.output.export import Exported, export
+    from tiler.planning.plan import Plan, plan
     from tiler.render import Result, render
     from tiler.request.config import RenderConfig
 
-__all__ = ["RenderConfig", "Result", "TilerError", "__version__", "render"]
+__all__ = ["Exported", "Plan", "RenderConfig", "Result", "TilerError", "__version__", "export", "plan", "render"]
+
+_PLACES = {
+    "Exported": "tiler.output.export",
+    "Plan": "tiler.planning.plan",
+    "RenderConfig": "tiler.request.config",
+    "Result": "tiler.render",
+    "TilerError": "tiler.errors",
+    "export": "tiler.output.export",
+    "plan": "tiler.planning.plan",
+    "render": "tiler.render",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -27,14 +40,9 @@ def __getattr__(name: str) -> Any:
     # before anything else is imported.
     import importlib
 
-    if name == "RenderConfig":
-        globals()[name] = importlib.import_module("tiler.request.config").RenderConfig
-    elif name == "TilerError":
-        globals()[name] = importlib.import_module("tiler.errors").TilerError
-    elif name in ("render", "Result"):
-        module = importlib.import_module("tiler.render")
-        # Importing it has put the module in the function's place.
-        globals().update(render=module.render, Result=module.Result)
-    else:
+    if name not in _PLACES:
         raise AttributeError(f"module 'tiler' has no attribute {name!r}")
+    module = importlib.import_module(_PLACES[name])
+    # All of it at once: importing tiler.render has put that module in the function's place.
+    globals().update({one: getattr(module, one) for one, place in _PLACES.items() if place == _PLACES[name]})
     return globals()[name]

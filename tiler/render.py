@@ -34,6 +34,8 @@ from tiler.request.resolve import notes
 
 _REPAIRS = 2
 _PLACES = {"host": "the host's memory", "store": "the store"}
+# Of a poster in a notebook, in pixels.
+_SHOWN_EDGE = 1024
 # Pixels. What a smaller tile's core would save is little beside its halo and the worker itself: memory is short for
 # other reasons then, which pass, while a cut is for the rest of the job.
 _SMALLEST_CUT = 256
@@ -49,6 +51,10 @@ class Result:
     width: int
     loss: float
     seconds: float
+
+    def _repr_png_(self) -> bytes | None:
+        """As a notebook shows it, made small; nothing of a poster that is a folder."""
+        return None if Path(self.output).is_dir() else pictures.shown_small(self.output, _SHOWN_EDGE)
 
 
 def render(config: RenderConfig, progress: Progress | None = None, force_new: bool = False) -> Result:

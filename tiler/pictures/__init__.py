@@ -11,7 +11,7 @@ from tiler.pictures.outputs import check_output, replaced_by
 from tiler.pictures.parts import as_style, part_bands
 from tiler.pictures.picture import Channels, Picture
 from tiler.pictures.planes import label_bands, mask_bands
-from tiler.pictures.read import open_picture, read_picture
+from tiler.pictures.read import open_picture, read_picture, shown_small
 from tiler.pictures.sidecars import check_sidecars
 from tiler.pictures.stream import reading_until
 from tiler.pictures.tiles import check_xyz, write_xyz
@@ -34,6 +34,7 @@ __all__ = [
     "read_picture",
     "reading_until",
     "replaced_by",
+    "shown_small",
     "write_picture",
     "write_xyz",
 ]

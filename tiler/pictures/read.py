@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tiler.errors import PictureError
 from tiler.pictures import colour, jpeg
@@ -127,3 +129,14 @@ def _decoded_whole(image: Any, kind: str) -> bool:
 
 def _bits(image: Any, page: Page | None) -> int:
     return page.bits if page and page.is_float and page.bits == 64 else _BITS[image.format]
+
+
+def shown_small(path: str | os.PathLike[str], edge: int) -> bytes:
+    """A picture as a PNG whose longer side has `edge` pixels at most. Raises PictureError."""
+    picture = open_picture(path)
+    scale = min(1.0, edge / max(picture.height, picture.width))
+    height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))
+    pixels = np.rint(read_picture(path, height, width, "rgba") * 255).astype(np.uint8)
+    found = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(found, "PNG")
+    return found.getvalue()

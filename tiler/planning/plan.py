@@ -16,6 +16,7 @@ from tiler.output.export import check_files
 from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
 from tiler.planning.probe import Speed, probe
+from tiler.planning.words import size
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 from tiler.request.placing import BYTES_PER_PIXEL, sharing_gpu
@@ -83,6 +84,18 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a row for each level."""
+        head = "".join(f"<th>{name}</th>" for name in ("level", "pixels", "tiles", "steps", "state"))
+        rows = "".join(
+            f"<tr><td>{one.level + 1}</td><td>{one.width} x {one.height}</td><td>{one.tiles}</td><td>{one.steps}</td>"
+            f"<td>{one.home}</td></tr>"
+            for one in self.levels
+        )
+        disk, memory = size(self.store_bytes + self.output_bytes), size(self.memory_bytes)
+        hours = "" if self.seconds is None else f", about {self.seconds / 3600:.2f} h"
+        return f"<table><tr>{head}</tr>{rows}</table><p>{memory} of memory, {disk} of disk{hours}</p>"
 
 
 def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
