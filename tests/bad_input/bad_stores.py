@@ -124,6 +124,7 @@ WRONG_JOBS: dict[str, tuple[str, Any]] = {
     "no style masks": ("styles.masked", []),
     "weights of one layer": ("styles.layer_weights", [[1.0]]),
     "unknown layers": ("terms.style_layers", ["relu9_9"]),
+    "unknown statistics": ("terms.statistics", "median"),
     "layers above": ("terms.style_layers", ["../relu1_1"]),
     "layers without channels": ("terms.content_layers", ["relu5_4"]),
     "channels of 2^40": ("network.channels", [["relu1_1", 2**40]]),

@@ -14,7 +14,14 @@ import kernels
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 SIZES = [(c, h, w) for c in (1, 3, 63, 65, 512) for h, w in ((1, 1), (1, 7), (25, 40), (129, 257))]
-LAYOUTS = [("planes", 0, False), ("pixels", 0, False), ("strided", 0, True), ("pixels", 2, True), ("planes", 2, False)]
+# Memory layout, guides, whether only a box is summed, whether the features' own sums are wanted.
+LAYOUTS = [
+    ("planes", 0, False, False),
+    ("pixels", 0, False, True),
+    ("strided", 0, True, False),
+    ("pixels", 2, True, True),
+    ("planes", 2, False, False),
+]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 

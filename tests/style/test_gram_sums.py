@@ -3,9 +3,9 @@ import torch
 from small_vgg import composed, random_pixels, relative_error, small_convs
 
 from tiler.geometry import Rect, TileGrid
-from tiler.style.backbone import Backbone, statistics_halo
+from tiler.style.backbone import Backbone, statistics_halo, stride_of
 from tiler.style.grams import GramSums, StyleTarget, measure_pixels
-from tiler.style.guides import level_cells
+from tiler.style.guides import EVERYWHERE, Guides, level_cells
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SIZES = [(64, 48), (50, 33), (17, 100), (7, 5), (1, 40)]
@@ -52,6 +52,26 @@ def test_a_box_counts_its_own_cells_only(backbone):
     assert sums.weights["relu3_1"].tolist() == [32]
     assert relative_error(sums.sums["relu3_1"][0], gram_sums(inner)) < 1e-12
     assert relative_error(sums.normalised()["relu3_1"][0], gram_sums(inner) / 32) < 1e-12
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_sums_of_the_features_follow_as_a_row_more(backbone, guided):
+    pixels, box = random_pixels(64, 48), Rect(16, 32, 48, 48)
+    plane = torch.linspace(0, 1, 48, dtype=torch.float64).expand(64, 48)
+    guides = Guides.of((0, 1), torch.stack([plane, 1 - plane]), LAYERS) if guided else EVERYWHERE
+    found = measure_pixels(backbone, pixels, LAYERS, box, guides, means=True)
+    plain = measure_pixels(backbone, pixels, LAYERS, box, guides)
+    for layer in LAYERS:
+        cells, c = box.strided(stride_of(layer)), len(plain.sums[layer][0])
+        inner = composed(small_convs(), pixels)[layer][(slice(None), *cells.slices)]
+        by_region = (
+            inner[None] if guides.at(layer) is None else guides.at(layer)[(slice(None), *cells.slices)][:, None] * inner
+        )
+        assert found.sums[layer].shape == (1 + guided, c + 1, c)
+        assert torch.equal(found.sums[layer][:, :c], plain.sums[layer])
+        assert relative_error(found.sums[layer][:, c], by_region.sum((2, 3))) < 1e-12
+        means = by_region.sum((2, 3)) / found.weights[layer][:, None]
+        assert relative_error(found.normalised()[layer][:, c], means) < 1e-12
 
 
 @pytest.mark.parametrize(

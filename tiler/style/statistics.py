@@ -2,8 +2,8 @@
 
 All are of sums that add over tiles: Gram sums [R, C, C], and the features' own sums as a row more, [R, C + 1, C], where
 a comparison needs them. Normalised they are the second moments G and the means mu of the features; S = G - mu mu^T.
-A and m are the target's, e = tr A the mean power of its features. Each error is relative, and that of a picture without
-any features is about 1:
+A and m are the target's, e = tr A the mean power of its features. Each part of an error is relative: 1 for a picture
+without any features.
 
     gram     ||G - A||^2 / ||A||^2, as Gatys et al. 2016
     moments  the same, and (|mu - m|^2 + |sigma - sigma*|^2) / e, sigma^2 the diagonal of S; as Li et al. 2017,
