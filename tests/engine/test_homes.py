@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tiler.engine.holding import Holding
+from tiler.engine.inputs import LevelInputs
 from tiler.planning.homes import held_bytes
 
 # All pairs of what two columns can be occur.
@@ -96,3 +98,22 @@ def test_what_a_level_holds_is_what_a_plan_counts(
     assert len(found) == 2
     for held, planned in found:
         assert 0.8 * planned < held <= 1.01 * planned
+
+
+@pytest.mark.parametrize("state", ["device", "store"])
+def test_what_tiles_lie_on_is_read_beside_computing(
+    render_serially: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    threads: dict[str, set[int]] = {"read": set(), "of": set()}
+    for name, seen in threads.items():
+        whole = getattr(LevelInputs, name)
+
+        def watched(*what: Any, whole: Any = whole, seen: set[int] = seen) -> Any:
+            seen.add(threading.get_ident())
+            return whole(*what)
+
+        monkeypatch.setattr(LevelInputs, name, watched)
+    render_serially(state=state, **SMALL)
+    assert threads["read"]
+    assert len(threads["of"]) == 1
+    assert not threads["read"] & threads["of"]
