@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import interpreting  # noqa: F401
 import pytest
 import torch
 from step_problem import BLEND, moments, tile_problem

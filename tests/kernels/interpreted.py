@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import gram_cases as cases
+import interpreting  # noqa: F401
 import pytest
 import torch
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 
 import gram_cases
+import interpreting  # noqa: F401
 import pytest
 import step_cases
 import torch
