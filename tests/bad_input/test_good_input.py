@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import subprocess
 import sys
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from bad_pictures import animation
 from PIL import Image
 from test_bad_input import CASES
 
+from tiler.cli import main
 from tiler.pictures import read_picture
 
 IN_A_PROCESS = (
@@ -22,17 +26,38 @@ IN_A_PROCESS = (
 )  # fmt: skip
 
 
+SAID = ("out", "err")
+
+
+@pytest.fixture(scope="module")
+def forks() -> ForkServerContext:
+    """Makes processes of one that has loaded what commands load, and done nothing else."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["tiler.cli.commands", "tiler.render"])
+    return found
+
+
+def _tiler(arguments: list[str], said: Path) -> None:
+    """What the command's process does, with 8 GB of address space and what it says in files."""
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    for number, name in enumerate(SAID, 1):
+        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["tiler", *arguments]
+    main()
+
+
 @pytest.mark.parametrize("name", IN_A_PROCESS)
-def test_the_same_in_a_process_of_its_own(name: str, folder: Path) -> None:
-    arguments = CASES[name].make(folder)
+def test_the_same_in_a_process_of_its_own(
+    name: str, folder: Path, forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    arguments, said = CASES[name].make(folder), tmp_path_factory.mktemp("said")
     before = sorted(folder.rglob("*"))
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)); import tiler.cli as c"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{limited}; sys.argv[0] = 'tiler'; c.main()", *arguments],
-        capture_output=True, text=True, timeout=60, env=os.environ,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+    process = forks.Process(target=_tiler, args=(arguments, said))
+    process.start()
+    process.join(60)
+    out, err = ((said / name).read_text() for name in SAID)
+    assert (process.exitcode, out) == (2, ""), err
+    assert err.count("\n") == 1, err
     assert sorted(folder.rglob("*")) == before
 
 
