@@ -18,6 +18,21 @@ settings.register_profile("tiler", deadline=None, database=None)
 settings.load_profile("tiler")
 
 
+# Begun first, so that no process is at one of them when the others have nothing left to do.
+LONG = tuple(
+    f"tests/{name}"
+    for name in (
+        "kernels/test_triton.py", "test_lint.py", "cli/test_soak.py", "cli/test_signal_soak.py", "cli/test_failures.py",
+        "cli/test_independence.py", "cli/test_resume.py", "cli/test_stop.py", "engine/test_going_back.py",
+        "engine/test_ringed.py",
+    )
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 # How many tests need a GPU. Where TILER_ALL_TESTS is set these, and no others, may be skipped.
 GPU_TESTS = 65
 _skipped: list[tuple[str, bool]] = []

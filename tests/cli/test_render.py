@@ -12,7 +12,7 @@ from PIL import Image
 SMALL = ("--long-edge", "100", "--steps", "20,3", "--tile", "48", "--min-edge", "50")
 
 
-def test_renders_a_poster_and_goes_on_where_it_was(tiler, inputs: Path, events) -> None:
+def test_renders_a_poster_and_goes_on_where_it_was(tiler, here, inputs: Path, events) -> None:
     first = tiler("render", "content.png", "style.png", "-o", "poster.png", *SMALL, "--log-json")
     assert first.returncode == 0, first.stderr
     log = events(first.stdout)
@@ -38,15 +38,15 @@ def test_renders_a_poster_and_goes_on_where_it_was(tiler, inputs: Path, events) 
     assert np.abs(image - np.asarray(poster).transpose(2, 0, 1) / 255).max() <= 0.5 / 255 + 1e-5
 
     (inputs / "poster.png").unlink()
-    again = tiler("render", "content.png", "style.png", "-o", "poster.png", *SMALL, "--log-json")
+    again = here("render", "content.png", "style.png", "-o", "poster.png", *SMALL, "--log-json")
     assert again.returncode == 0, again.stderr
     assert not [event for event in events(again.stdout) if event["event"] in ("step", "tile")]
     assert np.array_equal(np.asarray(Image.open(inputs / "poster.png")), np.asarray(poster))
 
-    facts = json.loads(tiler("info", "poster.zarr", "--json").stdout)
+    facts = json.loads(here("info", "poster.zarr", "--json").stdout)
     assert [level["state"] for level in facts["levels"]] == ["done", "done"]
     assert (facts["height"], facts["width"]) == (75, 100)
-    assert "done in" in tiler("info", "poster.zarr").stdout
+    assert "done in" in here("info", "poster.zarr").stdout
 
 
 def test_plain_progress_job_file_and_precedence(here, inputs: Path) -> None:
