@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from tiler.engine.job import Job
 from tiler.engine.optimize import step_rate
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import resolve_config
+from tiler.style.backbone import LAYERS
+from tiler.style.losses import Terms
 from tiler.style.weights import NAMES, Trunk
 
 TRUNK = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
@@ -73,3 +76,10 @@ def test_rounds(job_of: Callable[..., Job]) -> None:
     assert job_of(long_edge=600, levels=1, steps=3, tile=256, mode="exact").cut.rounds(0) == [(0, 1), (1, 1), (2, 1)]
     assert job_of(long_edge=100, levels=1, steps=60).cut.rounds(0) == [(0, 25), (25, 25), (50, 10)]
     assert job_of(long_edge=100, levels=1, steps=60, optimizer="lbfgs").cut.rounds(0) == [(0, 60)]
+
+
+def test_any_layers_may_be_asked_for_and_no_others() -> None:
+    every = Terms(LAYERS, LAYERS, 1.0, 1.0, 0.0)
+    assert [what for holds, what in every.rules() if not holds] == []
+    for wrong in (replace(every, style_layers=("relu9_1",)), replace(every, content_layers=("relu9_1",))):
+        assert [what for holds, what in wrong.rules() if not holds] == ["its layers are unknown"]

@@ -176,6 +176,17 @@ def test_a_tile_foresees_the_level_as_if_every_tile_moved_as_it_does(
     assert losses.style.keys() == set(LAYERS)
 
 
+def test_a_slope_lacks_the_total_variation_and_nothing_else(small_weights: str) -> None:
+    problem = Tile(small_weights).problem
+    slope, _, losses = problem.slope(0)
+    whole, _, all_losses = problem.evaluate(0)
+    gradient, tv = problem._objective.smoothness(problem.pixels, Tile.core)
+    torch.testing.assert_close(slope + gradient[:, :36, 4:44], whole, rtol=1e-12, atol=1e-12)
+    assert (losses.tv, all_losses.tv) == (0, tv)
+    assert tv > 0
+    assert losses.style == all_losses.style
+
+
 def test_jitter_moves_the_cells_and_not_the_tile(small_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The backbone sees the read area with its border repeated above and to the left, and the core where it then lies;
     the gradient comes back for the pixels that the tile may change."""

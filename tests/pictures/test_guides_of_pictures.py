@@ -108,6 +108,19 @@ def test_edges_are_softened_by_a_share_of_the_longer_side(files: Path) -> None:
     assert profile[95] < 0.95
 
 
+def test_a_mask_that_is_made_smaller_has_no_rim(files: Path) -> None:
+    """A quarter of its size: each row is of the eight around it, nearer ones more. Sharper filters ring beyond them."""
+    plane = np.zeros((200, 40), np.uint8)
+    plane[:100] = 255
+    Image.fromarray(plane).save("half.png")
+    config, pictures_ = opened(region=["r=style.png"], mask=["r=half.png"])
+    [found] = guide_bands(config, pictures_["content.png"], pictures_, 50, 10, 50)
+    profile = found[config.regions.names.index("r"), :, 5]
+    np.testing.assert_allclose(profile[:24], 1, atol=1e-3)
+    np.testing.assert_allclose(profile[26:], 0, atol=1e-3)
+    np.testing.assert_allclose(profile[24:26], [0.875, 0.125], atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
