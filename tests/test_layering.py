@@ -141,6 +141,29 @@ def test_checker_resolves_relative_imports_of_packages():
     assert len(violations("from .. import render", "tiler.engine", is_package=True)) == 1
 
 
+def loaded_with(module: str) -> set[str]:
+    """All of tiler and kernels that an import of the module brings: what files import at their top."""
+    files, found, waiting = {module_of(path): path for path in SOURCES}, set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in files:
+            continue
+        found.add(name)
+        top = ast.parse(files[name].read_text(encoding="utf-8")).body
+        source = "\n".join(ast.unparse(node) for node in top if isinstance(node, ast.Import | ast.ImportFrom))
+        for one in imports_of(source, name, files[name].name == "__init__.py"):
+            parts = one.split(".")
+            waiting += [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return found
+
+
+def test_what_a_store_says_needs_no_pictures():
+    """As many files again, of which none says anything about a job."""
+    found = loaded_with("tiler.output.info")
+    assert {"tiler.engine.store", "tiler.request.config", "kernels.gram"} <= found
+    assert not {name for name in found if name.startswith("tiler.pictures")}
+
+
 def test_import_is_light():
     code = "import sys, json, tiler; print(json.dumps([m for m in sys.modules if '.' not in m]))"
     seconds = []

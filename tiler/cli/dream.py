@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tiler.cli.echo import say
+from tiler.cli.loading import loading
 from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
 from tiler.cli.render import run
@@ -67,7 +68,8 @@ def dream(
     if zoom is None:
         run(config, force_new, quiet, log_json)
         return
-    from tiler.zoom import zoom_in
+    with loading():
+        from tiler.zoom import zoom_in
 
     when_stopped("go on with the same command")
     with make_progress(quiet, log_json) as progress:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tiler.cli.echo import say
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, config_options
 from tiler.cli.stop import when_stopped
 from tiler.errors import ConfigError
@@ -30,7 +31,8 @@ def export(store: str, output: str | None, level: int | None, quiet: bool, **giv
     options = {name: value for name, value in given.items() if value is not None}
     if output is None and "tiles" not in options:
         raise ConfigError("-o FILE (or --tiles DIR) is missing: tiler export STORE -o FILE")
-    from tiler.output.export import export as write
+    with loading():
+        from tiler.output.export import export as write
 
     when_stopped()
 

@@ -6,6 +6,7 @@ import click
 
 from tiler.cli.echo import say, say_json
 from tiler.cli.homes import where_states_live
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE
 from tiler.cli.progress import duration
 
@@ -15,7 +16,8 @@ from tiler.cli.progress import duration
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(store: str, as_json: bool) -> None:
     """What the job in STORE is, how far it came and what it cost."""
-    from tiler.output.info import describe
+    with loading():
+        from tiler.output.info import describe
 
     facts = describe(store)
     if as_json:

@@ -8,6 +8,7 @@ import click
 
 from tiler.cli.echo import say, say_json
 from tiler.cli.homes import where_states_live
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.progress import duration
 from tiler.cli.stop import when_stopped
@@ -30,9 +31,10 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
         given["output"] = "poster.png"
     notes: list[str] = []
     config = build_config({**given, "styles": given["styles"] or given["content"]}, job_file, notes=notes)
-    from tiler.planning.plan import plan
-    from tiler.planning.room import free_disk
-    from tiler.request.resolve import store_url
+    with loading():
+        from tiler.planning.plan import plan
+        from tiler.planning.room import free_disk
+        from tiler.request.resolve import store_url
 
     when_stopped()
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tiler.cli.echo import clean
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options, typed_words
 from tiler.cli.progress import make_progress
 from tiler.cli.stop import when_stopped
@@ -72,7 +73,8 @@ def found_regions(config: RenderConfig, count: int, notes: list[str]) -> RenderC
 
 def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool, notes: Sequence[str] = ()) -> None:
     """Render with the progress that the flags ask for. notes: lines to begin with."""
-    from tiler.render import render as render_poster  # torch and dask are loaded only once the options are right
+    with loading():  # torch and dask, only once the options are right
+        from tiler.render import render as render_poster
 
     def progress(event: dict[str, Any]) -> None:
         if event["event"] == "start":

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, RUN_OPTIONS, GroupedCommand, config_options
 from tiler.cli.render import run
 
@@ -31,7 +32,8 @@ def resume(store: str, output: str | None, inputs: tuple[str, ...], quiet: bool,
     comes from the store is written to where nothing is, beside the store, or over what the same store wrote; else name
     it with -o.
     """
-    from tiler.request.resume import stored_config
+    with loading():
+        from tiler.request.resume import stored_config
 
     notes: list[str] = []
     config = stored_config(store, inputs, notes, output=output, **given)

@@ -7,6 +7,7 @@ import shlex
 import click
 
 from tiler.cli.echo import say
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE
 
 
@@ -14,7 +15,8 @@ from tiler.cli.options import PLACE
 @click.argument("store", type=PLACE)
 def verify(store: str) -> None:
     """Read all that STORE should hold. Exit code 0: all is there and right; 1: what is damaged is listed."""
-    from tiler.output.verify import verify as find_faults
+    with loading():
+        from tiler.output.verify import verify as find_faults
 
     faults = find_faults(store)
     for fault in faults:
