@@ -10,6 +10,13 @@ from tiler.style.statistics import STATISTICS, rows, style_term, transport
 RICHER = ("moments", "w2")
 
 
+@pytest.fixture(params=["eigenvectors", "products"])
+def way(request, monkeypatch):
+    """That of a CPU, and that of a GPU."""
+    if request.param == "products":
+        monkeypatch.setattr(statistics, "_by_eigenvectors", statistics.by_products)
+
+
 def taken(features):
     """Normalised sums [1, C + 1, C] of features [C, N]."""
     return torch.cat([features @ features.T / features.shape[1], features.mean(1)[None]])[None]
@@ -49,7 +56,7 @@ def test_weights_and_scales(statistic):
 
 
 @pytest.mark.parametrize(("c", "cells", "spread"), [(4, 1000, 0), (4, 3, 0), (40, 30, 1), (30, 900, 2), (64, 5000, 3)])
-def test_float32_is_enough(c, cells, spread):
+def test_float32_is_enough(c, cells, spread, way):
     """Also where the two are alike and nothing is small, which an iteration that is too steep does not survive."""
     one = drawn(c, cells, 1, spread)
     for other in (drawn(c, cells, 2, spread), one + 0.01 * drawn(c, cells, 3, spread), 5 * one):
@@ -61,7 +68,7 @@ def test_float32_is_enough(c, cells, spread):
         assert float((slope32 - slope).norm() / max(float(slope.norm()), float(unit))) < 3e-3
 
 
-def test_what_is_transported_arrives():
+def test_what_is_transported_arrives(way):
     ours, theirs = (torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(s)).double() for s in (1, 2))
     ours, theirs = (one @ one.mT + 0.1 * torch.eye(9) for one in (ours, theirs))
     found = transport(*map(torch.linalg.cholesky, (ours, theirs)))
@@ -89,7 +96,7 @@ ODD = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("statistic", RICHER)
 @pytest.mark.parametrize("odd", ODD)
-def test_what_has_no_variance_gives_numbers(odd, statistic, dtype):
+def test_what_has_no_variance_gives_numbers(odd, statistic, dtype, way):
     found, target = (taken(features).to(dtype) for features in ODD[odd])
     loss, slope = style_term(statistic, found, target, 1.0)
     assert loss.isfinite().all()
@@ -101,7 +108,7 @@ def test_what_has_no_variance_gives_numbers(odd, statistic, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("off", [1e-4, 0.1, 3.0])
-def test_what_is_foreseen_and_no_covariance_gives_numbers(off, dtype):
+def test_what_is_foreseen_and_no_covariance_gives_numbers(off, dtype, way):
     """A tile's changes, taken for the whole level's, may take more variance than there is."""
     found, target = taken(drawn(7, 50, 1)), taken(drawn(7, 60, 2))
     found[:, :7] -= off * torch.linalg.matrix_norm(target[:, :7]) * torch.eye(7)

@@ -30,7 +30,7 @@ STATISTICS = ("gram", "moments", "w2")
 BLUR = 1e-3
 # Of what is foreseen of a level, when the Gram sums of bfloat16 or a tile's changes have made it no covariance: blurred
 # by as many times as much as it takes.
-MORE_BLUR = (1, 30, 1000)
+MORE_BLUR = (1, 100)
 # The smallest singular value of two covariances' factors that is still taken to 1, over all of them together.
 LEAST = 1e-5
 
@@ -107,7 +107,24 @@ def transport(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
     """The symmetric T with T S T = S* of each two covariances, which carries the one Gaussian to the other:
     S*^1/2 (S*^1/2 S S*^1/2)^-1/2 S*^1/2. ours: L, theirs: R, lower triangles [.., C, C], S = L L^T, S* = R R^T.
 
-    T = L^-T U R^T, where U is the orthogonal factor of L^T R. That one is found by products alone, which a GPU does
+    On a CPU by eigenvectors in float64, which takes half the time there, of 512 channels.
+    """
+    found = _by_eigenvectors(ours, theirs) if ours.device.type == "cpu" else by_products(ours, theirs)
+    return (found + found.mT) / 2
+
+
+def _by_eigenvectors(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """R (B^T B)^-1/2 R^T, B = L^T R."""
+    wide, right = ours.double(), theirs.double()
+    across = wide.mT @ right
+    values, vectors = torch.linalg.eigh(across.mT @ across)
+    values = torch.maximum(values, values[..., -1:] * torch.finfo(torch.float64).eps)
+    turned = right @ vectors
+    return ((turned * values.rsqrt()[..., None, :]) @ turned.mT).to(ours.dtype)
+
+
+def by_products(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """L^-T U R^T, where U is the orthogonal factor of L^T R. That one is found by products alone, which a GPU does
     without waiting: X <- X p(X^T X) (Higham 2008, "Functions of Matrices", 8.3), x p(x^2) in each step the polynomial
     that brings all singular values nearest to 1, in half of what Newton and Schulz's would take.
     """
@@ -118,8 +135,7 @@ def transport(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
         factor = torch.baddbmm(product, product, product, beta=linear, alpha=square)
         factor.diagonal(0, -2, -1).add_(constant)
         x = x @ factor
-    found = torch.linalg.solve_triangular(ours.mT, x @ theirs.mT, upper=True)
-    return (found + found.mT) / 2
+    return torch.linalg.solve_triangular(ours.mT, x @ theirs.mT, upper=True)
 
 
 @cache
