@@ -159,7 +159,7 @@ class Holding:
         self._strips = {**{kept: strips for kept, strips in self._strips.items() if kept >= state - 1}, state: found}
 
     def sums(self, state: int) -> dict[Node, Sums]:
-        """Gram sums [R, C, C] over each of the block's nodes, by layer, in float64."""
+        """Sums [R, C or C + 1, C] over each of the block's nodes, by layer, in float64."""
         self._state.require(state, self._numbers)
         return {node: self._here.compute(self._summed, state, node) for node in self._block.nodes}
 
@@ -222,7 +222,7 @@ class Holding:
             in_turn(tiles, look, partial(self._here.compute, whole), lambda tile, done: None)
 
     def measure(self, state: int) -> None:
-        """Gram sums of each tile's core, of a state whose tiles did not report theirs."""
+        """Sums of each tile's core, of a state whose tiles did not report theirs."""
         self._state.require(state)
         job, level, layers, means = self._here.job, self._block.level, self._layers, self._here.job.terms.means
 

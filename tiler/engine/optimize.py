@@ -196,7 +196,7 @@ class TileProblem:
         return self._objective.terms.style_weight * style + losses.content + losses.tv
 
     def evaluate(self, step: int = 0) -> tuple[torch.Tensor, GramSums, TileLosses]:
-        """(gradient over `blend`, own Gram sums of the core, losses) at the present pixels, as update `step` sees
+        """(gradient over `blend`, own sums of the core, losses) at the present pixels, as update `step` sees
         them. Nothing is read from the device."""
         slope, sums, losses = self.slope(step)
         gradient, tv = self._objective.smoothness(self.pixels, self._core)

@@ -50,8 +50,8 @@ def from_here(home: str, device: str) -> list[str]:
 @dataclass(frozen=True)
 class Kept:
     """What a round leaves of a tile. pixels [3, h, w] and moments [6, h, w] over its blend area; None: all 0. grams
-    [R, C, C] by layer: Gram sums of its core in its `regions`; empty where they are not known. losses: (content, tv) of
-    its core."""
+    [R, C or C + 1, C] by layer: sums over its core in its `regions`; empty where they are not known. losses: (content,
+    tv) of its core."""
 
     pixels: torch.Tensor
     moments: torch.Tensor | None = None
@@ -88,7 +88,7 @@ class LevelState(Protocol):
         """ "pixels" [3, h, w] or "moments" [6, h, w] of `part`, in the patch's own pixels."""
 
     def grams(self, state: int, tile: Tile, layer: str, regions: Sequence[int]) -> torch.Tensor:
-        """[len(regions), C, C]; 0 of those that the tile does not hold."""
+        """[len(regions), C or C + 1, C]; 0 of those that the tile does not hold."""
 
     def losses(self, state: int, tile: Tile) -> tuple[float, float]:
         """As they were put."""
@@ -157,7 +157,7 @@ class Resident:
 
 
 def spread(sums: torch.Tensor, regions: Sequence[int], wanted: Sequence[int]) -> torch.Tensor:
-    """Gram sums [R, C, C] of `regions` as those of the `wanted` ones."""
+    """Sums [R, C or C + 1, C] of `regions` as those of the `wanted` ones."""
     if tuple(regions) == tuple(wanted):
         return sums
     nothing = torch.zeros_like(sums[0]) if len(sums) else sums.new_zeros(sums.shape[1:])

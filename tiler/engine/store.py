@@ -13,11 +13,11 @@
         moments              [2 slots, tiles, 6, h, w]: Adam's first and second, bfloat16 in fast mode: a fifth of a
                              per cent matters to nothing there, and their range is as wide as the gradients'
         grams/LAYER          [2, tiles, R, C, C] Gram sums of the cores, by region; a region that a tile does not hold
-                             has no chunk
+                             has no chunk. [2, tiles, R, C + 1, C] with the features' own sums, where they are compared
         losses               [2, tiles, 2]: content and tv of the cores
         marks                [2, tiles]: which state a slot holds of a tile, written after the data
-    /styles/K/S/...          picture, guides (its mask), and totals/LAYER [1, C, C]: the style's normalised Grams at
-                             level K's scale
+    /styles/K/S/...          picture, guides (its mask), and totals/LAYER [1, C or C + 1, C]: the style's normalised
+                             sums at level K's scale
     /init                    the picture that --init names
 
 Jobs in fp64 keep everything but content and style pictures in float64.

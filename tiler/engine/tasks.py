@@ -1,6 +1,6 @@
 """What workers run. Every task may be repeated: it gives the same again, or says that what it needs is gone.
 
-Tasks take small arguments and return small dicts, but for what passes from worker to worker: Gram sums, and strips of
+Tasks take small arguments and return small dicts, but for what passes from worker to worker: sums, and strips of
 patches at the lines between blocks.
 """
 
@@ -123,7 +123,7 @@ def _on_cpu(sums: Mapping[Node, Sums]) -> dict[Node, Sums]:
 
 
 def measure(address: Address, block: Block, state: int, strips: Sequence[Strips]) -> dict[Node, Sums]:
-    """Gram sums of a block's tiles. strips: what the other blocks sent of `state`."""
+    """Sums of a block's tiles. strips: what the other blocks sent of `state`."""
     holding = held(workplace(address), block)
     holding.receive(state, strips)
     holding.measure(state)

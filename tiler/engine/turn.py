@@ -64,7 +64,7 @@ class Done:
 
 class Turns:
     """One round of the tiles of a block. read(state, rect, kind): see `Holding.read`. reported(tile, layer, regions):
-    Gram sums [R, C, C] of its core, as they entered the total."""
+    sums [R, C or C + 1, C] of its core, as they entered the total."""
 
     def __init__(
         self,

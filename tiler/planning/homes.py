@@ -21,7 +21,7 @@ ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def state_bytes(job: Job, level: int) -> int:
-    """Of two states of a level's tiles: pixels, moments and Gram sums."""
+    """Of two states of a level's tiles: pixels, moments and statistics."""
     grid = job.cut.grid(level)
     item = np.dtype(job.device.state_dtype).itemsize
     moment = 2 if job.moment_dtype == "bfloat16" else item
