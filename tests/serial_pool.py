@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -59,3 +60,46 @@ class SerialPool:
                 return Kept(function(*map(_values, arguments)))
         except TilerError as error:
             return Kept(error)
+
+
+class StoppedError(Exception):
+    pass
+
+
+class Here(SerialPool):
+    """With all else that is told to a pool. tiles: how many are relaxed before the render is stopped."""
+
+    tiles = 10**9
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__()
+        self._left = type(self).tiles
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        def heard(event: dict[str, Any]) -> None:
+            handler(event)
+            self._left -= event["event"] == "tile"
+            if not self._left:
+                raise StoppedError
+
+        super().on_report(heard)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Whatever else is told to a pool is about processes."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: None
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        return {"here": function(*arguments)}
+
+
+def render_module() -> Any:
+    """The package has a function of its name."""
+    return importlib.import_module("tiler.render")

@@ -10,6 +10,7 @@ from typing import Any
 
 from tiler.engine import place
 from tiler.engine.job import Job
+from tiler.engine.lineage import Lineage
 from tiler.engine.machine import Machine, difference, joined
 from tiler.engine.state import Home, homes_of
 from tiler.engine.store import RenderStore
@@ -34,6 +35,12 @@ class Request:
     url: str
     inputs: dict[str, str]
 
+    @property
+    def seen(self) -> dict[str, Any]:
+        """See `identity.seen`."""
+        layout = self.asked.sources.layout
+        return identity.seen(self.asked.config, self.inputs, (*layout.origin, layout.height, layout.width))
+
     @classmethod
     def of(cls, config: RenderConfig) -> Request:
         """Raises TilerError for whatever is wrong on any machine."""
@@ -48,48 +55,92 @@ class Request:
 
 @dataclass(frozen=True)
 class Found:
-    """store, job: None where none was begun, or it is to be begun anew. run: the number of this run. remarks: what the
-    user should know of the pictures."""
+    """store: None where there is none, or what it holds is of no interest. job: of it, to go on with; None where one is
+    to be begun. run: the number of this run. remarks: what the user should know of the pictures. other: what tells the
+    store's job, which is finished, from the one that takes its place."""
 
     store: RenderStore | None
     job: Job | None
     run: str
     remarks: list[str]
+    other: Sequence[str] = ()
 
 
-def find(request: Request, force_new: bool) -> Found:
-    """The job that was begun, if it is what is asked for; else the pictures are decoded once. Raises StoreError."""
+def find(request: Request, force_new: bool, replace_finished: bool = True) -> Found:
+    """The job that was begun, if it is what is asked for; else the pictures are decoded once. replace_finished:
+    whether a job that is finished makes way for another. Raises StoreError."""
     url, config, run = request.url, request.asked.config, uuid.uuid4().hex
-    remarks = request.asked.notes
     if force_new or not RenderStore.exists(url):
-        return Found(None, None, run, remarks + guiding.check_pixels(config, request.asked.sources.opened))
+        return Found(None, None, run, _remarks(request))
     store = RenderStore.open(url)
-    identity.check_same(url, store.attributes, config, request.inputs)
-    job = _with_weights(identity.load_job(store), config)
-    identity.check_job(url, job, request.asked.job)
+    identity.check_version(url, store.attributes)
+    job, meant = identity.load_job(store), request.asked.job
+    other = [
+        *identity.differences(store.attributes, config, request.inputs),
+        *identity.other_weights(job, meant),
+    ]
+    if other and replace_finished and _finished(store, job):
+        return Found(store, None, run, _remarks(request), other)
+    identity.refuse(url, other)
+    job = _with_weights(job, config)
+    identity.check_job(url, job, meant)
     asked = identity.stored_places(store.attributes, config, url)
     store.update(job=job.to_dict(), asked=asked, run=run)  # files may have been moved since
-    return Found(store, job, run, remarks)
+    store.clear()
+    return Found(store, job, run, request.asked.notes)
+
+
+def _remarks(request: Request) -> list[str]:
+    """On the pictures of a job that is to be begun, each decoded once."""
+    return request.asked.notes + guiding.check_pixels(request.asked.config, request.asked.sources.opened)
+
+
+def _finished(store: RenderStore, job: Job) -> bool:
+    """Whether nothing is left to do: its poster was written too."""
+    levels = range(len(job.cut.levels))
+    return "wrote" in store.attributes and all(store.level_report(level) is not None for level in levels)
 
 
 def begin(
-    request: Request, run: str, resolved: RenderConfig, job: Job, machine: Machine, overwrite: bool
-) -> tuple[RenderStore, Job]:
-    """A store for a new job, and the job as it is there. resolved: the configuration with every None replaced."""
+    request: Request, found: Found, resolved: RenderConfig, job: Job, machine: Machine, overwrite: bool
+) -> tuple[RenderStore, Job, str]:
+    """A store for a new job, the job as it is there, and what became of the one before. resolved: the configuration
+    with every None replaced."""
     config, url = request.asked.config, request.url
+    job = _with_weights(job, config)
     facts = {
         "place": export.place(request.asked.sources.layout) if config.content else {},
         "config": identity.travels(resolved),
         "asked": identity.kept(config, url),
         "inputs": request.inputs,
         "version": __version__,
-        "run": run,
+        "run": found.run,
         "machine": machine.facts(job.device.kind),
+        "job": job.to_dict(),
     }
-    job = _with_weights(job, config)
-    store = RenderStore.create(url, {"job": job.to_dict(), **facts}, overwrite=overwrite)
+    said = ""
+    if found.store is None:
+        store = RenderStore.create(url, facts, overwrite=overwrite)
+    else:
+        store = found.store
+        kept = Lineage(request.seen, lambda: facts["machine"]).shared(job, store)
+        said = _replaced(found, kept, len(job.cut.levels))
+        store.succeed({**facts, **_of_levels(store, kept)}, kept)
+        store = store.for_job(job)
     store.hold_to(job)
-    return store, job
+    return store, job, said
+
+
+def _of_levels(store: RenderStore, kept: int) -> dict[str, Any]:
+    """What a store's job has come to in its first levels."""
+    seconds = sum((store.level_report(level) or {}).get("seconds", 0.0) for level in range(kept))
+    return {"seconds": seconds, "homes": [asdict(home) for home in homes_of(store)[:kept]]}
+
+
+def _replaced(found: Found, kept: int, levels: int) -> str:
+    assert found.store is not None
+    taken = f"{kept} of {levels} levels {'is' if kept == 1 else 'are'} the same and taken over"
+    return f"store {found.store.url}: a finished job makes way for this one: {'; '.join(found.other)}; {taken}"
 
 
 def _with_weights(job: Job, config: RenderConfig) -> Job:
@@ -102,6 +153,7 @@ class ComputedOn:
 
     def __init__(self, store: RenderStore, facts: dict[str, str], progress: Progress) -> None:
         self._before, self._now, self._progress = identity.table(store.attributes, "machine"), facts, progress
+        store.update(machine=self.all)  # however this run ends
 
     def tell(self, event: dict[str, Any]) -> None:
         """Pass an event on, and remember what it says of the machine."""

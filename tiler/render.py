@@ -15,6 +15,7 @@ from typing import Any
 from tiler import pictures
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
+from tiler.engine.lineage import Lineage
 from tiler.engine.lock import sole_writer
 from tiler.engine.machine import Machine, ask
 from tiler.engine.rounds import LevelRun, Site, measure_styles
@@ -57,8 +58,14 @@ class Result:
         return None if Path(self.output).is_dir() else pictures.shown_small(self.output, _SHOWN_EDGE)
 
 
-def render(config: RenderConfig, progress: Progress | None = None, force_new: bool = False) -> Result:
+def render(
+    config: RenderConfig, progress: Progress | None = None, force_new: bool = False, replace_finished: bool = True
+) -> Result:
     """Render a poster, or go on with one that was begun with the same configuration.
+
+    Where the store holds another job that is finished, this one takes its place, and with it those levels that are the
+    same: a preview is the beginning of its poster. An unfinished one is refused. replace_finished: False has a finished
+    one refused too. force_new: whatever job is there is deleted.
 
     progress(event) is called with small dicts, in order and on the calling thread or a thread of the scheduler's; see
     tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
@@ -70,7 +77,7 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
     size, transparent = asked.job.cut.last, asked.sources.transparent
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with sole_writer(url) as hold, disk_errors(url):
-        found = find(request, force_new)
+        found = find(request, force_new, replace_finished)
         config, begun = asked.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
         beside = asked.sources.kept_bytes
@@ -81,18 +88,21 @@ def render(config: RenderConfig, progress: Progress | None = None, force_new: bo
             job = begun or job
             planned = plan_job(resolved, job, transparent, None, machine, beside)
             check_room(planned, config, job, url, begun is not None, machine)
-            store = found.store
-            if store is None:
-                store, job = begin(request, found.run, resolved, job, machine, force_new)
+            store, replaced = found.store, ""
+            if store is not None:
+                store.guard(hold.check)
+            if store is None or begun is None:
+                store, job, replaced = begin(request, found, resolved, job, machine, force_new)
             store.guard(hold.check)
             computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
             homes = Homes(store, [Home(level.home, level.why) for level in planned.levels], computed_on.tell)
             where = tuple(level.home for level in planned.levels)
-            run = _Render(resolved, job, store, pool, homes.tell, asked.sources, where)
+            lineage = Lineage(request.seen, lambda: computed_on.all)
+            run = _Render(resolved, job, store, pool, homes.tell, asked.sources, where, lineage)
             progress({"event": "plan", **planned.to_dict()})
-            for text in (*hold.notes, computed_on.difference, machine.trouble(job.device.kind), *found.remarks):
-                if text:
-                    progress({"event": "note", "text": text})
+            said = (*hold.notes, replaced, computed_on.difference, machine.trouble(job.device.kind), *found.remarks)
+            for text in filter(None, said):
+                progress({"event": "note", "text": text})
             try:
                 run.run()
                 loss = run.write_poster()
@@ -126,9 +136,12 @@ class _Render:
         progress: Progress,
         sources: Sources,
         homes: tuple[str, ...] = (),
+        lineage: Lineage | None = None,
     ) -> None:
-        """homes: where each level's state lives; by default on the device that computes."""
+        """homes: where each level's state lives; by default on the device that computes. lineage: None: nobody will
+        know finished levels by what they depend on."""
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
+        self._lineage = lineage
         self._homes = homes or (DEVICE,) * len(job.cut.levels)
         self._sources, self._overlay = sources, sources.opened.get(config.overlay or "")
         self._address = tasks.Address(store.url, job.id, store.holder())
@@ -276,5 +289,6 @@ class _Render:
     def _finish(self, level: int, report: dict[str, Any], seconds: float) -> None:
         """Record what a level came to, and drop its working arrays."""
         report = {"seconds": seconds, **report}
-        self._store.finish_level(level, report)
+        known = self._lineage and self._lineage.ended(self._job, level, self._store)
+        self._store.finish_level(level, report, known)
         self._progress({"event": "level done", "level": level, **report})

@@ -15,7 +15,7 @@ import time
 from typing import Any
 from unittest import mock
 
-from attacked_stores import Here, render_module
+from serial_pool import Here, render_module
 
 import tiler.cli.commands  # noqa: F401
 from tiler.cli import main

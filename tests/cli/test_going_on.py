@@ -86,10 +86,16 @@ def test_weights_count_by_their_numbers_whatever_their_file_is_called(here, proj
     assert done.returncode == 0, done.stderr
     state["features.28.bias"] += 1e-3
     torch.save(state, project / "other.pth")
-    done = here("render", *files, "--weights", "project/other.pth")
+    held = _attributes(project / "poster.zarr")
+    _asked(project / "poster.zarr", weights=str(project / "other.pth"))
+    done = here("resume", "project/poster.zarr")
     assert done.returncode == 2
-    assert "holds another job: the numbers in --weights project/other.pth differ; choose another --store" in done.stderr
+    assert f"holds another job: the numbers in --weights {project}/other.pth differ; choose another --s" in done.stderr
     assert done.stderr.count("\n") == 1
+    assert _attributes(project / "poster.zarr")["job"] == held["job"]
+    done = here("render", *files, "--weights", "project/other.pth")
+    assert done.returncode == 0
+    assert "the numbers in --weights project/other.pth differ; 0 of 1 levels are the same" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["output", "tiles"])

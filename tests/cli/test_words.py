@@ -187,7 +187,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_how_to_go_on_is_known_from_the_start(
     monkeypatch: pytest.MonkeyPatch, words: list[str], tmp_path: Path
 ) -> None:
-    def rendered(config, progress, force_new) -> SimpleNamespace:
+    def rendered(config, progress, force_new, replace_finished) -> SimpleNamespace:
         assert words == ["go on with the same command"]
         progress({"event": "note", "text": "a note"})
         progress({"event": "start", "store": "/a b/p.zarr"})

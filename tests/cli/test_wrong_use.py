@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -137,15 +138,28 @@ def test_unknown_words_are_exit_code_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_store_of_another_job_is_refused_until_forced(here, inputs: Path) -> None:
+def test_a_finished_job_makes_way_and_an_unfinished_one_does_not(here, inputs: Path) -> None:
     small = ("--long-edge", "32", "--steps", "1", "--quiet")
     assert here(*RENDER, *small).returncode == 0
     before = (inputs / "poster.png").read_bytes()
-    other = here(*RENDER, *small, "--content-weight", "3")
-    assert other.returncode == 2
-    assert len(other.stderr.strip().splitlines()) == 1
-    assert "content_weight was" in other.stderr
-    assert "--force-new" in other.stderr
+    three = ("--content-weight", "3", "--style-weight", "2", "--tv-weight", "0.1")
+    other = here(*RENDER, *small[:-1], *three)
+    assert other.returncode == 0, other.stderr
+    [note] = [line for line in other.stderr.splitlines() if "makes way" in line]
+    for said in ("content_weight was 0.2, now 3.0", "style_weight was 1.0, now 2.0", "tv_weight was 0.05, now 0.1"):
+        assert said in note
+    assert (inputs / "poster.png").read_bytes() != before
+    assert here(*RENDER, *small).returncode == 0
+    assert (inputs / "poster.png").read_bytes() == before
+
+    held = json.loads((inputs / "poster.zarr" / "zarr.json").read_text())
+    del held["attributes"]["tiler"]["wrote"]
+    (inputs / "poster.zarr" / "zarr.json").write_text(json.dumps(held))
+    refused = here(*RENDER, *small, "--content-weight", "3")
+    assert refused.returncode == 2
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert "content_weight was 0.2, now 3.0" in refused.stderr
+    assert "--force-new" in refused.stderr
     less = here(*RENDER, "--long-edge", "32", "--quiet")
     assert less.returncode == 2
     assert "steps was [1], now None" in less.stderr

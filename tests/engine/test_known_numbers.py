@@ -91,10 +91,10 @@ def test_styles_are_measured_with_a_halo(
     seen: dict[str, np.ndarray] = {}
     finish = RenderStore.finish_level
 
-    def look(self: RenderStore, level: int, report: Any) -> None:
+    def look(self: RenderStore, level: int, report: Any, known: None) -> None:
         seen.update({layer: self.read_total("styles/0/0", layer)[0] for layer in LAYERS})
         seen["picture"] = self.read_picture("styles/0/0/picture", Rect(0, 0, 40, 700))
-        finish(self, level, report)
+        finish(self, level, report, known)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RenderStore, "finish_level", look)

@@ -31,9 +31,9 @@ def planned_and_taken(render_serially, tmp_path, monkeypatch):
         plans.append(plan_job(resolved, job))
         return resolved, job
 
-    def finish_level(self, level, report):
+    def finish_level(self, level, report, known):
         peaks.append(used_bytes(Path(self.url)))
-        finish(self, level, report)
+        finish(self, level, report, known)
 
     def render(**options):
         monkeypatch.setattr(RenderStore, "finish_level", finish_level)

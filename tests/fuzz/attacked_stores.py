@@ -21,7 +21,7 @@ from unittest import mock
 import numpy as np
 from here import run_main
 from PIL import Image
-from serial_pool import SerialPool
+from serial_pool import Here, StoppedError, render_module
 
 from tiler.engine import workplace
 from tiler.render import render
@@ -36,44 +36,6 @@ STRANGE: list[Any] = [
     [], {}, [[]], [0], [1, 1, 1], [2**20] * 3, [10**9] * 3, ["x"], {"a": 1}, {"name": "numcodecs.pickle"},
     [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 9}}], [{"name": "os.system"}], "string", "object",
 ]  # fmt: skip
-
-
-class StoppedError(Exception):
-    pass
-
-
-class Here(SerialPool):
-    """With all else that is told to a pool. tiles: how many are relaxed before the render is stopped."""
-
-    tiles = 10**9
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__()
-        self._left = type(self).tiles
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        pass
-
-    def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
-        def heard(event: dict[str, Any]) -> None:
-            handler(event)
-            self._left -= event["event"] == "tile"
-            if not self._left:
-                raise StoppedError
-
-        super().on_report(heard)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Whatever else is told to a pool is about processes."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return lambda *arguments: None
-
-    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        return {"here": function(*arguments)}
 
 
 class Stores:
@@ -166,12 +128,6 @@ class Stores:
         if seconds > SECONDS or grown > BYTES:
             return f"{seconds:.1f} s, {grown / 2**20:.0f} MiB more"
         return ""
-
-
-def render_module() -> Any:
-    import importlib
-
-    return importlib.import_module("tiler.render")
 
 
 def _listed(files: Iterable[str]) -> tuple[str, tuple[str], str]:

@@ -33,7 +33,7 @@ _MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
 @click.option("-o", "--output", type=PLACE, metavar="POSTER", default="tiler-demo/poster.png", show_default=True)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
-@click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@click.option("--force-new", is_flag=True, help="Start over, whatever job the store holds.")
 @click.option(
     "--auto-regions", type=int, metavar="N", help="Find N regions that both have in common, 2 to 8; 1: none. [2]"
 )

@@ -40,7 +40,7 @@ DEFAULTS = {
 )
 @click.option("--zoom", type=click.IntRange(1), metavar="FRAMES", help="Fly into the dream: so many frames.")
 @click.option("--zoom-factor", type=click.FloatRange(1, 2, min_open=True), default=1.05, show_default=True, metavar="X")
-@click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@click.option("--force-new", is_flag=True, help="Start over, whatever job the store holds.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @config_options

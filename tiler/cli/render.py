@@ -25,7 +25,7 @@ AUTO_REGIONS = click.option(
 @click.argument("pictures", nargs=-1, metavar="[CONTENT] STYLE...")
 @click.option("-o", "--output", type=PLACE, metavar="POSTER", help="Where the poster goes: .png .tif .jpg .webp ...")
 @click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
-@click.option("--force-new", is_flag=True, help="Start over when the store holds another job.")
+@click.option("--force-new", is_flag=True, help="Start over, whatever job the store holds.")
 @AUTO_REGIONS
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
@@ -71,8 +71,15 @@ def found_regions(config: RenderConfig, count: int, notes: list[str]) -> RenderC
     return config
 
 
-def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool, notes: Sequence[str] = ()) -> None:
-    """Render with the progress that the flags ask for. notes: lines to begin with."""
+def run(
+    config: RenderConfig,
+    force_new: bool,
+    quiet: bool,
+    log_json: bool,
+    notes: Sequence[str] = (),
+    replace_finished: bool = True,
+) -> None:
+    """Render with the progress that the flags ask for. notes: lines to begin with. replace_finished: see `render`."""
     with loading():  # torch and dask, only once the options are right
         from tiler.render import render as render_poster
 
@@ -85,5 +92,5 @@ def run(config: RenderConfig, force_new: bool, quiet: bool, log_json: bool, note
     with make_progress(quiet, log_json) as printer:
         for note in notes:
             progress({"event": "note", "text": note})
-        result = render_poster(config, progress, force_new)
+        result = render_poster(config, progress, force_new, replace_finished)
         progress({"event": "done", "output": result.output, "store": result.store, "seconds": result.seconds})

@@ -37,4 +37,4 @@ def resume(store: str, output: str | None, inputs: tuple[str, ...], quiet: bool,
 
     notes: list[str] = []
     config = stored_config(store, inputs, notes, output=output, **given)
-    run(config, False, quiet, log_json, notes)
+    run(config, False, quiet, log_json, notes, replace_finished=False)

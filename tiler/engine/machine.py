@@ -97,6 +97,11 @@ def joined(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
     return {key: _all([*found[key].split(_AND), *str(before.get(key, found[key])).split(_AND)]) for key in found}
 
 
+def is_one(facts: Mapping[str, str]) -> bool:
+    """Whether the facts are those of one kind of machine."""
+    return not any(_AND in value for value in facts.values())
+
+
 def difference(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
     """A line where a job that was begun goes on with other facts, which do not forbid it; else empty."""
     other = {key: value for key, value in now.items() if value not in str(before.get(key, value)).split(_AND)}

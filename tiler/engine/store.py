@@ -53,6 +53,8 @@ from tiler.geometry.ome import image_attributes
 __all__ = ["IMAGE", "POSTER", "RenderStore"]
 _MEMBERS = ("levels", "styles", "init")
 _DELETED = {"deleted": True}
+# Of the root: so many levels of the job before are this one's, and the rest is still to be dropped.
+_KEEPS = "keeps"
 
 
 class RenderStore(StoredPictures, StoredState):
@@ -96,6 +98,37 @@ class RenderStore(StoredPictures, StoredState):
         for name in _MEMBERS:
             del root[name]
         return root
+
+    def succeed(self, attributes: Mapping[str, Any], levels: int) -> None:
+        """Have another job take the place of this one, and its first `levels` levels, which are finished.
+
+        One write makes it the new job; what else there is of the old one is out of sight from then on, and goes now, or
+        when somebody goes on with the new one after this was cut short."""
+        self._root.attrs.put({"tiler": {**attributes, _KEEPS: levels}})
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop what is left of the job before, where something is."""
+        if _KEEPS not in self.attributes:
+            return
+        names = [f"levels/{name}" for name in self._names("levels") if name.isdecimal()]
+        for path in (*names, *_MEMBERS[1:]):
+            if self._is_left(path):
+                self._drop(path)
+        self._root.attrs["tiler"] = {name: value for name, value in self.attributes.items() if name != _KEEPS}
+
+    def _is_left(self, path: str) -> bool:
+        """Whether what lies there is of the job before."""
+        keeps = self._root.attrs["tiler"].get(_KEEPS)
+        if keeps is None:
+            return False
+        member, _, rest = path.partition("/")
+        name = rest.partition("/")[0]
+        kept = member == "levels" and (not name or (name.isdecimal() and type(keeps) is int and int(name) < keeps))
+        return member in _MEMBERS and not kept
+
+    def _node(self, path: str, strict: bool = False) -> zarr.Array | zarr.Group | None:
+        return None if self._is_left(path) else super()._node(path, strict)
 
     @classmethod
     def open(cls, url: str, writable: bool = True) -> RenderStore:
@@ -173,11 +206,18 @@ class RenderStore(StoredPictures, StoredState):
         arrays = [(f"levels/{level}/{shown}", *size) for level, size in enumerate(sizes)]
         self._root.attrs["ome"] = image_attributes(name, arrays[::-1], 3, peak)
 
-    def finish_level(self, level: int, report: Mapping[str, Any]) -> None:
-        """Record a level's summary and drop its working arrays; `image` stays."""
+    def finish_level(self, level: int, report: Mapping[str, Any], lineage: str | None = None) -> None:
+        """Record a level's summary and by what it is known, and drop its working arrays; `image` stays."""
         self.check_there()
-        self._attributes(f"levels/{level}")["report"] = dict(report)
+        found = self._node(f"levels/{level}")
+        assert found is not None
+        found.attrs.put({**found.attrs, "report": dict(report), "lineage": lineage})
         self.tidy_level(level)
+
+    def lineage(self, level: int) -> str | None:
+        """By what a finished level is known, as the store says; None where it says nothing."""
+        found = self._attributes(f"levels/{level}")
+        return str(found["lineage"]) if found.get("report") is not None and found.get("lineage") else None
 
     def tidy_level(self, level: int) -> None:
         """Drop whatever a finished level no longer needs, of this cut and of earlier ones; what is no job's stays."""

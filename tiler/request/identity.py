@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ ADVICE = "choose another --store, or start over with tiler render --force-new"
 
 def inputs(config: RenderConfig) -> dict[str, str]:
     """What the render reads, by role: a file's sha256, or the word that stands in its place. Weights count by their
-    numbers, which the job knows (`check_job`)."""
+    numbers, which the job knows (`other_weights`)."""
     files = {"content file": config.content, **{f"style file {i}": path for i, path in enumerate(config.styles, 1)}}
     files = {**files, **_region_files(config)}
     found = {role: _digest(Path(path)) for role, path in files.items() if path}
@@ -154,24 +154,52 @@ def _digest(path: Path) -> str:
         raise PictureError(f"{path}: {error.strerror}") from None
 
 
-def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found: Mapping[str, str]) -> None:
-    """Raise StoreError naming the first difference between a stored job and the one asked for.
+def differences(stored: Mapping[str, Any], config: RenderConfig, found: Mapping[str, str]) -> list[str]:
+    """What tells the job that is asked for from a stored one, in words; nothing where they are the same, weights aside.
 
     The same words are the same job; so is a value that the stored job had derived.
     """
-    check_version(url, stored)
     asked, resolved, before = (table(stored, key) for key in ("asked", "config", "inputs"))
-    now = config.to_dict()
-    for role in sorted({*before, *found}):
-        if before.get(role) != found.get(role):
-            raise StoreError(f"store {url}: holds another job: the {role} differs; {ADVICE}")
+    now, roles = config.to_dict(), sorted({*before, *found})
+    told = [f"the {role} differs" for role in roles if before.get(role) != found.get(role)]
     for item in fields(config):
         name, value = item.name, now[item.name]
-        if not _counts(item):
-            continue
-        if value != asked.get(name) and (value is None or value != resolved.get(name)):
-            was = asked.get(name, resolved.get(name))
-            raise StoreError(f"store {url}: holds another job: {name} was {was}, now {value}; {ADVICE}")
+        if _counts(item) and value != asked.get(name) and (value is None or value != resolved.get(name)):
+            told.append(f"{name} was {asked.get(name, resolved.get(name))}, now {value}")
+    return told
+
+
+def other_weights(stored: Job, meant: Job) -> list[str]:
+    """The same of the backbone's weights, whatever their file is called."""
+    same = stored.network.weights_sha256 == meant.network.weights_sha256
+    return [] if same else [f"the numbers in --weights {meant.network.weights} differ"]
+
+
+def check_same(url: str, stored: Mapping[str, Any], config: RenderConfig, found: Mapping[str, str]) -> None:
+    """Raise StoreError naming the first difference between a stored job and the one asked for."""
+    check_version(url, stored)
+    refuse(url, differences(stored, config, found))
+
+
+def refuse(url: str, told: Sequence[str]) -> None:
+    """Raise StoreError naming the first of what tells a stored job from the one asked for, where anything does."""
+    if told:
+        raise StoreError(f"store {url}: holds another job: {told[0]}; {ADVICE}")
+
+
+# Words that a level's record in the job stands for, each level's for itself.
+_IN_LEVELS = (
+    "size", "steps", "levels", "min_edge", "learning_rate", "tile", "feather", "halo", "steps_per_round", "precision",
+    "device", "threads", "style_scale", "content_gsd", "style_gsd", "style_blend_weights", "style_layer_weights",
+)  # fmt: skip
+
+
+def seen(config: RenderConfig, found: Mapping[str, str], part: Sequence[int]) -> dict[str, Any]:
+    """What the bytes of a level depend on beside what its job says: the pictures (found: see `inputs`), the part of the
+    content that is rendered, and every word that the job does not stand for."""
+    counting = [item.name for item in fields(config) if _counts(item) and item.name not in _IN_LEVELS]
+    said = config.to_dict()
+    return {"inputs": dict(found), "part": [*part], "words": {name: said[name] for name in counting}}
 
 
 # What a job has from the machine that it was begun on, and from what befell it there.
@@ -179,12 +207,7 @@ _OF_MACHINES = ("id", "cut.tile", "device", "network.weights")
 
 
 def check_job(url: str, stored: Job, meant: Job) -> None:
-    """Raise StoreError where a job was begun with other weights, whatever their file is called, and where it is not
-    what its own configuration means: no render wrote it."""
-    if stored.network.weights_sha256 != meant.network.weights_sha256:
-        raise StoreError(
-            f"store {url}: holds another job: the numbers in --weights {meant.network.weights} differ; {ADVICE}"
-        )
+    """Raise StoreError where a job is not what its own configuration means: no render wrote it."""
     before, now = (dict(_facts(job.to_dict())) for job in (stored, meant))
     for name in {**now, **before}:
         was, wanted = before.get(name), now.get(name)
