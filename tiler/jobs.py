@@ -14,6 +14,7 @@ from tiler.engine.lineage import Lineage
 from tiler.engine.machine import Machine, difference, joined
 from tiler.engine.state import Home, homes_of
 from tiler.engine.store import RenderStore
+from tiler.engine.workplace import COLOURS
 from tiler.errors import RenderError
 from tiler.output import export
 from tiler.request import guiding, identity
@@ -132,9 +133,10 @@ def begin(
 
 
 def _of_levels(store: RenderStore, kept: int) -> dict[str, Any]:
-    """What a store's job has come to in its first levels."""
+    """What a store's job has come to in its first levels, beside their images."""
     seconds = sum((store.level_report(level) or {}).get("seconds", 0.0) for level in range(kept))
-    return {"seconds": seconds, "homes": [asdict(home) for home in homes_of(store)[:kept]]}
+    colours = {COLOURS: store.attributes[COLOURS]} if kept and COLOURS in store.attributes else {}  # of the coarsest
+    return {"seconds": seconds, "homes": [asdict(home) for home in homes_of(store)[:kept]], **colours}
 
 
 def _replaced(found: Found, kept: int, levels: int) -> str:

@@ -104,7 +104,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, small_weights: str) -> Calla
         ({}, LARGE, [2]),
         (LARGE, {}, []),
         ({}, dict(steps=(2, 5)), [1]),
-        (dict(color="content"), dict(color="content", **LARGE), [2]),
+        (dict(color="content", lines=1.0), dict(color="content", lines=1.0, **LARGE), [2]),
         (dict(color="match"), dict(color="match", **LARGE), [0, 1, 2]),
         (dict(keep_detail=True, mode="exact"), dict(keep_detail=True, mode="exact", **LARGE), [2]),
         ({}, dict(tile=16), [0, 1]),
