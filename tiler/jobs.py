@@ -109,6 +109,7 @@ def begin(
     with every None replaced."""
     config, url = request.asked.config, request.url
     job = _with_weights(job, config)
+    computing = machine.facts(job.device.kind)
     facts = {
         "place": export.place(request.asked.sources.layout) if config.content else {},
         "config": identity.travels(resolved),
@@ -116,7 +117,7 @@ def begin(
         "inputs": request.inputs,
         "version": __version__,
         "run": found.run,
-        "machine": machine.facts(job.device.kind),
+        "machine": computing,
         "job": job.to_dict(),
     }
     said = ""
@@ -124,7 +125,7 @@ def begin(
         store = RenderStore.create(url, facts, overwrite=overwrite)
     else:
         store = found.store
-        kept = Lineage(request.seen, lambda: facts["machine"]).shared(job, store)
+        kept = Lineage(request.seen, lambda: computing).shared(job, store)
         said = _replaced(found, kept, len(job.cut.levels))
         store.succeed({**facts, **_of_levels(store, kept)}, kept)
         store = store.for_job(job)

@@ -59,13 +59,17 @@ class Result:
 
 
 def render(
-    config: RenderConfig, progress: Progress | None = None, force_new: bool = False, replace_finished: bool = True
+    config: RenderConfig,
+    progress: Progress | None = None,
+    force_new: bool = False,
+    replace_finished: bool = True,
+    pool: Pool | None = None,
 ) -> Result:
     """Render a poster, or go on with one that was begun with the same configuration.
 
     Where the store holds another job that is finished, this one takes its place, and with it those levels that are the
     same: a preview is the beginning of its poster. An unfinished one is refused. replace_finished: False has a finished
-    one refused too. force_new: whatever job is there is deleted.
+    one refused too. force_new: whatever job is there is deleted. pool: workers that are there already, and stay.
 
     progress(event) is called with small dicts, in order and on the calling thread or a thread of the scheduler's; see
     tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
@@ -83,7 +87,7 @@ def render(
         beside = asked.sources.kept_bytes
         check_disk(plan_job(config, begun or asked.job, transparent, pictures_bytes=beside), config, url)
         threads = begun.device.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
-        with Pool(config.scheduler, config.workers or 1, threads) as pool:
+        with contextlib.nullcontext(pool) if pool else Pool(config.scheduler, config.workers or 1, threads) as pool:
             resolved, job, machine = _settled(asked, pool)
             job = begun or job
             planned = plan_job(resolved, job, transparent, None, machine, beside)
@@ -289,6 +293,6 @@ class _Render:
     def _finish(self, level: int, report: dict[str, Any], seconds: float) -> None:
         """Record what a level came to, and drop its working arrays."""
         report = {"seconds": seconds, **report}
-        known = self._lineage and self._lineage.ended(self._job, level, self._store)
+        known = self._lineage.ended(self._job, level, self._store) if self._lineage else None
         self._store.finish_level(level, report, known)
         self._progress({"event": "level done", "level": level, **report})

@@ -119,7 +119,8 @@ class RenderStore(StoredPictures, StoredState):
 
     def _is_left(self, path: str) -> bool:
         """Whether what lies there is of the job before."""
-        keeps = self._root.attrs["tiler"].get(_KEEPS)
+        held: Any = self._root.attrs["tiler"]
+        keeps = held.get(_KEEPS)
         if keeps is None:
             return False
         member, _, rest = path.partition("/")
