@@ -69,7 +69,7 @@ def cluster() -> Iterator[str]:
 def _run_here(folder: Path, cluster: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     with contextlib.chdir(folder):
         return run_main(
-            *arguments, *(("--scheduler", cluster) if arguments[0] in ("render", "dream", "resume") else ())
+            *arguments, *(("--scheduler", cluster) if arguments[0] in ("render", "dream", "resume", "sheet") else ())
         )
 
 

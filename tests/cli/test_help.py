@@ -57,6 +57,12 @@ COMMANDS = {
                          "--force-new", *SAYING, HELP],
         **RENDER,
     },
+    "sheet": {
+        "This command": ["[CONTENT] STYLE...", "-o, --output SHEET [required]", "--vary NAME=VALUE,... [required]",
+                         "--job FILE.toml", *SAYING, HELP],
+        **{name: options for name, options in RENDER.items() if name not in ("The file", "Where it runs")},
+        "Where it runs": RUN[1:],
+    },
     "plan": {
         "This command": ["CONTENT", "[STYLE...]", "-o, --output POSTER [poster.png]", "--job FILE.toml",
                          "--json", HELP],

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, doctor, dream, export, info, labels, plan, render, resume, verify
+from tiler.cli import demo, doctor, dream, export, info, labels, plan, render, resume, sheet, verify
 from tiler.cli.echo import clean, say
 from tiler.errors import TilerError
 from tiler.version import __version__
@@ -26,6 +26,7 @@ def cli() -> None:
     tiler render MAP PHOTO -o POSTER              the map rendered in the photo's look
     tiler render MAP PHOTO -o POSTER --long-edge 16384
     tiler plan MAP PHOTO --long-edge 16384        what that would take: memory, disk, hours
+    tiler sheet MAP PHOTO --vary content-weight=0.05,0.2,0.8 -o SHEET.png     previews side by side
     tiler labels MAP PHOTO -o LABELS.png          which parts of the two are alike, to render each like its own
     tiler info POSTER.zarr                        what a job is and how far it came
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
@@ -40,7 +41,7 @@ def cli() -> None:
 
 COMMANDS = (
     render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
-    labels.labels, doctor.doctor,
+    labels.labels, doctor.doctor, sheet.sheet,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

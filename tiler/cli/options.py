@@ -15,6 +15,7 @@ from tiler.request.config import RenderConfig, needs_content
 from tiler.request.jobfile import read_job_file
 from tiler.request.option import ASKED, expanded
 from tiler.request.sizes import SIZES
+from tiler.request.spoken import element, read_value
 
 
 class _Place(click.ParamType):
@@ -27,7 +28,6 @@ class _Place(click.ParamType):
 
 
 PLACE = _Place()
-_NUMBERS = {int: "a whole number", float: "a number"}
 
 
 class GroupedCommand(click.Command):
@@ -73,28 +73,11 @@ def _respelled(word: str, options: set[str]) -> str:
     return word
 
 
-def _element(hint: Any) -> type:
-    """int, float or str of a field's hint, whatever tuple or None is around it."""
-    return next(kind for kind in (int, float, str) if kind.__name__ in str(hint))
-
-
 def _parser(item: Field[Any], hint: Any) -> Callable[[Any, Any, Any], Any]:
-    kind = _element(hint)
-    # Of an option that may be repeated, each occurrence is one item of the tuple, and may itself be one.
-    listed = str(hint).count("tuple") > bool(item.metadata["repeat"])
-
-    def parse_one(text: str) -> Any:
-        words = text.split(",") if listed else [text]
-        try:
-            values = [kind(word.strip()) for word in words]
-        except ValueError:
-            raise ConfigError(f"{item.name} = {text}; allowed: {_NUMBERS[kind]}") from None
-        return values if listed else values[0]
-
     def parse(context: Any, parameter: Any, given: Any) -> Any:
         if item.metadata["repeat"]:
-            return [parse_one(text) for text in given]
-        return None if given is None else parse_one(given)
+            return [read_value(item, hint, text) for text in given]
+        return None if given is None else read_value(item, hint, given)
 
     return parse
 
@@ -108,7 +91,7 @@ def _option(item: Field[Any], hint: Any) -> Callable[..., Any]:
         return click.option(name, item.name, is_flag=True, default=None, **about)
     about["help"] += f" [{default}]" if default not in (None, "") else ""
     about["multiple"] = meta["repeat"]
-    metavar = meta["metavar"] or "|".join(meta["choices"]) or {int: "N", float: "X"}.get(_element(hint))
+    metavar = meta["metavar"] or "|".join(meta["choices"]) or {int: "N", float: "X"}.get(element(hint))
     return click.option(name, item.name, metavar=metavar, callback=_parser(item, hint), **about)
 
 

@@ -1,0 +1,1 @@
+"""Many renders of one wish."""
