@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiler.errors import ConfigError
+from tiler.geometry import level_sizes
 from tiler.request.sizes import (
     content_crop,
     parse_gsd,
@@ -16,6 +17,7 @@ from tiler.request.sizes import (
     parse_stretch,
     poster_size,
     same_shape,
+    unrounded,
 )
 
 SIDES = st.integers(1, 20_000)
@@ -189,3 +191,20 @@ def test_stretch_is_two_percentiles():
     for text in ("", "2", "98,2", "2,2", "2,101", "-1,98", "a,b", "2,98,99", "nan,98"):
         with pytest.raises(ValueError, match="lower first"):
             parse_stretch(text)
+
+
+@given(SHAPES, st.integers(7, 11), st.integers(0, 5))
+def test_the_levels_of_a_preview_are_the_coarsest_of_its_poster(shape, edge, larger):
+    """Whatever the content's shape, as long as one is so many halvings of the other."""
+    found = []
+    for exponent in (edge, edge + larger):
+        poster = poster_size(shape, 2**exponent)
+        found.append(level_sizes(*unrounded(poster, shape), 64))
+        assert found[-1][-1] == poster
+    assert found[1][: len(found[0])] == found[0]
+
+
+def test_a_poster_of_another_shape_has_the_levels_of_its_own():
+    assert unrounded((100, 100), (30, 40)) == (100, 100)
+    assert unrounded((683, 1024), (4000, 6000)) == pytest.approx((682.667, 1024), abs=1e-3)
+    assert unrounded((1, 256), (1, 10000)) == (1, 256)

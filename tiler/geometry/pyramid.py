@@ -27,9 +27,10 @@ class Level:
 
 
 def level_sizes(
-    height: int, width: int, min_edge: int = 128, levels: int | None = None, multiples: tuple[int, int] = (1, 1)
+    height: float, width: float, min_edge: int = 128, levels: int | None = None, multiples: tuple[int, int] = (1, 1)
 ) -> list[tuple[int, int]]:
-    """(height, width) of every level, coarsest first; the last is the poster itself.
+    """(height, width) of every level, coarsest first; the last is the poster itself. height, width: of the poster, and
+    perhaps not rounded to pixels yet.
 
     Without `levels`, sizes are halved as long as the long edge stays at `min_edge` pixels or more. Every size is
     rounded from the poster's, so rounding does not add up over levels: to the nearest multiple of `multiples` along

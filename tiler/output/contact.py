@@ -61,7 +61,7 @@ class Table:
 
 
 def check_sheet(path: str, table: Table, height: int, width: int, inputs: Iterable[str]) -> None:
-    """Raise OutputError where a sheet of cells of this size cannot be written to `path`, or would replace one of `inputs`."""
+    """Raise OutputError where a sheet of cells of this size cannot be written to `path`; `inputs` must stay."""
     place = Path(path)
     for file in inputs:
         if os.path.realpath(file) == os.path.realpath(place):

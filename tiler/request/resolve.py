@@ -96,7 +96,8 @@ def meant(
     terms = _terms(config)
     trunk = trunk or trunk_of(config.weights)
     _check_channel(config, trunk.channels)
-    cut = _cut(config, poster_size(config, content), terms)
+    size = sizes.unrounded(poster_size(config, content), (content.height, content.width))
+    cut = _cut(config, size, terms)
     job = Job(
         id=uuid.uuid4().hex,
         terms=terms,
@@ -146,8 +147,8 @@ def _styles(config: RenderConfig, cut: Cut, styles: list[Picture], scales: list[
     )
 
 
-def _cut(config: RenderConfig, size: tuple[int, int], terms: Terms) -> Cut:
-    """In the largest tiles."""
+def _cut(config: RenderConfig, size: tuple[float, float], terms: Terms) -> Cut:
+    """In the largest tiles. size: (height, width) of the poster, not rounded yet."""
     exact, align = config.mode == "exact", stride_of(deepest(terms.layers))
     far = gradient_halo(terms.layers) if exact or terms.dream else FAST_HALO
     near = 0 if exact else FEATHER
@@ -184,10 +185,10 @@ def _check_channel(config: RenderConfig, channels: Mapping[str, int]) -> None:
         raise ConfigError(f"dream_channel = {channel}; allowed: 0 to {last} at {config.dream_layer}, or none for all")
 
 
-def _levels(config: RenderConfig, size: tuple[int, int], align: int) -> list[Level]:
+def _levels(config: RenderConfig, size: tuple[float, float], align: int) -> list[Level]:
     # Feature cells would not meet over an edge that wraps if the last ones were cut off.
     multiples = align if "y" in config.wrap else 1, align if "x" in config.wrap else 1
-    sizes = level_sizes(*size, min(config.min_edge, max(size)), config.levels, multiples)
+    sizes = level_sizes(*size, min(config.min_edge, round(max(size))), config.levels, multiples)
     if config.steps is None:
         steps = [next(n for edge, n in DEFAULT_STEPS if max(hw) <= edge * 1.25) for hw in sizes]
     elif len(config.steps) == 1:

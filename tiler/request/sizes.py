@@ -123,11 +123,20 @@ def poster_size(
     elif scale is not None:
         found = _scaled(content, parse_scale(scale))
     else:
-        found = _scaled(content, (long_edge or DEFAULT_EDGE) / max(content))
+        height, width = _with_edge(content, long_edge or DEFAULT_EDGE)
+        found = round(height), round(width)
     if max(found) > LONGEST_SIDE:
         what = f"scale = {scale}" if print is None else f"print = {print}"
         raise ConfigError(f"{what} makes {found[1]} x {found[0]} px; allowed: up to {LONGEST_SIDE} a side")
     return found
+
+
+def unrounded(poster: Size, shape: Size) -> tuple[float, float]:
+    """The size of a poster of this shape, (height, width) of a content, before it was rounded to pixels: half of it is
+    half of every other one's, so that a preview's levels are among those of its poster. The poster's own size where it
+    has another shape."""
+    height, width = _with_edge(shape, max(poster))
+    return (height, width) if (round(height), round(width)) == poster else (float(poster[0]), float(poster[1]))
 
 
 def content_crop(content: Size, poster: Size) -> Crop:
@@ -146,6 +155,12 @@ def content_crop(content: Size, poster: Size) -> Crop:
 
 def _scaled(size: Size, by: float) -> Size:
     return max(1, round(size[0] * by)), max(1, round(size[1] * by))
+
+
+def _with_edge(size: Size, edge: int) -> tuple[float, float]:
+    """The same shape with this longer side."""
+    height, width = (max(1.0, side * edge / max(size)) for side in size)
+    return height, width
 
 
 def same_shape(size: Size, other: Size) -> bool:
