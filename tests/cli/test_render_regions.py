@@ -48,9 +48,6 @@ def test_each_label_takes_its_own_style(here, labelled: Path) -> None:
     swapped = here("render", "content.png", "-o", "p.png", *labels[:3], f"{RIGHT}=blue.png", "--label",
                     f"{LEFT}=sand.png", *SMALL)  # fmt: skip
     assert swapped.returncode == 0
-    assert "makes way for this one" in swapped.stderr
-    assert "differs" in swapped.stderr
-    assert "0 of " in swapped.stderr
     assert (labelled / "p.png").read_bytes() != poster
 
 

@@ -40,25 +40,23 @@ def test_two_options_are_rows_and_columns(here, inputs: Path, small, monkeypatch
 
     monkeypatch.setattr(module, "Pool", Counted)
     monkeypatch.setattr(importlib.import_module("tiler.render"), "Pool", None)  # no preview has workers of its own
-    vary = ("--vary", "content-weight=0,5", "--vary", "learning_rate=0.001,0.02,0.3")
+    vary = ("--vary", "content-weight=0,5", "--vary", "learning_rate=0.001,0.3")
     done = here(*SHEET, *vary, "-o", "sheet.html", *small)
     assert done.returncode == 0, done.stderr
     assert len(pools) == 1
-    assert "preview 6 of 6: content weight 5, learning rate 0.3" in done.stderr + done.stdout
+    assert "preview 4 of 4: content weight 5, learning rate 0.3" in done.stderr + done.stdout
     assert "makes way" not in done.stderr + done.stdout
     text = (inputs / "sheet.html").read_text()
     cells = _cells(text)
-    assert [cell.shape for cell in cells] == [(24, 32, 3)] * 6
-    assert len({cell.tobytes() for cell in cells}) == 6
+    assert [cell.shape for cell in cells] == [(24, 32, 3)] * 4
+    assert len({cell.tobytes() for cell in cells}) == 4
     assert {path.name for path in inputs.iterdir()} == {"content.png", "style.png", "sheet.html"}
 
-    for number, options in ((0, ("0", "0.001")), (5, ("5", "0.3"))):
-        monkeypatch.undo()
-        weight, rate = options
-        words = ("--content-weight", weight, "--learning-rate", rate)
-        alone = here("render", "content.png", "style.png", "-o", f"{number}.png", *words, *small)
-        assert alone.returncode == 0, alone.stderr
-        assert np.array_equal(cells[number], np.asarray(Image.open(inputs / f"{number}.png")))
+    monkeypatch.undo()
+    words = ("--content-weight=5", "--learning-rate=0.3")
+    alone = here("render", "content.png", "style.png", "-o", "alone.png", *words, *small)
+    assert alone.returncode == 0, alone.stderr
+    assert np.array_equal(cells[3], np.asarray(Image.open(inputs / "alone.png")))
 
     done = here(*SHEET, *vary, "-o", "sheet.png", *small, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -66,7 +64,7 @@ def test_two_options_are_rows_and_columns(here, inputs: Path, small, monkeypatch
     places = [_found(sheet, cell) for cell in cells]
     rows, columns = sorted({y for y, _ in places}), sorted({x for _, x in places})
     assert places == [(y, x) for y in rows for x in columns]
-    assert (len(rows), len(columns)) == (2, 3)
+    assert (len(rows), len(columns)) == (2, 2)
     for y in rows:  # its name is written before it
         assert (sheet[y : y + 24, : columns[0] - 1] < 128).any()
     for x in columns:
