@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tiler.cli.echo import say
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
 from tiler.cli.stop import when_stopped
@@ -43,8 +44,9 @@ def sheet(
 
     tiler sheet MAP PHOTO --vary content-weight=0.05,0.2,0.8 --vary style-scale=0.5,1,2 -o sheet.png
     """
-    from tiler.series.sheet import EDGE
-    from tiler.series.sheet import sheet as make_sheet
+    with loading():
+        from tiler.series.sheet import EDGE
+        from tiler.series.sheet import sheet as make_sheet
 
     if all(given[name] is None for name in SIZES if name in given):
         given["long_edge"] = EDGE
