@@ -231,7 +231,7 @@ def test_what_is_said_of_a_job_that_has_just_begun(pictures_dir: Path, small_wei
     assert found["tile_pitch"] == [32, 32]
     common = {"home": None, "why": None, "state": "not begun", "steps_done": 0}  # where it lives is settled by workers
     assert found["levels"] == [
-        {"level": 0, "height": 40, "width": 50, "tiles": 4, "steps": 7, **common},
+        {"level": 0, "height": 39, "width": 50, "tiles": 4, "steps": 7, **common},
         {"level": 1, "height": 79, "width": 100, "tiles": 12, "steps": 5, **common},
     ]
 
