@@ -123,8 +123,8 @@ def poster_size(
     elif scale is not None:
         found = _scaled(content, parse_scale(scale))
     else:
-        height, width = _with_edge(content, long_edge or DEFAULT_EDGE)
-        found = round(height), round(width)
+        exact = _with_edge(content, long_edge or DEFAULT_EDGE)
+        found = round(exact[0]), round(exact[1])
     if max(found) > LONGEST_SIDE:
         what = f"scale = {scale}" if print is None else f"print = {print}"
         raise ConfigError(f"{what} makes {found[1]} x {found[0]} px; allowed: up to {LONGEST_SIDE} a side")
