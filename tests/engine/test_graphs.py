@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from serial_pool import SerialPool
+from shallow import SHALLOW
 from step_problem import moments, tile_problem
 from taped import Tapes
 from torch.utils._pytree import tree_leaves
@@ -184,7 +185,6 @@ def test_room_is_made_before_a_tile_is_too_large(small_weights: str) -> None:
 # Renders --------------------------------------------------------------------------------------------------------------
 
 FAST = {"mode": "fast", "precision": "fp32", "long_edge": 64, "tile": 32, "levels": 2, "steps": (6, 6), "min_edge": 32}
-SHALLOW = {"style_layers": ("relu1_1", "relu3_1"), "content_layers": ("relu2_2",)}
 
 
 @pytest.fixture

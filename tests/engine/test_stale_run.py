@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from serial_pool import Kept, SerialPool
+from shallow import SHALLOW
 
 from tiler.engine import behind, tasks, workplace
 from tiler.engine.behind import Behind
@@ -57,7 +58,7 @@ def test_every_task_of_another_run_ends_with_a_word_and_writes_nothing(
         return submit(pool, function, address, *rest)
 
     options = dict(long_edge=48, steps=(1, 1), min_edge=24, tile=32, color="content", mode=mode, state="store")
-    options |= dict(style_mask=(f"rest={pictures_dir / 'content.png'}",))
+    options |= dict(style_mask=(f"rest={pictures_dir / 'content.png'}",), **SHALLOW)
     expected = render_serially(blocks, **options)
     monkeypatch.setattr(SerialPool, "submit", haunted)
     np.testing.assert_array_equal(render_serially(blocks, **options), expected)
@@ -75,7 +76,7 @@ def test_a_checkpoint_of_another_run_is_not_written(render_serially, monkeypatch
 
     monkeypatch.setattr(Behind, "begin", late)
     with pytest.raises(StoreError, match="another run has taken it over; this task has written nothing") as error:
-        render_serially(long_edge=48, steps=(3,), levels=1, tile=32, mode="exact", checkpoint_seconds=0)
+        render_serially(long_edge=48, steps=(3,), levels=1, tile=32, mode="exact", checkpoint_seconds=0, **SHALLOW)
     url = str(error.value).split()[1].rstrip(":")
     assert before
     assert _files(Path(url)) == before
@@ -83,7 +84,7 @@ def test_a_checkpoint_of_another_run_is_not_written(render_serially, monkeypatch
 
 def test_tasks_from_before_a_worker_was_lost_write_nothing_after_it(render_serially, monkeypatch) -> None:
     """They may still run on another worker, and read what by then is a later state."""
-    options = dict(long_edge=48, steps=(3,), levels=1, tile=32, steps_per_round=1, state="store")
+    options = dict(long_edge=48, steps=(3,), levels=1, tile=32, steps_per_round=1, state="store", **SHALLOW)
     expected, late, submit = render_serially(2, **options), [], SerialPool.submit
 
     def losing(pool: SerialPool, function: Callable[..., Any], address: Address, *rest: Any, **where: Any) -> Any:
@@ -109,7 +110,7 @@ def test_tasks_from_before_a_worker_was_lost_write_nothing_after_it(render_seria
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_task_that_is_repeated_late_changes_nothing(render_serially, monkeypatch, home: str, blocks: int) -> None:
     """Whoever schedules them repeats tasks whose results were lost with a worker, and all that led to these."""
-    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state=home)
+    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state=home, **SHALLOW)
     expected, done, submit, refused = render_serially(blocks, **options), [], SerialPool.submit, []
 
     def repeating(pool: SerialPool, function: Callable[..., Any], *arguments: Any, **where: Any) -> Any:
@@ -126,7 +127,7 @@ def test_a_task_that_is_repeated_late_changes_nothing(render_serially, monkeypat
 
 
 def test_a_task_that_runs_keeps_its_strips_from_one_that_is_repeated_beside_it(render_serially, monkeypatch) -> None:
-    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state="device")
+    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, state="device", **SHALLOW)
     expected, relax, rounds = render_serially(2, **options), Holding.relax, []
 
     def beside(holding: Holding, now: Any, *arguments: Any) -> None:
@@ -141,7 +142,7 @@ def test_a_task_that_runs_keeps_its_strips_from_one_that_is_repeated_beside_it(r
 
 def test_nothing_begins_anew_while_a_checkpoint_from_before_is_written(render_serially, monkeypatch) -> None:
     """Of a worker that lives on where another was lost: its thread may be between two looks at whose turn it is."""
-    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, checkpoint_seconds=0)
+    options = dict(long_edge=48, steps=(4,), levels=1, tile=32, steps_per_round=1, checkpoint_seconds=0, **SHALLOW)
     expected, submit, write = render_serially(2, **options), SerialPool.submit, behind.write_kept
     writing, begun, lost = [], [], []
 

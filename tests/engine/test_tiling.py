@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from shallow import SHALLOW
 
 Render = Callable[..., np.ndarray]
 SLOW_FIXTURE = settings(
@@ -55,7 +56,7 @@ def test_exact_mode_stays_exact_over_levels_and_steps(render_serially: Render) -
 @pytest.mark.parametrize(("mode", "how"), [("fast", {"wrap": "xy", "statistics": "w2"}), ("exact", {})])
 def test_who_holds_the_tiles_and_where_does_not_change_a_byte(render_serially: Render, mode: str, how: dict) -> None:
     options = {"mode": mode, "long_edge": 96, "levels": 2, "steps": (1, 3), "tile": 48, "steps_per_round": 1, **how}
-    options |= {"precision": "fp32", "color": "content"}
+    options |= {"precision": "fp32", "color": "content", **SHALLOW}
     expected = render_serially(**options)
     for blocks, home in ((1, "store"), (2, "device"), (3, "host"), (4, "store"), (4, "device")):
         found = render_serially(blocks, state=home, **options)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shallow import SHALLOW
 
 from tiler.engine.holding import Block, hold, new_attempt
 from tiler.engine.state import STORE, Kept, Resident, Stored
@@ -44,7 +45,7 @@ def stopped(render_serially, tmp_path, monkeypatch):
                 left -= 1
             put(self, state, tile, kept)
 
-        how = dict(long_edge=80, levels=2, steps=(1, 3), tile=48, steps_per_round=1, precision="fp32")
+        how = dict(long_edge=80, levels=2, steps=(1, 3), tile=48, steps_per_round=1, precision="fp32", **SHALLOW)
         monkeypatch.setattr(home, "put", counted)
         with pytest.raises(StopError):
             render_serially(blocks, state=state, checkpoint_seconds=0.0, **how)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from here import run_main
 from PIL import Image
 
 Cluster = Callable[..., str]
@@ -111,5 +112,19 @@ def tiler(inputs: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=200,
         )
+
+    return run
+
+
+@pytest.fixture
+def here(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `tiler`, in this process: for what ends before workers are started."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patched:
+            patched.chdir(inputs)
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            return run_main(*arguments)
 
     return run

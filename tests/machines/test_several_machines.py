@@ -52,7 +52,7 @@ def one_line(done) -> str:
     return done.stderr
 
 
-def test_object_stores_that_cannot_be_used(tiler, inputs: Path, object_store) -> None:
+def test_object_stores_that_cannot_be_used(here, inputs: Path, object_store) -> None:
     before = sorted(inputs.iterdir())
     wrong = {
         "s3://none/job": object_store,
@@ -60,17 +60,17 @@ def test_object_stores_that_cannot_be_used(tiler, inputs: Path, object_store) ->
     }
     for url, environment in wrong.items():
         began = time.monotonic()
-        assert url in one_line(tiler(*RENDER, "-o", "a.png", "--store", url, **environment))
+        assert url in one_line(here(*RENDER, "-o", "a.png", "--store", url, **environment))
         assert time.monotonic() - began < 60
     assert sorted(inputs.iterdir()) == before
 
 
-def test_only_a_job_of_ours_is_deleted_from_a_bucket(tiler, inputs: Path, object_store) -> None:
+def test_only_a_job_of_ours_is_deleted_from_a_bucket(here, inputs: Path, object_store) -> None:
     from obstore.store import S3Store
 
     options = {key.lower(): value for key, value in object_store.items()}
     bucket = S3Store("posters", config=options, client_options={"allow_http": True})
     bucket.put("mine/photo.jpg", b"precious")
-    done = tiler(*RENDER, "-o", "a.png", "--store=s3://posters/mine", "--force-new", **object_store)
+    done = here(*RENDER, "-o", "a.png", "--store=s3://posters/mine", "--force-new", **object_store)
     assert "is not a job" in one_line(done)
     assert bytes(bucket.get("mine/photo.jpg").bytes()) == b"precious"
