@@ -15,7 +15,7 @@ import pytest
 from here import run_main
 from PIL import Image
 
-from tiler.output.contact import Table
+from tiler.output.contact import Table, write_sheet
 
 SHEET = ("sheet", "content.png", "style.png")
 
@@ -98,6 +98,17 @@ def test_one_row_of_three_is_a_grid_like_a_screen() -> None:
     assert grid(12, 90, 120) == (3, 4)
     assert Table("t", ("a", ("1", "2")), ("b", ("x", "y", "z"))).grid(9, 9) == (2, 3)
     assert Table("t", ("a", ("1", "2")), ("b", ("x", "y", "z"))).caption(4) == "a 2, b y"
+
+
+def test_words_are_wider_than_what_they_are_of(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 40)).save(tmp_path / "0.png")
+    table = Table("a title that is by far wider than two small pictures are", ("long name", ("1", "2")), None)
+    write_sheet(tmp_path / "s.png", ".png", table, [tmp_path / "0.png"] * 2)
+    ink = np.asarray(Image.open(tmp_path / "s.png").convert("L")) < 128
+    assert not ink[:, -6:].any()
+    below = ink[-14:].any(0)
+    gaps = np.diff(np.flatnonzero(below)).max()
+    assert gaps >= 10, "two captions run into each other"
 
 
 class _Page(HTMLParser):

@@ -98,20 +98,23 @@ def _picture(table: Table, cells: Sequence[Path]) -> Image.Image:
     named = table.columns is not None
     left = _GAP + (max(int(font.getlength(text)) for text in _sides(table)) + _GAP if named else 0)
     top = _GAP + _TITLE + _GAP + (2 * line if named else 0)
+    words = table.columns[1] if table.columns else map(table.caption, range(len(cells)))
+    wide = max(width, *(int(font.getlength(text)) for text in words)) + _GAP
     step = height + _GAP + (0 if named else line)
-    sheet = Image.new("RGB", (left + across * (width + _GAP), top + down * step), _PAPER)
+    across_all = max(left + across * wide, int(title.getlength(table.title)) + 2 * _GAP)
+    sheet = Image.new("RGB", (across_all, top + down * step), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), table.title, _INK, title)
     if table.columns is not None:
         draw.text((left, top - 2 * line), table.columns[0], _INK, font)
         for number, text in enumerate(table.columns[1]):
-            draw.text((left + number * (width + _GAP), top - line), text, _INK, font)
+            draw.text((left + number * wide, top - line), text, _INK, font)
         for number, text in enumerate(table.rows[1]):
             draw.text((_GAP, top + number * step + height // 2 - line // 2), text, _INK, font)
         draw.text((_GAP, top - line), table.rows[0], _INK, font)
     for number, cell in enumerate(cells):
         row, column = divmod(number, across)
-        where = left + column * (width + _GAP), top + row * step
+        where = left + column * wide, top + row * step
         with Image.open(cell) as picture:
             sheet.paste(picture.convert("RGB"), where)
         if not named:
