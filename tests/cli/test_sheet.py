@@ -86,6 +86,17 @@ def test_one_option_with_a_caption_below_each(here, inputs: Path, small) -> None
     assert not (inputs / "t").exists()
 
 
+def test_a_preview_is_small_unless_its_size_is_said(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(inputs)
+    seen: list[Any] = []
+    monkeypatch.setattr(importlib.import_module("tiler.series.sheet"), "sheet", lambda *given: seen.append(given[0]))
+    (inputs / "job.toml").write_text('content = "content.png"\nstyles = ["style.png"]\nprint = "A0"\n')
+    for said in ((), ("--scale", "2x")):
+        done = run_main("sheet", "--job", "job.toml", "--vary", "seed=1,2", "-o", "s.png", *said)
+        assert done.returncode == 0, done.stderr
+    assert [(one.long_edge, one.scale, one.print) for one in seen] == [(256, None, None), (None, "2x", None)]
+
+
 def test_one_row_of_three_is_a_grid_like_a_screen() -> None:
     def grid(count: int, height: int, width: int) -> tuple[int, int]:
         return Table("t", ("a", tuple("x" * count)), None).grid(height, width)
@@ -106,7 +117,7 @@ def test_words_are_wider_than_what_they_are_of(tmp_path: Path) -> None:
     write_sheet(tmp_path / "s.png", ".png", table, [tmp_path / "0.png"] * 2)
     ink = np.asarray(Image.open(tmp_path / "s.png").convert("L")) < 128
     assert not ink[:, -6:].any()
-    below = ink[-14:].any(0)
+    below = ink[-30:-12].any(0)
     gaps = np.diff(np.flatnonzero(below)).max()
     assert gaps >= 10, "two captions run into each other"
 

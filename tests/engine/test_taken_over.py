@@ -170,6 +170,18 @@ def test_a_level_is_known_by_its_machine_if_that_is_one(place: Place) -> None:
     assert one.of(job, 0, "") not in (None, other.of(job, 0, ""))
     assert mixed.of(job, 0, "") is None
     assert one.of(job, 1, None) is None
+    assert one.of(job, 1, "a") != one.of(job, 1, "b")
+
+
+def test_levels_of_another_part_of_the_content_are_others(place: Place) -> None:
+    """The larger one has a row less of the content, and levels of the same sizes."""
+    whole, part = (replace(place.config(), long_edge=None, size=size) for size in ("48x36", "384x286"))
+    sizes = [
+        [(level.height, level.width) for level in Request.of(config).asked.job.cut.levels[:2]]
+        for config in (whole, part)
+    ]
+    assert sizes[0] == sizes[1]
+    assert {*_known(whole)}.isdisjoint(_known(part))
 
 
 def test_a_level_that_was_cut_anew_is_another_where_that_cuts_it(place: Place) -> None:
@@ -267,14 +279,17 @@ def test_a_kill_leaves_the_old_job_or_the_new_one(
             break
         levels = [level["state"] == "done" for level in describe(place.url)["levels"]]
         is_old = not identity.differences(RenderStore.open(place.url).attributes, *_asked(place.config()))
-        found.add(is_old)
         assert verify(place.url) == []
         if is_old:
             assert levels == [True, True]
         else:
             assert [number for number, done in enumerate(levels) if not done] == rendered
-            with pytest.raises(StoreError, match="holds another job"):
-                place.render()
+            if False not in found:  # nothing is dropped yet
+                with pytest.raises(StoreError, match="holds another job"):
+                    place.render()
+                assert place.render(**other) == rendered
+                assert place.made() == fresh(**other)
+        found.add(is_old)
     assert found == {True, False}
     assert place.render(**other) in (rendered, rendered[1:])
     assert place.made() == fresh(**other)
