@@ -25,7 +25,7 @@ def test_one_and_two_workers_write_the_same_bytes(
     cluster: str, two_processes: str, inputs: Path, mode: str, statistics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
-    options = ("--long-edge", "96", "--steps", "2,3", "--tile", "32", "--min-edge", "48", "--mode", mode)
+    options = ("--long-edge", "64", "--steps", "2,3", "--tile", "32", "--min-edge", "32", "--mode", mode)
     options += ("--statistics", statistics)
     for workers, address in (("1", cluster), ("2", two_processes)):
         done = run_main(
@@ -49,7 +49,7 @@ def _psnr(here, inputs: Path, edge: str, steps: str, tile: str) -> float:
 
 
 def test_exact_mode_hides_the_tiles(here, inputs: Path) -> None:
-    assert _psnr(here, inputs, edge="112", steps="4", tile="64") >= 50
+    assert _psnr(here, inputs, edge="80", steps="4", tile="48") >= 50
 
 
 @pytest.mark.slow
