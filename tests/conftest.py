@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ LONG = tuple(
         "engine/test_ringed.py",
     )
 )  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: modules and thousands of tests, which a search for garbage would go through."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
