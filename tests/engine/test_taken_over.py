@@ -35,6 +35,7 @@ SMALL: dict[str, Any] = dict(
     style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_2",),
 )  # fmt: skip
 LARGE = dict(long_edge=96)
+CLEAR = dict(content="clear.png", init="mask.png")
 
 
 class Place:
@@ -46,12 +47,17 @@ class Place:
         for name, seed in (("content", 1), ("style", 2), ("mask", 3)):
             coarse = np.random.default_rng(seed).integers(0, 255, (7, 9, 3), dtype=np.uint8)
             Image.fromarray(coarse).resize((128, 96), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+        clear = Image.open(folder / "content.png")
+        clear.putalpha(Image.open(folder / "mask.png").convert("L"))
+        clear.save(folder / "clear.png")
         self._weights = weights
         self.url = str(folder / "poster.zarr")
         self.events: list[dict[str, Any]] = []
 
     def config(self, **options: Any) -> RenderConfig:
         files = dict(content=str(self.folder / "content.png"), styles=(str(self.folder / "style.png"),))
+        for name in {"content", "init"} & {*options}:
+            options[name] = str(self.folder / options[name])
         return RenderConfig(
             **{**files, **SMALL, "weights": self._weights, **options}, output=str(self.folder / "poster.png")
         )
@@ -106,6 +112,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, small_weights: str) -> Calla
         ({}, dict(steps=(2, 5)), [1]),
         (dict(color="content", lines=1.0), dict(color="content", lines=1.0, **LARGE), [2]),
         (dict(color="match"), dict(color="match", **LARGE), [0, 1, 2]),
+        (CLEAR, dict(**CLEAR, **LARGE), [2]),
+        (CLEAR, dict(init="style.png"), [0, 1]),
         (dict(keep_detail=True, mode="exact"), dict(keep_detail=True, mode="exact", **LARGE), [2]),
         ({}, dict(tile=16), [0, 1]),
         ({}, dict(style_blend_weights=(1.0,), steps_per_round=2, levels=3, **LARGE), [2]),
@@ -126,7 +134,7 @@ def test_levels_that_are_the_same_are_not_rendered_again(
 
 
 OTHER = dict(
-    content_weight=3.0, style_scale=(0.5,), color="luminance", init="noise", stretch="5,95", keep_detail=True,
+    content_weight=3.0, style_scale=(0.5,), color="luminance", init="mask.png", stretch="5,95", keep_detail=True,
     learning_rate=0.01, pooling="max", style_layers=("relu1_1",), precision="fp64", mode="exact", seed=4, threads=2,
     protect="mask.png", size="48x48",
 )  # fmt: skip
@@ -156,7 +164,7 @@ def _known(config: RenderConfig) -> list[str | None]:
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_level_is_known_by_all_that_it_depends_on(place: Place, name: str) -> None:
-    value = str(place.folder / "mask.png") if name == "protect" else OTHER[name]
+    value = str(place.folder / "mask.png") if name in ("protect", "init") else OTHER[name]
     config = place.config()
     other = replace(config, **{name: value, **({"long_edge": None} if name == "size" else {})})
     assert {*_known(config)}.isdisjoint(_known(other))

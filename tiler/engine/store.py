@@ -120,13 +120,14 @@ class RenderStore(StoredPictures, StoredState):
     def _is_left(self, path: str) -> bool:
         """Whether what lies there is of the job before."""
         held: Any = self._root.attrs["tiler"]
-        keeps = held.get(_KEEPS)
-        if keeps is None:
+        if _KEEPS not in held:
             return False
+        keeps = held[_KEEPS] if type(held[_KEEPS]) is int else 0
         member, _, rest = path.partition("/")
         name = rest.partition("/")[0]
-        kept = member == "levels" and (not name or (name.isdecimal() and type(keeps) is int and int(name) < keeps))
-        return member in _MEMBERS and not kept
+        if member == "levels":
+            return bool(name) and not (name.isdecimal() and int(name) < keeps)
+        return member in _MEMBERS and not (member == "init" and keeps > 0)  # which the coarsest level keeps
 
     def _node(self, path: str, strict: bool = False) -> zarr.Array | zarr.Group | None:
         return None if self._is_left(path) else super()._node(path, strict)
