@@ -42,7 +42,8 @@ def render(
     """Render CONTENT in the look of STYLE (one picture or several).
 
     The same command again goes on where an earlier run stopped. State is kept in a folder beside the poster
-    (POSTER.zarr), which is also an OME-Zarr image.
+    (POSTER.zarr), which is also an OME-Zarr image. With other options a finished job makes way, and levels that are the
+    same are taken over: a preview is the beginning of its poster.
 
     With --content-weight 0 and --init noise (or a picture) nothing of a content would show: every picture is a STYLE
     then, and the poster is a texture.

@@ -1,6 +1,7 @@
 """The store: one zarr 3 group is one job, and all that resuming it needs. It and the .zarr output import zarr.
 
     /                        attributes: job, config, inputs, versions; OME-Zarr multiscales of the levels' images
+    /levels/K                attributes: report, what it came to; lineage, by what it is known: see `lineage`
     /levels/K/content        the content at this level's size, uint16
     /levels/K/alpha          the content's transparency at this level's size, uint16, where it has any
     /levels/K/guides         [R, h, w] where its regions are, uint16; its attribute `areas` says how much each has
