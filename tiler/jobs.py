@@ -25,6 +25,8 @@ from tiler.request.resolve import store_url
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
+# Characters of a difference: a store's values may be of any length.
+_SAID = 200
 MOVED = "it did not fit where it was planned"
 
 
@@ -143,7 +145,8 @@ def _of_levels(store: RenderStore, kept: int) -> dict[str, Any]:
 def _replaced(found: Found, kept: int, levels: int) -> str:
     assert found.store is not None
     taken = f"{kept} of {levels} levels {'is' if kept == 1 else 'are'} the same and taken over"
-    return f"store {found.store.url}: a finished job makes way for this one: {'; '.join(found.other)}; {taken}"
+    other = "; ".join(one[:_SAID] for one in found.other)
+    return f"store {found.store.url}: a finished job makes way for this one: {other}; {taken}"
 
 
 def _with_weights(job: Job, config: RenderConfig) -> Job:

@@ -241,6 +241,15 @@ def test_a_level_that_is_damaged_is_computed_again(place: Place, fresh) -> None:
     assert place.made() == fresh(**LARGE)
 
 
+def test_a_long_word_of_a_store_is_cut_short(place: Place) -> None:
+    place.render()
+    store = RenderStore.open(place.url)
+    store.update(asked={**store.attributes["asked"], "pooling": "x" * 10**5})
+    place.render(pooling="max")
+    assert "pooling was xxx" in place.notes
+    assert len(place.notes) < 1000
+
+
 def test_what_was_spent_on_levels_is_spent(place: Place) -> None:
     place.render()
     spent = describe(place.url)["levels"]
