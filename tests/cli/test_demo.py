@@ -82,6 +82,7 @@ def test_the_content_is_as_large_as_the_poster_and_2048_at_least(
     ]
     assert counts == [2]
     ((config, how),) = asked
+    assert config.lines == 50
     assert (config.content, config.styles, config.output) == (str(content), (str(style),), str(poster))
     assert how == (False, False, False, [])
     assert done.stderr == f"its inputs: {content} (layout) and {style} (look)\n"
@@ -101,6 +102,15 @@ def test_regions_are_found_where_nobody_says_where_they_are(
     monkeypatch.setattr(demo, "run", lambda *how: None)
     run_main("demo", "-o", str(maps / "p.png"), *options)
     assert counts == found
+
+
+def test_lines_are_those_that_are_asked_for(maps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(demo, "cut", lambda *what: None)
+    monkeypatch.setattr(demo, "run", lambda config, *how: asked.append(config.lines))
+    for lines in ("0", "7"):
+        run_main("demo", "-o", str(maps / "p.png"), "--auto-regions", "1", "--lines", lines)
+    assert asked == [0, 7]
 
 
 @pytest.mark.parametrize(("flag", "how"), [("--quiet", (False, True, False)), ("--log-json", (False, False, True)),

