@@ -24,7 +24,7 @@ CONTENT_FILE, CONTENT_CORNER = "shadedrelief.jpg", (-97.0, 15.0)  # South Americ
 STYLE_FILE, STYLE_CORNER = "bmng.jpg", (-20.0, 12.0)  # Africa south of the Sahara
 DEGREES = (51.2, 68.2667)
 CONTENT_EDGE, STYLE_EDGE = 2048, 1024
-# What it asks for where the command line is silent: sea and land for themselves, and coasts and mountains where they are.
+# What it asks for where the command line is silent: sea and land for themselves, coasts and mountains where they are.
 _REGIONS, _LINES = 2, 50.0
 # By which a picture is known as cut here: text at a PNG's beginning.
 _MARK, _HEAD_BYTES = "cut by tiler demo", 2**16
