@@ -45,14 +45,15 @@ class Config:
     depth: int = 0
 
 
-def sums_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool) -> Config:
-    """Cut of the partial sums for `c` channels; 8.6, 8.9 and 12.x have 99 KiB of shared memory, the others more."""
+def sums_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool, means: bool = False) -> Config:
+    """Cut of the partial sums for `c` channels; 8.6, 8.9 and 12.x have 99 KiB of shared memory, the others more. means:
+    with the features' own sums, for which, guided, registers would not be enough."""
     if dtype == torch.float32:
         return Config(32 if c <= 32 or guided else 64, EXACT_DEPTH, 4, 2)
     stages = 3 if capability in ROOMY else 2
     if c <= 64:
         return Config(max(16, power_of_2(c)), 128, 4, stages)
-    return Config(128, 64, 8, stages)
+    return Config(128, 32 if guided and means else 64, 8, stages)
 
 
 def backward_config(c: int, dtype: torch.dtype, capability: tuple[int, int], guided: bool) -> Config:
@@ -116,7 +117,7 @@ def _partials(features: Tensor, box: Box | None, guides: Tensor | None, means: b
     f = crop(features, box)
     g = _float_guides(None if guides is None else crop(guides, box))
     c, regions = f.shape[0], 1 if g is None else g.shape[0]
-    cut = sums_config(c, f.dtype, _capability(f.device), g is not None)
+    cut = sums_config(c, f.dtype, _capability(f.device), g is not None, means)
     h, w = _extent(f, _flat(f, g))
     side, row_blocks = ceil_div(c, cut.channels), ceil_div(w, cut.pixels)
     blocks = h * row_blocks

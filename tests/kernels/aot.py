@@ -91,7 +91,7 @@ def jobs(capability: tuple[int, int], pairs: Sequence[tuple[str, bool]] = SOME) 
     """Every kernel in the cuts that this generation would run, for pairs of layout and whether there are guides."""
     found = []
     for (c, dtype), (layout, guided, means) in itertools.product(CASES, [*((*one, False) for one in pairs), MEANS]):
-        cut = gram_launch.sums_config(c, dtype, capability, guided)
+        cut = gram_launch.sums_config(c, dtype, capability, guided, means)
         found.append(job(gram_triton.partial_sums, c, dtype, layout, guided, cut, means))
         cut = gram_launch.backward_config(c, dtype, capability, guided)
         found.append(job(gram_triton.backward, c, dtype, layout, guided, cut, means))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tiler.errors import PictureError
 from tiler.pictures import colour, jpeg
@@ -133,6 +132,8 @@ def _bits(image: Any, page: Page | None) -> int:
 
 def shown_small(path: str | os.PathLike[str], edge: int) -> bytes:
     """A picture as a PNG whose longer side has `edge` pixels at most. Raises PictureError."""
+    from PIL import Image
+
     picture = open_picture(path)
     scale = min(1.0, edge / max(picture.height, picture.width))
     height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))
