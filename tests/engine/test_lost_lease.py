@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
-from serial_pool import SerialPool
+from serial_pool import Here
 
 from tiler.engine import lease, place, workplace
 from tiler.engine.place import LOCK_FILE
@@ -21,32 +20,12 @@ from tiler.request.config import RenderConfig
 OTHER = json.dumps({"pid": 7, "host": "elsewhere", "since": "now", "id": "x"}).encode()
 
 
-class Pool(SerialPool):
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__()
-
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Whatever else is told to a pool is about processes."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return lambda *arguments: None
-
-    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        return {"here": function(*arguments)}
-
-
 @pytest.mark.parametrize("moment", ["level", "tile", "write"])
 def test_a_render_ends_with_its_lease(
     moment: str, small_weights: str, pictures_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, bucket = importlib.import_module("tiler.render"), MemoryStore()
-    monkeypatch.setattr(module, "Pool", Pool)
+    monkeypatch.setattr(module, "Pool", Here)
     monkeypatch.setattr(place, "connect", lambda url: bucket)
     monkeypatch.setattr(lease, "BEAT", 0.05)
     workplace._CURRENT.clear()

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from tiler.cli.echo import say
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.render import found_regions, run
 from tiler.cli.stop import when_stopped
@@ -48,7 +49,8 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
     from tiler.pictures import check_output
     from tiler.request.proposing import says_where
 
-    importlib.import_module("tiler.render")  # large as it is, before there is anything to unwind
+    with loading():
+        importlib.import_module("tiler.render")  # large as it is, before there is anything to unwind
     when_stopped("go on with the same command")
     folder = Path(output).parent
     try:

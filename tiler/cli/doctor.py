@@ -10,6 +10,7 @@ import click
 
 from tiler.cli.echo import say, say_json
 from tiler.cli.homes import where_states_live
+from tiler.cli.loading import loading
 from tiler.cli.stop import when_stopped
 from tiler.planning.words import size
 
@@ -24,7 +25,8 @@ def doctor(as_json: bool) -> None:
 
     Takes some ten seconds; the exit code is 1 where a part does not work. To be sent along with a report of a fault.
     """
-    from tiler.planning.doctor import examine
+    with loading():
+        from tiler.planning.doctor import examine
 
     when_stopped()
     found = examine()
@@ -63,7 +65,7 @@ def _extras(found: Findings) -> Iterator[str]:
 def _chosen(found: Findings) -> Iterator[str]:
     one = found.chosen
     faster = "is faster there" if one["device"] in found.machine["bf16"] else "is no faster there"
-    yield f"a poster of 4096 px is computed on {one['device']} in {one['precision']}, since bf16 {faster};"
+    yield f"a poster of {one['edge']} px is computed on {one['device']} in {one['precision']}, since bf16 {faster};"
     who = f"{one['workers']} worker(s) of {one['threads']} thread(s)"
     yield f"  by {who}, kernels in {one['kernels']}, tiles up to {one['tile']} px"
     if one["why_not_triton"]:

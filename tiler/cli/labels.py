@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tiler.cli.echo import say
+from tiler.cli.loading import loading
 from tiler.cli.options import PLACE
 from tiler.cli.stop import when_stopped
 
@@ -20,7 +21,8 @@ def labels(content: str, styles: tuple[str, ...], output: str, regions: int) -> 
     Writes the label picture, a mask for each region's part of each style, and a job file that renders with them. All
     are proposals: paint over the label picture and the masks where they are wrong, then render.
     """
-    from tiler.request.proposing import propose
+    with loading():
+        from tiler.request.proposing import propose
 
     when_stopped()
     found = propose(content, styles, regions, output)

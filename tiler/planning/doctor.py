@@ -109,6 +109,6 @@ def _chosen(machine: Machine) -> tuple[RenderConfig, dict[str, Any]]:
         plan = plan_job(config, job, machine=machine, pictures_bytes=0)
     names = ("device", "precision", "workers", "tile", "memory_bytes", "gpu_bytes")
     homes = [{"level": one.level, "home": one.home, "why": one.why} for one in plan.levels]
-    found = {name: getattr(plan, name) for name in names} | {"threads": config.threads, "homes": homes}
+    found = {name: getattr(plan, name) for name in names} | {"threads": config.threads, "homes": homes, "edge": EDGE}
     kernels = machine.gpus.kernels if plan.device == "cuda" and machine.gpus else "torch"
     return config, found | {"kernels": kernels, "why_not_triton": machine.trouble(plan.device)}
