@@ -105,7 +105,8 @@ def test_other_readers_find_what_libvips_would_have_written(tmp_path, channels, 
 def test_posters_are_as_small_as_by_libvips(tmp_path, bits):
     vips = load_vips()
     with Image.open(Path(__file__).parents[2] / "examples" / "gallery" / "demo.jpg") as poster:
-        pixels = np.asarray(poster)[:300]
+        # Halved: what JPEG makes of blocks of 8 x 8 repeats itself, and no poster that we write comes from a JPEG.
+        pixels = np.asarray(poster.reduce(2))
     if bits == 16:
         pixels = np.clip(pixels * 257.0 + RNG.normal(0, 60, pixels.shape), 0, 65535).astype(np.uint16)
     image = vips.Image.new_from_array(pixels, interpretation="rgb16" if bits == 16 else "srgb")
