@@ -60,7 +60,8 @@ def events() -> Callable[[str], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """A worker that lives as long as these tests, so that each render costs no start of a process."""
+    """A worker that lives as long as these tests, so that each render costs no start of a process. Its loop runs in
+    this process: who replaces a clock replaces a module's own name for it, never `time.monotonic` itself."""
     options = dict(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50)
     with LocalCluster(protocol="tcp", host="127.0.0.1", **options) as running:
         yield running.scheduler_address

@@ -32,7 +32,7 @@ Feed = Callable[..., list[str]]
 def feed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Feed:
     """feed((seconds, event), ...) -> the lines that are printed then, by one printer."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "_memory", lambda: 3 * 2**29)
     printer = progress._Printer(live=False)
 
@@ -132,7 +132,7 @@ def test_a_live_line_is_drawn_over_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = iter((1.0, 1.1, 1.3, 1.4))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress, "monotonic", lambda: next(now))
     monkeypatch.setattr(progress, "_memory", lambda: 0)
     monkeypatch.setenv("COLUMNS", "40")
     printer = progress._Printer(live=True)

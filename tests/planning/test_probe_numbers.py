@@ -14,7 +14,7 @@ from tiler.planning.probe import Speed
 
 def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(probe.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(probe, "perf_counter", lambda: now[0])
     return now
 
 

@@ -12,8 +12,8 @@ import contextlib
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from time import monotonic, time
 from typing import Any
 
 from tiler.cli.echo import say, say_json, show
@@ -39,7 +39,7 @@ def make_progress(quiet: bool, log_json: bool) -> Iterator[Progress]:
 
 
 def _print_json(event: dict[str, Any]) -> None:
-    say_json({"time": round(time.time(), 3), **event})
+    say_json({"time": round(time(), 3), **event})
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +118,7 @@ class _Printer:
         self._line(f"worker {event['worker']} joined, {event['workers']} now")
 
     def _on_step(self, event: dict[str, Any]) -> None:
-        key, now = (event["level"], event["tile"]), time.monotonic()
+        key, now = (event["level"], event["tile"]), monotonic()
         if event["level"] != self._level:
             return
         self._steps[key] = max(self._steps.get(key, 0), event["step"])

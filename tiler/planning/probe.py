@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import time
 import uuid
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,10 @@ def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
             one for side in sides for one in [pool.submit(time_tile, job.to_dict(), f"{at}/{side}", side).result()]
         ]
         pool.submit(nothing).result()
-        began = time.perf_counter()
+        began = perf_counter()
         for waiting in [pool.submit(nothing) for _ in range(_ROUND_TRIPS)]:
             waiting.result()
-        task = (time.perf_counter() - began) / _ROUND_TRIPS
+        task = (perf_counter() - began) / _ROUND_TRIPS
     found.sort(key=lambda one: one["pixels"])
     step, measure, around, held_round = (_line(found, name) for name in ("step", "measure", "round", "held_round"))
     return Speed(start, task, step, measure, around, held_round)
@@ -132,9 +132,9 @@ def _time_home(address: Address, job: Job, home: str) -> dict[str, float]:
     holding = hold(workplace(address), Block(0, new_attempt(), ((root(job.cut.grid(0)),),), 0, home))
     holding.seed()
     holding.measure(0)
-    began = time.perf_counter()
+    began = perf_counter()
     holding.measure(0)
-    measure = time.perf_counter() - began
+    measure = perf_counter() - began
     for state, steps in ((0, 1), (1, STEPS)):
         total = tasks.add_up(address, 0, [holding.sums(state)])
         holding.relax(Round(state, state, steps, total), holding.tiles, told.append)
