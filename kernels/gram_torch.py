@@ -14,18 +14,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from kernels.gram_products import NARROW, add_products, as_images, suits_onednn
+from kernels.gram_regions import gathered, picked, pixel_rows
 from kernels.reference import Box, accumulation_dtype, crop
 
 # Elements in a scratch block: big enough to hide the cost of a call, small enough to stay in the last-level cache.
 BLOCK_ELEMENTS = 1 << 20
-# Below this many channels BLAS adds up the pixels of a channels-last matrix one by one: ten times the rounding error.
-NARROW = 16
-# Below this many pixels a sample of them would say too little about all; above, about so many are enough.
-FEW_PIXELS, SAMPLED_PIXELS = 4096, 2048
-# A sample's steps: primes, about each twice the one before, and some to spare for sizes that they divide.
-STEPS = (3, 5, 7, 11, 13, 31, 61, 127, 251, 509, 1021, 1031)
-# Images a convolution's gradient is taken over: with fewer, torch with a single thread leaves oneDNN for BLAS.
-IMAGES = 16
 # Terms of a sum that oneDNN may add up one after the other; with 256 its rounding error is twice that of BLAS.
 TERMS = 128
 
@@ -49,19 +43,6 @@ def product_dtype(features: Tensor) -> torch.dtype:
 
 def _multiplies(features: Tensor) -> bool:
     return features.device.type == "cpu" and fast_bfloat16()
-
-
-def _suits_onednn(matrix: Tensor) -> bool:
-    """Whether oneDNN can read and write [C, n] in place, as the pixels of a channels-last image in float32."""
-    c, n = matrix.shape
-    dense = matrix.stride() == (1, c) and c >= NARROW and n >= IMAGES
-    usable = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-    return bool(dense and usable and matrix.dtype == torch.float32 and matrix.device.type == "cpu")
-
-
-def _as_images(matrix: Tensor, count: int) -> Tensor:
-    """[C, n] that suits oneDNN as [count, C, 1, n / count]; these strides are what torch knows channels-last by."""
-    return matrix.mT.view(count, 1, -1, matrix.shape[0]).permute(0, 3, 1, 2)
 
 
 def as_matrix(planes: Tensor) -> Tensor | None:
@@ -89,6 +70,12 @@ def _row_blocks(planes: Tensor, channels: int) -> Iterator[slice]:
         yield slice(y, min(y + rows, h))
 
 
+def _block_pixels(channels: int, dtype: torch.dtype) -> int:
+    """In each of oneDNN's calls, of float32, threads wait for each other, milliseconds on a busy machine: few large
+    blocks."""
+    return BLOCK_ELEMENTS // channels * (4 if dtype == torch.float32 else 1)
+
+
 def _idle(guide: Tensor) -> bool:
     """Whether a block of a guide is all zero and can be skipped; never asked off the CPU, where it would wait."""
     return guide.device.type == "cpu" and not bool(guide.any())
@@ -99,69 +86,29 @@ def _matrices(planes: Tensor, root: Tensor | None, dtype: torch.dtype) -> Iterat
 
     A yielded matrix may be scratch space that the next one overwrites.
     """
+    pixels = pixel_rows(planes) if root is not None and planes.shape[0] >= NARROW else None
+    if pixels is not None and root is not None:
+        for rows, weights in picked(planes, root, _block_pixels(planes.shape[0], dtype)):
+            yield gathered(pixels, rows, weights, dtype).mT
+        return
     whole = as_matrix(planes) if root is None and planes.dtype == dtype else None
     if whole is not None and (whole.shape[0] >= NARROW or whole.stride(1) == 1):
         yield whole
         return
     scratch: Tensor | None = None
     c = planes.shape[0]
-    # in each of oneDNN's calls the threads wait for each other, milliseconds on a busy machine: few large blocks
     large = dtype == torch.float32 and planes.stride(0) == 1 and c >= NARROW
-    for rows in _row_blocks(planes, c // 4 if large else c):
-        source = planes[:, rows]
-        if root is not None and _idle(root[rows]):
+    for part in _row_blocks(planes, c // 4 if large else c):
+        source = planes[:, part]
+        if root is not None and _idle(root[part]):
             continue
         if scratch is None or scratch.shape[1] != source.shape[1]:
             scratch = _scratch(planes, source.shape[1], c, dtype)
         if root is None:
             scratch.copy_(source)
         else:
-            scratch.copy_(source * root[rows])  # `out=` of another type takes a hundred times as long
+            scratch.copy_(source * root[part])  # `out=` of another type takes a hundred times as long
         yield scratch.view(c, -1)
-
-
-def _guess(left: Tensor, right: Tensor) -> Tensor:
-    """About left @ right, in bfloat16, to be subtracted inside the product proper.
-
-    A CPU returns bfloat16 products only, but rounds the sum of a product and its addend just once: the product minus
-    a guess that is itself exact in bfloat16 loses only the last digits of the small difference. Where every few
-    pixels can be read in place they make the guess (measured: error 1e-5 to 2e-4, against 2e-3 of a bare product);
-    elsewhere the full product does (3e-6). The step is prime to the row's length, or it would see some columns only.
-    """
-    pixels = left.shape[1]
-    in_place = left.stride(0) == 1 and pixels >= FEW_PIXELS
-    enough = min(pixels / SAMPLED_PIXELS, STEPS[-2])
-    step = next((step for step in STEPS if step >= enough and pixels % step), 1) if in_place else 1
-    sample = left[:, ::step] @ right[::step]
-    return sample.mul_(pixels / len(right[::step]))
-
-
-def _add_products(total: Tensor, matrix: Tensor) -> None:
-    """Add the upper triangle of matrix @ matrix^T to `total` [C, C]; what lies below it is left undefined."""
-    c, n = matrix.shape
-    if _suits_onednn(matrix):
-        # x x^T is the gradient of a 1x1 convolution's weight, for x as both its input and its output's gradient
-        whole = n - n % IMAGES
-        x, weight = _as_images(matrix[:, :whole], IMAGES), matrix.new_empty(c, c, 1, 1)
-        plain = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
-        product = torch.ops.aten.convolution_backward(x, x, weight, None, *plain, [False, True, False])[1]
-        total.add_(product.view(c, c))
-        if whole < n:
-            total.addmm_(matrix[:, whole:], matrix[:, whole:].mT)
-        return
-    narrow = matrix.dtype != total.dtype
-    parts = min(2 if narrow else 4, max(1, c // 64)) if matrix.device.type == "cpu" else 1
-    rows = -(-c // parts)
-    for i in range(0, c, rows):
-        left, right = matrix[i : i + rows], matrix[i:].mT
-        corner = total[i : i + rows, i:]
-        if not narrow:
-            corner.addmm_(left, right)
-        elif matrix.device.type == "cuda":
-            corner.add_(torch.mm(left, right, out_dtype=total.dtype))
-        else:
-            guess = _guess(left, right)
-            corner.add_(guess).add_(torch.addmm(guess, left, right, beta=-1))
 
 
 def _feature_sums(inner: Tensor, guides: Tensor | None) -> Tensor:
@@ -189,7 +136,7 @@ def gram_sums(features: Tensor, box: Box | None, guides: Tensor | None, means: b
     total = torch.zeros(len(roots), c, c, dtype=wide, device=features.device)
     for sums, root in zip(total, roots, strict=True):
         for matrix in _matrices(inner, root, product_dtype(features)):
-            _add_products(sums, matrix)
+            add_products(sums, matrix)
     total = total.triu().add_(total.triu(1).mT)
     if means:
         planes = None if guides is None else crop(guides, box).to(wide)
@@ -222,7 +169,7 @@ def gram_style(
 
 def _multiply_add(into: Tensor, factors: Tensor, matrix: Tensor, beta: int) -> None:
     """into <- beta * into + factors @ matrix."""
-    if not (_suits_onednn(into) and _suits_onednn(matrix)):
+    if not (suits_onednn(into) and suits_onednn(matrix)):
         into.addmm_(factors, matrix, beta=beta)
         return
     if not beta:
@@ -233,7 +180,7 @@ def _multiply_add(into: Tensor, factors: Tensor, matrix: Tensor, beta: int) -> N
     pixels = BLOCK_ELEMENTS // TERMS if len(weights) > 1 else matrix.shape[1]
     for out, block in zip(into.split(pixels, 1), matrix.split(pixels, 1), strict=True):
         for weight, part in zip(weights, block.split(TERMS), strict=True):
-            images = _as_images(out, 1), _as_images(part.mT.contiguous().mT, 1)
+            images = as_images(out, 1), as_images(part.mT.contiguous().mT, 1)
             torch.ops.mkldnn._convolution_pointwise_.binary(*images, weight, None, *plain, "add", 1, None, [], None)
 
 
@@ -269,6 +216,28 @@ def _add_blocks(
         upstream.copy_(out)
 
 
+def _add_regions(
+    grad: Tensor, features: Tensor, factors: Tensor, shift: Tensor | None, guides: Tensor, beta: int
+) -> bool:
+    """`_add_blocks` of regions, one after the other, each where it is; False where pixels can't be picked out."""
+    seen, changed, c = pixel_rows(features), pixel_rows(grad), len(features)
+    same = grad.stride() == features.stride() and grad.dtype == factors.dtype
+    if seen is None or changed is None or c < NARROW or not same:
+        return False
+    if not beta:
+        grad.zero_()
+    for region, guide in enumerate(guides):
+        moved = None if shift is None else shift[region].to(grad.dtype)
+        for rows, weights in picked(features, guide, _block_pixels(c, factors.dtype)):
+            part = gathered(seen, rows, weights, factors.dtype)
+            out = changed.index_select(0, rows)
+            if moved is not None:
+                out.addcmul_(weights[:, None].to(grad.dtype), moved)
+            _multiply_add(out.mT, factors[region], part.mT, 1)
+            changed.index_copy_(0, rows, out)
+    return True
+
+
 def _backward_into(
     grad: Tensor, features: Tensor, s: Tensor, scale: float, guides: Tensor | None, relu: bool, beta: int
 ) -> None:
@@ -282,7 +251,10 @@ def _backward_into(
             into.add_(moved) if beta else into.copy_(moved)
         _multiply_add(into, factors, matrix, beta if shift is None else 1)
     else:
-        _add_blocks(grad, features, factors.view(-1, c, c), shift, None if guides is None else guides.to(wide), beta)
+        regions = None if guides is None else guides.to(wide)
+        factors = factors.view(-1, c, c)
+        if regions is None or not _add_regions(grad, features, factors, shift, regions, beta):
+            _add_blocks(grad, features, factors, shift, regions, beta)
     if relu:
         torch.ops.aten.threshold_backward.grad_input(grad, features, 0, grad_input=grad)
 

@@ -161,6 +161,29 @@ def test_rows_that_no_guide_reaches(layout: str, monkeypatch: pytest.MonkeyPatch
     assert not torch.equal(upstream[:, 5:], given.grad[:, 5:])
 
 
+@pytest.mark.parametrize("layout", ["pixels", "strided"])
+@pytest.mark.parametrize("means", [False, True])
+def test_pixels_of_regions_are_picked_out(layout: str, means: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wholly inside, outside and between; a box whose rows lie apart; blocks that end amid a region."""
+    monkeypatch.setattr(gram_torch, "BLOCK_ELEMENTS", 20 * 7)
+    given = cases.draw(cases.Case(20, 9, 8, torch.float64, layout, 2, layout == "strided", means), 0)
+    assert given.guides is not None
+    guides = ((given.guides * 4).round() / 2 - 0.5).clamp(0, 1)
+    assert guides.unique().tolist() == [0, 0.5, 1]
+    for box in (None, (1, 2, 8, 7)):
+        found, wanted = (of(given.features, box, guides, means) for of in (kernels.gram_sums, reference.gram_sums))
+        torch.testing.assert_close(found, wanted)
+    for grad in (given.grad, torch.zeros_like(given.grad)):
+        wanted = grad.clone()
+        reference.gram_backward_(wanted, given.features, given.s, 0.3, guides, False)
+        upstream = grad.clone(memory_format=torch.preserve_format) if grad.any() else None
+        found = kernels.gram_backward_(upstream, given.features, given.s, 0.3, guides, relu=False)
+        torch.testing.assert_close(found, wanted)
+        nowhere = guides.sum(0) == 0
+        assert nowhere.any()
+        assert torch.equal(found[:, nowhere], grad[:, nowhere])
+
+
 def test_without_relu_every_pixel_has_a_gradient() -> None:
     features, s = -torch.rand(3, 4, 5, dtype=torch.float64) - 1, torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(kernels.gram_backward_(None, features, s, 0.5, relu=False), features)
