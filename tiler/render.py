@@ -15,8 +15,9 @@ from typing import Any
 from tiler import pictures
 from tiler.engine import place, tasks
 from tiler.engine.job import Job
+from tiler.engine.lease import Lease
 from tiler.engine.lineage import Lineage
-from tiler.engine.lock import sole_writer
+from tiler.engine.lock import Hold, sole_writer
 from tiler.engine.machine import Machine, ask
 from tiler.engine.rounds import LevelRun, Site, measure_styles
 from tiler.engine.schedule import Pool, cores
@@ -64,12 +65,14 @@ def render(
     force_new: bool = False,
     replace_finished: bool = True,
     pool: Pool | None = None,
+    hold: Hold | Lease | None = None,
 ) -> Result:
     """Render a poster, or go on with one that was begun with the same configuration.
 
     Where the store holds another job that is finished, this one takes its place, and with it those levels that are the
     same: a preview is the beginning of its poster. An unfinished one is refused. replace_finished: False has a finished
     one refused too. force_new: whatever job is there is deleted. pool: workers that are there already, and stay.
+    hold: the right to write to the store (`sole_writer`), where the caller has it already.
 
     progress(event) is called with small dicts, in order and on the calling thread or a thread of the scheduler's; see
     tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
@@ -80,7 +83,7 @@ def render(
     asked, url = request.asked, request.url
     size, transparent = asked.job.cut.last, asked.sources.transparent
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
-    with sole_writer(url) as hold, disk_errors(url):
+    with contextlib.nullcontext(hold) if hold else sole_writer(url) as held, disk_errors(url):
         found = find(request, force_new, replace_finished)
         config, begun = asked.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
@@ -94,17 +97,17 @@ def render(
             check_room(planned, config, job, url, begun is not None, machine)
             store, replaced = found.store, ""
             if store is not None:
-                store.guard(hold.check)
+                store.guard(held.check)
             if store is None or begun is None:
                 store, job, replaced = begin(request, found, resolved, job, machine, force_new)
-            store.guard(hold.check)
+            store.guard(held.check)
             computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
             homes = Homes(store, [Home(level.home, level.why) for level in planned.levels], computed_on.tell)
             where = tuple(level.home for level in planned.levels)
             lineage = Lineage(request.seen, lambda: computed_on.all)
             run = _Render(resolved, job, store, pool, homes.tell, asked.sources, where, lineage)
             progress({"event": "plan", **planned.to_dict()})
-            said = (*hold.notes, replaced, computed_on.difference, machine.trouble(job.device.kind), *found.remarks)
+            said = (*held.notes, replaced, computed_on.difference, machine.trouble(job.device.kind), *found.remarks)
             for text in filter(None, said):
                 progress({"event": "note", "text": text})
             try:

@@ -26,9 +26,9 @@ import tiler.render
 from tiler import pictures
 from tiler.engine import behind, tasks, workplace
 from tiler.engine.behind import Behind
+from tiler.engine.folder import Folder
 from tiler.engine.holding import Holding
 from tiler.engine.job import Job
-from tiler.engine.local import LocalFolder
 from tiler.engine.state import Kept, Resident
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, TilerError, TileTooLargeError, WorkerDiedError
@@ -171,8 +171,8 @@ class Lives:
             for owner, name, new in (
                 (behind, "write_kept", written), (Behind, "_write", writes), (Behind, "begin", begin),
                 (Behind, "settle", settled), (Behind, "make_way", way), (Holding, "relax", relaxed),
-                (LocalFolder, "_write", self._dying(LocalFolder._write)),
-                (LocalFolder, "_delete", self._dying(LocalFolder._delete)), (tiler.render, "_SMALLEST_CUT", SMALLEST),
+                (Folder, "write", self._dying(Folder.write)),
+                (Folder, "delete", self._dying(Folder.delete)), (tiler.render, "_SMALLEST_CUT", SMALLEST),
             ):  # fmt: skip
                 stack.enter_context(mock.patch.object(owner, name, new))
             yield

@@ -21,7 +21,7 @@ from obstore.exceptions import GenericError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from tiler.engine import lease, place
-from tiler.engine.lock import LOCK_FILE, sole_writer
+from tiler.engine.lock import LOCK_FILE, holder_of, sole_writer
 from tiler.errors import StoreError
 
 HOLD = """
@@ -304,3 +304,39 @@ def test_a_real_server_that_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
             hold.check()
     assert bytes(connect("").get(LOCK_FILE).bytes()) == other
     server.stop()
+
+
+# Who holds it -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, errno.ENOSYS])
+def test_who_holds_a_folder_is_seen_without_touching_it(
+    tmp_path: Path, number: int, request: pytest.FixtureRequest
+) -> None:
+    where = tmp_path / "job.zarr"
+    assert holder_of(where) is None
+    program = (WITHOUT.format(number=number) if number else "") + HOLD
+    holder = subprocess.Popen([sys.executable, "-c", program, str(where)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        if number:
+            request.getfixturevalue("without_flock")
+        for _ in range(3):
+            assert str(holder.pid) in str(holder_of(where))
+    finally:
+        holder.kill()
+        holder.wait()
+    assert holder_of(where) is None
+    assert os.path.lexists(where / LOCK_FILE)
+    with sole_writer(str(where)):
+        assert str(os.getpid()) in str(holder_of(where))
+
+
+def test_a_pipe_or_a_link_in_place_of_a_lock_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    os.mkfifo(tmp_path / LOCK_FILE)
+    assert holder_of(tmp_path) is None
+    (tmp_path / LOCK_FILE).unlink()
+    (tmp_path / LOCK_FILE).symlink_to(tmp_path / "precious")
+    assert holder_of(tmp_path) is None

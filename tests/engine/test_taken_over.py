@@ -18,8 +18,8 @@ from serial_pool import Here, StoppedError, render_module
 from turnstile import Dead
 
 from tiler.engine import workplace
+from tiler.engine.folder import Folder
 from tiler.engine.lineage import Lineage
-from tiler.engine.local import LocalFolder
 from tiler.engine.machine import ANY
 from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
@@ -287,8 +287,8 @@ def test_a_kill_leaves_the_old_job_or_the_new_one(
         shutil.copytree(tmp_path / "first.zarr", place.url)
         left = [files]
         with (
-            mock.patch.object(LocalFolder, "_write", _dying(LocalFolder._write, left)),
-            mock.patch.object(LocalFolder, "_delete", _dying(LocalFolder._delete, left)),
+            mock.patch.object(Folder, "write", _dying(Folder.write, left)),
+            mock.patch.object(Folder, "delete", _dying(Folder.delete, left)),
             contextlib.suppress(Dead),
         ):
             place.render(**other)

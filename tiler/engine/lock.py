@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
+import psutil
 
 from tiler.engine import place
 from tiler.engine.holder import identity, in_use
@@ -19,6 +21,7 @@ from tiler.engine.place import LOCK_FILE
 from tiler.errors import StoreError
 
 _RECORD_BYTES = 1024
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Hold:
@@ -86,6 +89,36 @@ def _acquired(lock: filelock.BaseFileLock, folder: Path) -> tuple[str, ...]:
     )
 
 
+def holder_of(folder: Path) -> str | None:
+    """What the process has left, if anything, that holds the store in `folder` at this moment; None: nobody does.
+
+    Reads only. Where the file system has no locks, one that died on another machine counts as a holder."""
+    try:
+        file = os.open(folder / LOCK_FILE, _LOOK)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        record = os.read(file, _RECORD_BYTES).decode(errors="replace")
+        return record if _is_locked(file, record) else None
+    finally:
+        os.close(file)
+
+
+def _is_locked(file: int, record: str) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # and let go again as the file is closed
+    except BlockingIOError:
+        return True
+    except OSError:
+        pid, host, *_ = [*record.splitlines(), "", ""]
+        return not (host == socket.gethostname() and pid.isdecimal() and not psutil.pid_exists(int(pid)))
+    return False
+
+
 def _remove(folders: list[Path]) -> None:
     for one in folders:
         with contextlib.suppress(OSError):  # holds a store by now
@@ -95,7 +128,7 @@ def _remove(folders: list[Path]) -> None:
 def _record(path: Path) -> str:
     """What the holder left in the lock file, if it is one."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = os.open(path, _LOOK)
         try:
             if stat.S_ISREG(os.fstat(file).st_mode):
                 return os.read(file, _RECORD_BYTES).decode()

@@ -1,0 +1,160 @@
+"""A folder on this machine or a shared file system, in which perhaps somebody else has put things.
+
+Every path is walked from the root, one folder after the other, none of them a link; only regular files are opened. So
+nothing outside is read, written or deleted, whatever lies in the folder, and nothing waits for a pipe or reads a device
+without end. The root itself may be a link: the user named it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tiler.errors import StoreError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
+
+
+class Folder:
+    """Keys are paths below the root, with "/" between names. what: what it is called when something is refused.
+
+    Raises StoreError for links and for whatever else is neither a folder nor a regular file, OSError as the system
+    does."""
+
+    def __init__(self, root: str | Path, what: str = "store") -> None:
+        self.root, self._what = Path(root), what
+
+    # The way -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _folder(self, path: str, make: bool = False) -> Iterator[int]:
+        """The descriptor of a folder below the root. make: create what is missing on the way."""
+        if make:
+            self.root.mkdir(parents=True, exist_ok=True)
+        here = os.open(self.root, _FOLDER)
+        try:
+            for name in filter(None, path.split("/")):
+                if name in (".", ".."):
+                    self._refuse(path, "is a way out")
+                above = here
+                try:
+                    here = self._step(above, name, path, make)
+                finally:
+                    if here != above:
+                        os.close(above)
+            yield here
+        finally:
+            os.close(here)
+
+    def _step(self, above: int, name: str, path: str, make: bool) -> int:
+        for _ in range(2):
+            try:
+                return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+            except NotADirectoryError:
+                self._refuse_link(above, name, path)
+                raise
+            except FileNotFoundError:
+                if not make:
+                    raise
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=above)
+        raise FileNotFoundError(path)  # removed as fast as it was made
+
+    def _refuse_link(self, above: int, name: str, path: str) -> None:
+        if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+            self._refuse(path, f"{name!r} is a link")
+
+    def _refuse(self, path: str, what: str) -> NoReturn:
+        allowed = f"allowed in a {self._what}: folders and regular files only"
+        raise StoreError(f"{self._what} {self.root}: {path}: {what}; {allowed}")
+
+    # Files ---------------------------------------------------------------------------------------------------------
+
+    def read(self, key: str, most: int | None = None) -> bytes | None:
+        """What a file holds, its first `most` bytes; None where there is none, or a folder."""
+        path, _, name = key.rpartition("/")
+        try:
+            with self._folder(path) as folder:
+                found = self._opened(folder, name, key)
+                if found is None:
+                    return None
+                with os.fdopen(found, "rb", buffering=0) as file:
+                    size = os.fstat(found).st_size
+                    return file.read(size if most is None else min(size, most))
+        except _NOT_THERE:
+            return None
+
+    def _opened(self, folder: int, name: str, key: str) -> int | None:
+        """The descriptor of a regular file; None for a folder."""
+        try:
+            found = os.open(name, _READ, dir_fd=folder)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            self._refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode, key)
+            raise
+        mode = os.fstat(found).st_mode
+        if stat.S_ISREG(mode):
+            return found
+        os.close(found)
+        self._refuse_odd(mode, key)
+        return None
+
+    def _refuse_odd(self, mode: int, key: str) -> None:
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            self._refuse(key, "is a link" if stat.S_ISLNK(mode) else "is no regular file")
+
+    def write(self, key: str, data: Any) -> None:
+        """data: bytes, or what has their interface. Under another name first: a reader sees the old file or the new."""
+        path, _, name = key.rpartition("/")
+        partial = f"{name.partition('.')[0]}.{uuid.uuid4().hex}.partial"
+        with self._folder(path, make=True) as folder:
+            file = os.open(partial, _WRITE, 0o666, dir_fd=folder)
+            try:
+                with os.fdopen(file, "wb", buffering=0) as out:
+                    left = memoryview(data).cast("B")
+                    while left:
+                        left = left[out.write(left) :]
+                os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(partial, dir_fd=folder)
+                raise
+
+    def delete(self, key: str) -> None:
+        """A file, or a folder with all that is in it; links in it are removed, not followed."""
+        path, _, name = key.rstrip("/").rpartition("/")
+        if not name:
+            raise ValueError("the root is not deleted")
+        with contextlib.suppress(*_NOT_THERE), self._folder(path) as folder:
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            self._refuse_odd(mode, key)
+            if stat.S_ISDIR(mode):
+                shutil.rmtree(name, dir_fd=folder)  # by descriptors, too
+            else:
+                os.unlink(name, dir_fd=folder)
+
+    def is_file(self, key: str) -> bool:
+        path, _, name = key.rpartition("/")
+        try:
+            with self._folder(path) as folder:
+                return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+        except _NOT_THERE:
+            return False
+
+    def names(self, path: str = "") -> list[str]:
+        """Of all that lies in a folder; nothing where there is none."""
+        try:
+            with self._folder(path) as folder:
+                return os.listdir(folder)
+        except _NOT_THERE:
+            return []
