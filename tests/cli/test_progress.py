@@ -12,6 +12,7 @@ import pytest
 
 from tiler.cli import progress
 from tiler.cli.progress import duration, make_progress, size
+from tiler.planning import course
 
 LEVELS = [
     dict(height=48, width=64, tiles=1, steps=10, done=False, work=10 * 3000),
@@ -29,11 +30,16 @@ PLAN = dict(
 Feed = Callable[..., list[str]]
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    for module in (progress, course):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+
+
 @pytest.fixture
 def feed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Feed:
     """feed((seconds, event), ...) -> the lines that are printed then, by one printer."""
     now = [0.0]
-    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, now)
     monkeypatch.setattr(progress, "_memory", lambda: 3 * 2**29)
     printer = progress._Printer(live=False)
 
@@ -94,6 +100,12 @@ def test_a_level_of_several_tiles_counts_each_tiles_share(feed: Feed) -> None:
     assert "step 5 of 5, 1 of 4 tiles done, style loss 2.5000, 51 %" in feed((150, _step(1, 2, 1, 4.0)))[0]
 
 
+def test_another_render_of_the_same_call_begins_at_nothing(feed: Feed) -> None:
+    feed(*_started(), (106, _step(0, 0, 10, 2.0)))
+    feed(*_started())
+    assert ", 10 %, " in feed((206, _step(0, 0, 4, 2.0)))[-1]
+
+
 def test_lines_come_every_five_seconds_where_nobody_watches(feed: Feed) -> None:
     feed(*_started(), (106, _step(0, 0, 1, 2.0)))
     assert feed((110.9, _step(0, 0, 2, 2.0))) == []
@@ -132,15 +144,15 @@ def test_what_went_wrong_and_is_mended(feed: Feed) -> None:
 def test_a_live_line_is_drawn_over_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = iter((1.0, 1.1, 1.3, 1.4))
-    monkeypatch.setattr(progress, "monotonic", lambda: next(now))
+    now = [0.0]
+    set_clock(monkeypatch, now)
     monkeypatch.setattr(progress, "_memory", lambda: 0)
     monkeypatch.setenv("COLUMNS", "40")
     printer = progress._Printer(live=True)
     for _, event in _started():
         printer(event)
     capsys.readouterr()
-    for step in (1, 2, 3):  # the second comes too soon
+    for step, now[0] in ((1, 1.0), (2, 1.1), (3, 1.3)):  # the second comes too soon
         printer(_step(0, 0, step, 2.0))
     printer(dict(event="note", text="a line"))
     printer.clear()

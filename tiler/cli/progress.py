@@ -17,6 +17,7 @@ from time import monotonic, time
 from typing import Any
 
 from tiler.cli.echo import say, say_json, show
+from tiler.planning.course import Course
 from tiler.planning.words import size
 
 Progress = Callable[[dict[str, Any]], None]
@@ -51,21 +52,19 @@ def duration(seconds: float) -> str:
 
 
 class _Printer:
-    """Prints to standard error. Steps arrive on a thread of the scheduler's, and a task that was repeated reports its
-    steps again, so work is counted by (level, tile) and only ever grows."""
+    """Prints to standard error. Steps arrive on a thread of the scheduler's."""
 
     def __init__(self, live: bool) -> None:
         self._live, self._lock = live, threading.Lock()
-        self._levels: list[dict[str, Any]] = []
+        self._course = Course()
         self._level = 0
-        self._steps: dict[tuple[int, int], int] = {}
         self._styles: dict[int, float] = {}
-        self._began: tuple[float, float] | None = None
         self._last_print = 0.0
         self._width = 0
 
     def __call__(self, event: dict[str, Any]) -> None:
         with self._lock:
+            self._course(event)
             getattr(self, "_on_" + event["event"].replace(" ", "_"), lambda event: None)(event)
 
     def clear(self) -> None:
@@ -86,10 +85,9 @@ class _Printer:
         )
 
     def _on_start(self, event: dict[str, Any]) -> None:
-        self._levels = event["levels"]
-        last = self._levels[-1]
+        last = event["levels"][-1]
         self._line(
-            f"{last['width']} x {last['height']} px, {len(self._levels)} levels, mode {event['mode']}, "
+            f"{last['width']} x {last['height']} px, {len(event['levels'])} levels, mode {event['mode']}, "
             f"{event['precision']} on {event['device']}, {event['workers']} worker(s), tiles up to {event['tile']} px"
         )
         self._line(f"poster: {event['output']}   state: {event['store']}")
@@ -98,7 +96,6 @@ class _Printer:
         self._level, self._styles = event["level"], {}
 
     def _on_shrink(self, event: dict[str, Any]) -> None:
-        self._levels, self._steps, self._began = event["levels"], {}, None
         self._on_level(event)
         self._line(f"out of memory; level {event['level'] + 1} starts over with tiles up to {event['tile']} px")
 
@@ -118,24 +115,20 @@ class _Printer:
         self._line(f"worker {event['worker']} joined, {event['workers']} now")
 
     def _on_step(self, event: dict[str, Any]) -> None:
-        key, now = (event["level"], event["tile"]), monotonic()
+        now = monotonic()
         if event["level"] != self._level:
             return
-        self._steps[key] = max(self._steps.get(key, 0), event["step"])
-        # The first step tells how far the job was, which is no work of this run.
-        if self._began is None:
-            self._began = now, self._work_done()
         self._styles[event["tile"]] = event["style"]
         if now - self._last_print >= (0.2 if self._live else _PLAIN_EVERY):
             self._last_print = now
-            self._show(self._status(now))
+            self._show(self._status())
 
     def _on_level_done(self, event: dict[str, Any]) -> None:
-        level = self._levels[event["level"]]
-        level["done"] = True
+        levels = self._course.levels
+        level = levels[event["level"]]
         style = f"style loss {event['style']:.4f}, " if "style" in event else ""
         self._line(
-            f"level {event['level'] + 1} of {len(self._levels)}: {level['width']} x {level['height']} px, "
+            f"level {event['level'] + 1} of {len(levels)}: {level['width']} x {level['height']} px, "
             f"{level['tiles']} tile(s), {level['steps']} steps, {style}{duration(event['seconds'])}"
         )
 
@@ -151,26 +144,16 @@ class _Printer:
     def _on_done(self, event: dict[str, Any]) -> None:
         self._line(f"done in {duration(event['seconds'])}: {event['output']}")
 
-    def _work_done(self) -> float:
-        done = sum(level["work"] for level in self._levels if level["done"])
-        for (index, _), step in self._steps.items():
-            level = self._levels[index]
-            if not level["done"] and level["steps"]:
-                done += level["work"] / level["tiles"] * step / level["steps"]
-        return done
-
-    def _status(self, now: float) -> str:
-        level = self._levels[self._level]
-        total, done = sum(one["work"] for one in self._levels), self._work_done()
-        steps = [step for (index, _), step in self._steps.items() if index == self._level]
+    def _status(self) -> str:
+        levels, course = self._course.levels, self._course
+        level, steps = levels[self._level], course.steps(self._level)
         complete = sum(step == level["steps"] for step in steps)
         style = sum(self._styles.values()) / len(self._styles)
-        began, before = self._began or (now, done)
-        left = f"{duration((total - done) * (now - began) / (done - before))} left" if done > before else "..."
+        left = "..." if course.seconds_left is None else f"{duration(course.seconds_left)} left"
         return (
-            f"level {self._level + 1} of {len(self._levels)} ({level['width']} x {level['height']}), "
+            f"level {self._level + 1} of {len(levels)} ({level['width']} x {level['height']}), "
             f"step {max(steps)} of {level['steps']}, {complete} of {level['tiles']} tiles done, "
-            f"style loss {style:.4f}, {100 * done / total:.0f} %, {left}, {_memory() / 2**30:.1f} GB"
+            f"style loss {style:.4f}, {100 * course.share:.0f} %, {left}, {_memory() / 2**30:.1f} GB"
         )
 
     def _show(self, text: str) -> None:
