@@ -162,7 +162,7 @@ def test_png_of_16_bits(job: Path, export) -> None:
 
 
 def test_jpg_on_white(job: Path, export, capsys) -> None:
-    path = export("a.jpg", "--quality", "100", "--dpi", "150")
+    path = export("a.jpg", "--jpeg-quality", "100", "--dpi", "150")
     with Image.open(path) as image:
         pixels = stored(job)
         shown = pixels[..., :3] * pixels[..., 3:] + 1 - pixels[..., 3:]

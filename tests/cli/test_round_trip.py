@@ -90,7 +90,7 @@ def test_alpha(poster, tmp_path: Path) -> None:
     assert np.array_equal(found[..., 3], before[..., 3])
     seen = before[..., 3] > 25
     assert close(found[seen], before[seen], levels=2)
-    on_paper = read(poster("a.png", "--quality", "100", output="poster.jpg", style="white.png"))
+    on_paper = read(poster("a.png", "--jpeg-quality", "100", output="poster.jpg", style="white.png"))
     assert np.abs(on_paper - on_white).mean() < 3
 
 

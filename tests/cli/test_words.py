@@ -32,7 +32,8 @@ LEVELS = [
 PLANNED = SimpleNamespace(
     width=128, height=192, mode="fast", precision="fp32", device="cpu", workers=2, tile=96, levels=LEVELS,
     memory_bytes=2_300_000_000, gpu_bytes=None, store_bytes=41_000_000, pictures_bytes=0, kept_bytes=7_000_000,
-    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, to_dict=lambda: {"steps": 50},
+    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, qualities={},
+    to_dict=lambda: {"steps": 50},
 )  # fmt: skip
 HELD, ALIKE = dict(home="device", why="a"), dict(home="device", why="b")
 INFO = {
@@ -81,6 +82,17 @@ def test_plan(monkeypatch, free: int | None, end: str, gpu: int | None, on_each:
         "steps:  50, 150 counted by tiles",
         "time:   about 1 h 02 min",
     ]
+
+
+def test_a_plan_says_what_other_qualities_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"draft": 61.0, "standard": 3725.0, "best": 7322.0}
+    monkeypatch.setattr(tiler.planning.plan, "plan", _says(SimpleNamespace(**{**vars(PLANNED), "qualities": seconds})))
+    for words, others in (
+        ([], "draft: 1 min 01 s, best: 2 h 02 min"),
+        (["--quality", "best"], "draft: 1 min 01 s, standard: 1 h 02 min"),
+    ):
+        last = run_main("plan", "c.png", "s.png", *words).stdout.splitlines()[-1]
+        assert last == f"time:   about 1 h 02 min; --quality {others}"
 
 
 def test_plan_asks_for_what_a_render_would(monkeypatch: pytest.MonkeyPatch) -> None:

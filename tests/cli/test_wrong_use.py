@@ -57,6 +57,11 @@ CASES = {
     "bits of none": ([*RENDER, "--bits", "12"], ["12 bits", "8 or 16"]),
     "compression of the format": ([*RENDER, "--compression", "zstd"], ["zstd", "none to choose"]),
     "compression of none": ([*RENDER, "--compression", "rar"], ["compression = 'rar'", "deflate"]),
+    "a JPEG's quality": (
+        [*RENDER, "--quality", "90"],
+        ["quality = '90'", "draft, standard, best", "--jpeg-quality 90"],
+    ),
+    "quality of none": ([*RENDER, "--quality", "bets"], ["quality = 'bets'", "did you mean best"]),
     "a png as geotiff": ([*RENDER, "--cog"], ["poster.png", ".tif"]),
     "tiles over a folder of mine": ([*RENDER, "--tiles", "folder"], ["folder", "something else"]),
     "16 bits for tiles": ([*RENDER[:3], "--tiles", "t", "--bits", "16"], ["t: bits", "8 bits"]),

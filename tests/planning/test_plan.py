@@ -596,7 +596,8 @@ def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
     code, text, _ = run([*arguments, "--json"], monkeypatch, capsys)
     facts = json.loads(text)
     assert (facts["height"], facts["width"], len(facts["levels"])) == (525, 700, 3)
-    assert facts["seconds"] > 0
+    draft, standard, best = (facts["qualities"][name] for name in ("draft", "standard", "best"))
+    assert 0 < draft < standard == facts["seconds"] < best
     code, text, _ = run(["plan", "content.png", *arguments[3:], "--json"], monkeypatch, capsys)
     assert code == 0
     assert json.loads(text)["steps"] == facts["steps"]

@@ -29,7 +29,7 @@ def refusal(**values):
 RANGES = {
     "long_edge": (0, 1, 2**20, 2**20 + 1),
     "bits": (7, 8, 16, 17),
-    "quality": (0, 1, 100, 101),
+    "jpeg_quality": (0, 1, 100, 101),
     "dpi": (0.5, 1, 100_000, 100_001),
     "style_weight": (-0.1, 0, None, None),
     "content_weight": (-0.1, 0, None, None),
@@ -60,6 +60,7 @@ CHOICES = {
     "optimizer": ("adam", "lbfgs"),
     "compression": ("deflate", "zstd", "lzw", "none", "lossy", "lossless"),
     "pooling": ("avg", "max"),
+    "quality": ("draft", "standard", "best"),
     "statistics": ("gram", "moments", "w2"),
     "precision": ("auto", "fp32", "bf16", "fp16", "fp64"),
     "mode": ("fast", "exact"),
@@ -82,7 +83,7 @@ TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "st
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog", "keep_detail")
 LINKED = ("jitter",)  # allowed with some values of others only
-WHOLE = ("dream_channel", "bits", "quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round",
+WHOLE = ("dream_channel", "bits", "jpeg_quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round",
          "tile", "feather", "halo", "workers", "threads")  # fmt: skip
 OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "overlay", "protect", "labels", "long_edge",
             "dpi", "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo",
@@ -378,7 +379,8 @@ def test_the_public_render_is_a_function_each_time(first, monkeypatch):
 
 # Posters change with these: whoever changes one says so in the change log.
 DEFAULTS = dict(
-    bits=8, quality=95, cog=False, style_weight=1.0, statistics="gram", content_weight=0.2, keep_detail=False,
+    bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="gram", content_weight=0.2,
+    keep_detail=False,
     protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=2.0, style_scale=(1.0,), init="content",
     wrap="none", color="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,

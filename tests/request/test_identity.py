@@ -29,12 +29,12 @@ CHANGES = dict(
     protect_strength=2, style_scale=2,
     style_blend_weights=(2, 1), wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
     dream_weight=1, dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,
-    steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
+    quality="best", steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
     content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
     steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda", stretch="2,98",
 )  # fmt: skip
 FREE = dict(long_edge=77, scale="2x", print="A0", dpi=300, bits=16, compression="zstd",
-            quality=5, cog=True, tiles="x", overlay="x",
+            jpeg_quality=5, cog=True, tiles="x", overlay="x",
             content="z.png", styles=("x.png", "y.png"), output="z.tif", store="other.zarr", workers=4,
             state="store", checkpoint_seconds=7,
             init="noise", weights="torchvision", scheduler="tcp://somewhere:1")  # fmt: skip

@@ -111,6 +111,18 @@ def test_default_steps_by_the_levels_long_edge(edge, steps):
     assert [level.steps for level in resolved(long_edge=4096)[1].cut.levels] == [150, 100, 60, 40, 20, 20]
 
 
+def test_quality_decides_the_steps_that_are_not_said():
+    """At every size a draft takes fewer, best more; what was said stays."""
+
+    def steps(**values):
+        return [level.steps for level in resolved(long_edge=4096, **values)[1].cut.levels]
+
+    each = zip(*(steps(quality=quality) for quality in ("draft", "standard", "best")), strict=True)
+    assert all(0 < draft < standard < best for draft, standard, best in each)
+    assert steps(quality="standard") == steps()
+    assert steps(quality="best", steps=7) == [7] * 6
+
+
 @pytest.mark.parametrize("long_edge", [1, 100, 128, 5000, 2**20])
 def test_every_level_has_default_steps(long_edge):
     config, job = resolved(long_edge=long_edge)

@@ -66,4 +66,6 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
         + ("" if free is None else f"; {size(free)} are free")
     )
     say(f"steps:  {planned.steps}, {planned.tile_steps} counted by tiles")
-    say(f"time:   about {duration(planned.seconds or 0)}")
+    others = [f"{name}: {duration(seconds)}" for name, seconds in planned.qualities.items() if name != config.quality]
+    by_quality = f"; --quality {', '.join(others)}" if others else ""
+    say(f"time:   about {duration(planned.seconds or 0)}{by_quality}")

@@ -128,12 +128,17 @@ def write_view(view: View, config: RenderConfig, overlay: pictures.Picture | Non
             georef=georef,
             metadata=metadata,
             compression=config.compression,
-            quality=config.quality,
+            quality=config.jpeg_quality,
             cog=config.cog,
         )
     if config.tiles is not None:
         pictures.write_xyz(
-            config.tiles, *size, _pixels(view, overlay, True), georef=georef, metadata=metadata, quality=config.quality
+            config.tiles,
+            *size,
+            _pixels(view, overlay, True),
+            georef=georef,
+            metadata=metadata,
+            quality=config.jpeg_quality,
         )
     outputs = tuple(path for path in (config.output, config.tiles) if path is not None)
     return Exported(outputs, view.level, *size, view.steps, tuple(remarks(config, *size, overlay, has_alpha(view))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tiler.engine import graphs, layout
@@ -21,6 +21,7 @@ from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 from tiler.request.placing import BYTES_PER_PIXEL, sharing_gpu
 from tiler.request.resolve import store_url
+from tiler.request.schedules import QUALITIES, steps_of
 
 # A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
 # which are kept twice. Proportional sizes (memory that processes share is split among them).
@@ -59,7 +60,8 @@ class Plan:
     one GPU with all workers on it, 0 on the CPU. store_bytes: the peak of the store and of the pictures' pixels beside
     it, pictures_bytes; kept_bytes: what stays of it. output_bytes: the poster's file; spare_bytes: what writing it
     takes for a while. steps: of the optimiser, summed over
-    levels; tile_steps: over tiles too. seconds: None where no speed is known."""
+    levels; tile_steps: over tiles too. seconds: None where no speed is known. qualities: seconds of each --quality,
+    where that decides the steps."""
 
     height: int
     width: int
@@ -80,6 +82,7 @@ class Plan:
     output_bytes: int
     spare_bytes: int
     seconds: float | None
+    qualities: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -115,7 +118,17 @@ def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
         machine = ask(pool)
         resolved, job = asked.on(machine)
         speed = probe(pool, job, start, store_url(config))
-    return plan_job(resolved, job, asked.sources.transparent, speed, machine, asked.sources.kept_bytes)
+
+    def planned(job: Job) -> Plan:
+        return plan_job(resolved, job, asked.sources.transparent, speed, machine, asked.sources.kept_bytes)
+
+    each = {} if config.steps is not None else {name: planned(_of_quality(job, name)).seconds for name in QUALITIES}
+    return replace(planned(job), qualities={name: seconds or 0.0 for name, seconds in each.items()})
+
+
+def _of_quality(job: Job, quality: str) -> Job:
+    levels = [replace(one, steps=steps_of(quality, one.height, one.width)) for one in job.cut.levels]
+    return replace(job, cut=replace(job.cut, levels=tuple(levels)))
 
 
 def plan_job(

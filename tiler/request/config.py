@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from tiler.errors import ConfigError
-from tiler.request import names, sizes
+from tiler.request import names, schedules, sizes
 from tiler.request.option import HERE, TYPED, Places, checked, expanded, option
 from tiler.request.regions import REST, Regions, parse_regions, region_names, with_files
 from tiler.request.together import check_together
@@ -74,7 +74,7 @@ class RenderConfig:
         choices=("deflate", "zstd", "lzw", "none", "lossy", "lossless"),
         metavar="KIND",
     )
-    quality: int = option(95, "Of .jpg, lossy .webp and tiles.", FILE, 1, 100)
+    jpeg_quality: int = option(95, "Of .jpg, lossy .webp and tiles.", FILE, 1, 100)
     cog: bool = option(False, "The .tif as a Cloud Optimized GeoTIFF.", FILE)
     tiles: str | None = option(
         None,
@@ -203,9 +203,17 @@ class RenderConfig:
         metavar="PX",
     )  # fmt: skip
 
-    steps: tuple[int, ...] | None = option(
-        None, "Optimiser steps: one number, or one per level, coarsest first.", WORK, 0, 10**6, metavar="N,..."
+    quality: str = option(
+        schedules.DEFAULT,
+        "Steps of all levels by what they are for; tiler plan says how long each takes.",
+        WORK,
+        choices=schedules.QUALITIES,
+        spelling=schedules.not_of_jpegs,
     )
+    steps: tuple[int, ...] | None = option(
+        None, "Optimiser steps: one number, or one per level, coarsest first; default: by --quality.", WORK, 0, 10**6,
+        metavar="N,...",
+    )  # fmt: skip
     levels: int | None = option(None, "Number of pyramid levels; default: from --min-edge.", WORK, 1, 24)
     min_edge: int = option(128, "Longer side of the coarsest level, at least.", WORK, 1, metavar="PX")
     optimizer: str = option("adam", "lbfgs is used where a level fits one tile.", WORK, choices=("adam", "lbfgs"))

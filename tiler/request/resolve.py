@@ -17,16 +17,13 @@ from tiler.engine.place import absolute
 from tiler.errors import ConfigError
 from tiler.geometry import Level, level_sizes
 from tiler.pictures import Picture
-from tiler.request import ground, sizes
+from tiler.request import ground, schedules, sizes
 from tiler.request.config import RenderConfig
 from tiler.request.placing import LARGEST_TILE, aligned, checked, placed
 from tiler.style.backbone import LAYERS, check_layers, deepest, gradient_halo, stride_of
 from tiler.style.losses import Dream, Terms
 from tiler.style.weights import Trunk, trunk_of
 
-# Steps by the level's long edge, coarse to fine: coarse levels are cheap and decide the composition, fine levels
-# only add the texture that the upscaled start lacks. See benchmarks/results/defaults.md.
-DEFAULT_STEPS = ((128, 150), (256, 100), (512, 60), (1024, 40), (1 << 30, 20))
 RATE_PER_LEVEL = 2**-0.5
 FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 2
 # Numbers of one layer's features that a 32-bit index tells apart.
@@ -190,7 +187,7 @@ def _levels(config: RenderConfig, size: tuple[float, float], align: int) -> list
     multiples = align if "y" in config.wrap else 1, align if "x" in config.wrap else 1
     sizes = level_sizes(*size, min(config.min_edge, round(max(size))), config.levels, multiples)
     if config.steps is None:
-        steps = [next(n for edge, n in DEFAULT_STEPS if max(hw) <= edge * 1.25) for hw in sizes]
+        steps = [schedules.steps_of(config.quality, *hw) for hw in sizes]
     elif len(config.steps) == 1:
         steps = list(config.steps) * len(sizes)
     elif len(config.steps) == len(sizes):

@@ -1,0 +1,33 @@
+"""How many steps each level gets, by the quality that is asked for.
+
+Coarse levels are cheap and decide the composition; fine ones add the texture that the enlarged start lacks. Measured:
+benchmarks/results/defaults.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BEYOND = 1 << 30
+# Steps by the level's long edge in pixels, coarse to fine.
+_SCHEDULES = {
+    "draft": ((128, 100), (256, 40), (512, 20), (1024, 12), (_BEYOND, 6)),
+    "standard": ((128, 150), (256, 100), (512, 60), (1024, 40), (_BEYOND, 20)),
+    "best": ((128, 300), (256, 200), (512, 150), (1024, 120), (_BEYOND, 60)),
+}
+QUALITIES = tuple(_SCHEDULES)
+DEFAULT = "standard"
+# A level this much larger than a schedule's still counts as one of its: sizes are no powers of two.
+_SLACK = 1.25
+
+
+def steps_of(quality: str, height: int, width: int) -> int:
+    """Of a level of so many pixels. quality: one of QUALITIES."""
+    return next(steps for edge, steps in _SCHEDULES[quality] if max(height, width) <= edge * _SLACK)
+
+
+def not_of_jpegs(value: Any) -> Any:
+    """The same. Raises ValueError for the number that --quality takes in programs that write JPEGs."""
+    if str(value).isdecimal():
+        raise ValueError(f"{', '.join(QUALITIES)}; a JPEG's is --jpeg-quality {value}")
+    return value
