@@ -46,7 +46,9 @@ def test_it_holds_all_of_both_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for name in ("tiler", "kernels") for path in (ROOT / name).rglob("*.py")}
-    assert held == modules | {"tiler/py.typed", "kernels/py.typed"}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "tiler/studio/page").rglob("*") if path.is_file()}
+    assert {"tiler/studio/page/watch.html", "tiler/studio/page/openseadragon/LICENSE.txt"} <= pages
+    assert held == modules | pages | {"tiler/py.typed", "kernels/py.typed"}
 
 
 def test_it_runs_from_where_it_is_installed_without_a_warning(wheel: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, doctor, dream, export, info, labels, plan, render, resume, sheet, verify
+from tiler.cli import demo, doctor, dream, export, info, labels, plan, render, resume, sheet, verify, watch
 from tiler.cli.echo import clean, say
 from tiler.errors import TilerError
 from tiler.version import __version__
@@ -31,6 +31,7 @@ def cli() -> None:
     tiler info POSTER.zarr                        what a job is and how far it came
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
     tiler resume POSTER.zarr                      go on with it where it stopped
+    tiler watch POSTER.zarr                       a page that shows it, also while it is rendered
     tiler verify POSTER.zarr                      whether all of it can be read
     tiler dream PHOTO -o DREAM.png                what the network sees in a picture, amplified
     tiler doctor                                  what this machine is, and whether all parts work on it
@@ -41,7 +42,7 @@ def cli() -> None:
 
 COMMANDS = (
     render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
-    labels.labels, doctor.doctor, sheet.sheet,
+    labels.labels, doctor.doctor, sheet.sheet, watch.watch,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

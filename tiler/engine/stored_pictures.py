@@ -66,6 +66,20 @@ class StoredPictures(Arrays):
         found = self._values(f"levels/{level}/{name}", (slice(None), *rect.slices))
         return _from_16_bits(found) if found.dtype == np.uint16 else found
 
+    def written_tiles(self, level: int, grid: TileGrid, name: str = IMAGE) -> set[int]:
+        """The tiles whose cores an image has that is perhaps being written; by the names of its chunks, unread."""
+        path = f"levels/{level}/{name}"
+        if not self.has(path):
+            return set()
+        _, rows, columns = self._array(path).chunks
+        there = {row: {*self._names(f"{path}/c/0/{row}")} for row in self._names(f"{path}/c/0")}
+
+        def whole(core: Rect) -> bool:
+            across = {str(column) for column in range(core.x0 // columns, -(-core.x1 // columns))}
+            return all(across <= there.get(str(row), set()) for row in range(core.y0 // rows, -(-core.y1 // rows)))
+
+        return {tile.index for tile in grid.tiles if whole(tile.core)}
+
 
 def _to_16_bits(pixels: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(pixels, 0, 1) * _UINT16).astype(np.uint16)

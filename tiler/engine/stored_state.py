@@ -150,6 +150,10 @@ class StoredState(Arrays):
         """[content, tv] of one tile."""
         return self._values(f"{self.state_path(level)}/losses", (slot, tile))
 
+    def read_losses(self, level: int, slot: int) -> np.ndarray:
+        """[tiles, 2] of content and tv: of all tiles, as a whole checkpoint has them."""
+        return self._values(f"{self.state_path(level)}/losses", (slot,))
+
     def forget(self, path: str, index: tuple[int, ...]) -> None:
         """Take back what says that a damaged part is complete, so that it is computed again: what DamageError names.
 

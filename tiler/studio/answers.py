@@ -1,0 +1,70 @@
+"""How requests are answered: slow work in a few threads, with a queue that has an end; errors as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from tiler.errors import TilerError
+
+T = TypeVar("T")
+PAGE = Path(__file__).parent / "page"
+_THREADS, _WAITING = 2, 256
+_BODY_BYTES = 2**20
+
+
+class Hands:
+    """Threads for what reads pictures and stores. Who comes when too many wait already is told to come again."""
+
+    def __init__(self, threads: int = _THREADS, waiting: int = _WAITING) -> None:
+        self._threads, self._most = threads, threads + waiting
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._inside = 0
+
+    async def do(self, work: Callable[..., T], *arguments: Any) -> T:
+        if self._inside >= self._most:
+            raise HTTPException(503, "Too much is asked for at once; try again.", {"Retry-After": "1"})
+        self._limiter = self._limiter or anyio.CapacityLimiter(self._threads)  # within the loop that it is for
+        self._inside += 1
+        try:
+            return await anyio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+        finally:
+            self._inside -= 1
+
+
+async def body_of(request: Request, most: int = _BODY_BYTES) -> bytes:
+    """What was sent, held in memory. Raises HTTPException as soon as it is more than `most` bytes."""
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > most:
+            raise HTTPException(413, f"More than {most} bytes.")
+    return bytes(found)
+
+
+def application(page: str, routes: Sequence[BaseRoute]) -> Starlette:
+    """page: a file of `page/`, which is what `/` shows. Errors of tiler's are {"error": their line}."""
+
+    async def front(request: Request) -> Response:
+        return FileResponse(PAGE / page)
+
+    async def wrong(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": str(error)}, 400)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    files = Mount("/page", StaticFiles(directory=PAGE))
+    handlers: dict[Any, Any] = {TilerError: wrong, HTTPException: refused}
+    return Starlette(routes=[Route("/", front), files, *routes], exception_handlers=handlers)
