@@ -101,7 +101,7 @@ def _closing(stream: str, *arguments: str) -> subprocess.CompletedProcess[bytes]
 
 @pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_an_error_that_nobody_can_read_still_has_its_code(stream: str, tmp_path: Path) -> None:
-    assert _closing(stream, "info", str(tmp_path / "none.zarr")).returncode == 2
+    assert _closing(stream, "render", "--job", str(tmp_path / "none.toml")).returncode == 2
 
 
 def test_no_file_gets_the_number_of_a_closed_stream() -> None:

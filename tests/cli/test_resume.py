@@ -10,14 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import RENDER
 
-OPTIONS = ("--long-edge=96", "--steps=4,4", "--tile=32", "--min-edge=48", "--threads=1",
+OPTIONS = ("--long-edge=96", "--steps=8,8", "--tile=32", "--min-edge=48", "--threads=1",
            "--checkpoint-seconds=0")  # fmt: skip
-
-
-def _start(inputs: Path, mode: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tiler", "render", "content.png", "style.png", "-o", "poster.png", *OPTIONS]
-    return subprocess.Popen([*command, f"--mode={mode}", "--log-json"], cwd=inputs, stdout=subprocess.PIPE, text=True)
 
 
 def _wait_for_tiles(process: subprocess.Popen[str], count: int) -> None:
@@ -30,21 +26,27 @@ def _wait_for_tiles(process: subprocess.Popen[str], count: int) -> None:
 
 
 @pytest.mark.parametrize(("mode", "whom"), [("fast", "client"), ("exact", "client"), ("fast", "worker")])
-def test_a_killed_render_ends_byte_identical(undisturbed, inputs: Path, mode: str, whom: str) -> None:
-    expected, _ = undisturbed(*OPTIONS, f"--mode={mode}")
-    process = _start(inputs, mode)
+def test_a_killed_render_ends_byte_identical(
+    here, undisturbed, inputs: Path, small_weights: str, mode: str, whom: str
+) -> None:
+    options = (*OPTIONS, f"--mode={mode}", f"--weights={small_weights}")
+    expected, _ = undisturbed(*options)
+    command = [sys.executable, "-m", "tiler", *RENDER, *options, "--log-json"]
+    process = subprocess.Popen(command, cwd=inputs, stdout=subprocess.PIPE, text=True)
     _wait_for_tiles(process, 5)
     if whom == "client":
         process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.communicate(timeout=30)
         assert not (inputs / "poster.png").exists()
-        process = _start(inputs, mode)
+        again = here(*RENDER, *options, "--log-json")
+        assert again.returncode == 0, again.stderr
+        log = again.stdout
     else:
         workers = [
             one for one in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in str(one.cmdline())
         ]
         os.kill(max(workers, key=lambda one: one.memory_info().rss).pid, signal.SIGKILL)
-    log, _ = process.communicate(timeout=200)
-    assert process.returncode == 0
+        log, _ = process.communicate(timeout=200)
+        assert process.returncode == 0
     assert '"event": "step"' in log
     assert (inputs / "poster.png").read_bytes() == expected

@@ -38,19 +38,21 @@ def _check_stopped(render: Running, inputs: Path, code: int, store: Path) -> Non
     assert not (inputs / "poster.zarr" / ".writer").exists()
 
 
-def test_stopped_refused_and_resumed_from_the_store_alone(tiler, undisturbed, inputs: Path, small_weights: str) -> None:
+def test_stopped_refused_and_resumed_from_the_store_alone(
+    here, cluster: str, undisturbed, inputs: Path, small_weights: str, monkeypatch
+) -> None:
     same = (*SMALL, f"--weights={small_weights}")
     expected, _ = undisturbed(*same)
     options = (*same, "--log-json")
     render = Running(inputs, *RENDER, *options)
     render.wait_for("tile", 3)
     os.kill(render.process.pid, signal.SIGSTOP)  # so that it is still there, however slow this machine is
-    second = tiler(*RENDER, *options)
+    second = here(*RENDER, *options)
     assert second.returncode == 2
     assert f"in use by process {render.process.pid} on {socket.gethostname()} since 20" in second.stderr
     assert len(second.stderr.splitlines()) == 1
-    assert tiler(*RENDER, *options, "--force-new").returncode == 2
-    info = tiler("info", "poster.zarr")
+    assert here(*RENDER, *options, "--force-new").returncode == 2
+    info = here("info", "poster.zarr")
     assert info.returncode == 0, info.stderr
     os.kill(render.process.pid, signal.SIGCONT)
     _stop(render, signal.SIGINT, again=True)
@@ -63,23 +65,24 @@ def test_stopped_refused_and_resumed_from_the_store_alone(tiler, undisturbed, in
     _stop(resumed, signal.SIGTERM, again=False)
     _check_stopped(resumed, inputs, 143, elsewhere / "../poster.zarr")
 
-    last = Running(elsewhere, "resume", "../poster.zarr", "--log-json")
-    assert last.end() == 0, last.stderr
+    monkeypatch.chdir(elsewhere)
+    last = run_main("resume", "../poster.zarr", "--quiet", "--scheduler", cluster)
+    assert last.returncode == 0, last.stderr
     assert (inputs / "poster.png").read_bytes() == expected
     assert sorted(path.name for path in elsewhere.iterdir()) == ["stderr.txt", "stdout.txt"]
 
 
 def test_resume_names_what_differs_or_is_missing(
-    tiler, inputs: Path, small_weights: str, tmp_path: Path, monkeypatch
+    here, cluster: str, inputs: Path, small_weights: str, tmp_path: Path, monkeypatch
 ) -> None:
     (inputs / "net.safetensors").write_bytes(Path(small_weights).read_bytes())
     options = ("--long-edge=32", "--steps=1", "--weights=net.safetensors", "--quiet")
-    assert tiler(*RENDER, *options).returncode == 0
+    assert here(*RENDER, *options).returncode == 0
     before = (inputs / "poster.png").read_bytes()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     store = str(inputs / "poster.zarr")
-    again = run_main("resume", store, "-o", "again.png", "--quiet")
+    again = run_main("resume", store, "-o", "again.png", "--quiet", "--scheduler", cluster)
     assert (again.returncode, again.stderr) == (0, "")
     assert Path("again.png").read_bytes() == before
 

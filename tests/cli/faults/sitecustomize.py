@@ -1,6 +1,6 @@
 """Imported by every Python process that has this folder on its PYTHONPATH: one tile's round fails as FAULT says.
 
-FAULT = "kill|raise|cuda:TIMES:TILE_SIZE": as often as TIMES, and only while the job's tiles are at least that large.
+FAULT = "kill|cuda:TIMES:TILE_SIZE": as often as TIMES, and only while the job's tiles are at least that large.
 FAULT_COUNT: a file that counts across processes.
 """
 
@@ -32,7 +32,7 @@ def _faulty(relaxed: Any) -> Any:
             if kind == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             sys.modules["tiler.engine.schedule"].device_lost = lambda error: "CUDA error" in str(error)
-            raise RuntimeError("CUDA error: an illegal memory access was encountered" if kind == "cuda" else "injected")
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return relaxed(self, now, tile, given)
 
     return run
