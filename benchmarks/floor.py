@@ -35,9 +35,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tiler.style.backbone import Backbone, deepest, stride_of
+from tiler.style.backbone import Backbone
 from tiler.style.convolutions import Padded, Ringed
 from tiler.style.guides import level_cells
+from tiler.style.layers import deepest, stride_of
 from tiler.style.weights import load_weights
 
 PRODUCTS = {

@@ -56,7 +56,8 @@ from tiler.request.resolve import taken
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import Areas
-from tiler.style.losses import Objective, Terms
+from tiler.style.losses import Objective
+from tiler.style.terms import Terms
 from tiler.style.weights import Conv, load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -17,7 +17,7 @@ from tiler.pictures.sidecars import sidecar_names
 from tiler.render import Progress, render
 from tiler.request import identity
 from tiler.request.config import RenderConfig
-from tiler.style.weights import trunk_of
+from tiler.style.trunk import trunk_of
 
 # What the folder holds beside the frames: what they are of, and the picture that the next frame is made from.
 _FACTS, _CONTENT = "zoom.json", "next.png"

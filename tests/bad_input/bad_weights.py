@@ -17,7 +17,7 @@ import torch
 from bad_case import Case, render
 from safetensors.torch import save
 
-from tiler.style.weights import BLOCKS
+from tiler.style.layers import BLOCKS
 
 WIDTHS = (4, 4, 4, 4, 4)
 

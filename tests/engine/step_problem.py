@@ -9,8 +9,8 @@ from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, pooled
-from tiler.style.losses import Dream, Objective, Terms
-from tiler.style.statistics import STATISTICS
+from tiler.style.losses import Objective
+from tiler.style.terms import STATISTICS, Dream, Terms
 from tiler.style.weights import Conv
 
 # relu1_2 has no term of its own, and is pooled.

@@ -13,9 +13,9 @@ from tiler.engine.job import Job
 from tiler.engine.optimize import step_rate
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import resolve_config
-from tiler.style.backbone import LAYERS
-from tiler.style.losses import Terms
-from tiler.style.weights import NAMES, Trunk
+from tiler.style.layers import LAYERS, NAMES
+from tiler.style.terms import Terms
+from tiler.style.trunk import Trunk
 
 TRUNK = Trunk({f"relu{name}": 64 for name in NAMES}, "0" * 64)
 

@@ -31,7 +31,8 @@ from tiler.request.resolve import resolve_config
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import Areas
-from tiler.style.losses import Objective, Terms
+from tiler.style.losses import Objective
+from tiler.style.terms import Terms
 from tiler.style.weights import load_weights
 from tiler.version import __version__
 

@@ -16,7 +16,8 @@ from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
 from tiler.style.grams import GramSums, StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides
-from tiler.style.losses import Objective, Terms
+from tiler.style.losses import Objective
+from tiler.style.terms import Terms
 from tiler.style.weights import load_weights
 
 LAYERS = ("relu1_1", "relu3_1")

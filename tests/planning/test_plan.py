@@ -27,7 +27,8 @@ from tiler.planning.room import check_room
 from tiler.planning.words import size
 from tiler.request import resolve
 from tiler.request.config import RenderConfig
-from tiler.style.weights import NAMES, Trunk
+from tiler.style.layers import NAMES
+from tiler.style.trunk import Trunk
 
 rendering = importlib.import_module("tiler.render")
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1, threads=1, precision="bf16", tile=256)

@@ -8,8 +8,9 @@ from tiler.errors import ConfigError
 from tiler.request import identity, placing, resolve
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import resolve_config
-from tiler.style.losses import Dream
-from tiler.style.weights import NAMES, Trunk
+from tiler.style.layers import NAMES
+from tiler.style.terms import Dream
+from tiler.style.trunk import Trunk
 from tiler.version import __version__
 
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1)

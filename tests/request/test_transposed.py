@@ -23,7 +23,8 @@ from tiler.planning.probe import Speed
 from tiler.request import ground, guiding, resolve
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
-from tiler.style.weights import NAMES, Trunk
+from tiler.style.layers import NAMES
+from tiler.style.trunk import Trunk
 
 RNG = np.random.default_rng(41)
 COARSE = RNG.integers(0, 256, (9, 4, 4), dtype=np.uint8)

@@ -3,7 +3,8 @@ import torch
 from small_vgg import NAMES, composed, random_pixels, relative_error, small_convs
 
 from tiler.errors import ConfigError
-from tiler.style.backbone import LAYERS, Backbone, check_layers, deepest, stride_of
+from tiler.style.backbone import Backbone
+from tiler.style.layers import LAYERS, check_layers, deepest, stride_of
 
 SIZES = [(48, 32), (37, 23), (16, 16), (15, 9), (33, 17), (5, 2), (1, 1), (1, 40), (40, 1)]
 

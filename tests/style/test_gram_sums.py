@@ -3,9 +3,10 @@ import torch
 from small_vgg import composed, random_pixels, relative_error, small_convs
 
 from tiler.geometry import Rect, TileGrid
-from tiler.style.backbone import Backbone, statistics_halo, stride_of
+from tiler.style.backbone import Backbone
 from tiler.style.grams import GramSums, StyleTarget, measure_pixels
 from tiler.style.guides import EVERYWHERE, Guides, level_cells
+from tiler.style.layers import statistics_halo, stride_of
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SIZES = [(64, 48), (50, 33), (17, 100), (7, 5), (1, 40)]

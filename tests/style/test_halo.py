@@ -8,7 +8,8 @@ import torch
 from small_vgg import counting_convs
 
 from tiler.geometry import Rect, TileGrid
-from tiler.style.backbone import Backbone, gradient_halo, statistics_halo, stride_of
+from tiler.style.backbone import Backbone
+from tiler.style.layers import gradient_halo, statistics_halo, stride_of
 
 HEIGHT, BOX = 640, (320, 352)
 SETS = [

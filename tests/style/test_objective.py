@@ -10,7 +10,8 @@ from tiler.geometry import Rect, TileGrid
 from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure
 from tiler.style.guides import Areas, Guides, pooled
-from tiler.style.losses import Dream, Objective, Terms, lines_of
+from tiler.style.losses import Objective, lines_of
+from tiler.style.terms import Dream, Terms
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LAYERS = [

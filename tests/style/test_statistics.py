@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tiler.style import statistics
-from tiler.style.statistics import STATISTICS, rows, style_term, transport
+from tiler.style.statistics import style_term, transport
+from tiler.style.terms import STATISTICS, rows
 
 RICHER = ("moments", "w2")
 

@@ -6,10 +6,12 @@ import torch
 from small_vgg import composed, random_pixels, relative_error, small_convs
 
 from tiler.geometry import TileGrid
-from tiler.style.backbone import Backbone, gradient_halo
+from tiler.style.backbone import Backbone
 from tiler.style.grams import GramSums, StyleTarget, measure
 from tiler.style.guides import Areas
-from tiler.style.losses import Objective, Terms
+from tiler.style.layers import gradient_halo
+from tiler.style.losses import Objective
+from tiler.style.terms import Terms
 
 STYLE, CONTENT = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), ("relu4_2",)
 LAYERS, WEIGHTS = (*STYLE, *CONTENT), (1.3, 0.4, 0.5)

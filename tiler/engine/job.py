@@ -13,9 +13,8 @@ import numpy as np
 from tiler.engine.cut import LONGEST_SIDE, Cut
 from tiler.engine.plain import typed
 from tiler.geometry import Rect, Tile, TileGrid
-from tiler.style.backbone import LAYERS, deepest, statistics_halo, stride_of
-from tiler.style.losses import Terms
-from tiler.style.statistics import rows
+from tiler.style.layers import LAYERS, deepest, statistics_halo, stride_of
+from tiler.style.terms import Terms, rows
 
 STYLE_TILE = 512
 # What a store says is looked through by whoever opens it, tile by tile.

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from tiler.geometry import Rect, Tile
-from tiler.style.backbone import Backbone, deepest, stride_of
+from tiler.style.backbone import Backbone
 from tiler.style.grams import GramSums, measure
 from tiler.style.guides import EVERYWHERE, Guides
+from tiler.style.layers import deepest, stride_of
 from tiler.style.losses import Objective
 
 BETAS = (0.9, 0.99)

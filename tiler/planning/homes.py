@@ -13,7 +13,7 @@ from tiler.engine.machine import Machine
 from tiler.engine.state import DEVICE, HOST, STORE, Home
 from tiler.engine.workplace import INPUTS_BYTES
 from tiler.planning.words import size
-from tiler.style.backbone import stride_of
+from tiler.style.layers import stride_of
 
 # Of the memory that is free, at most; the rest is for whatever else the machine is at.
 SHARE = 0.6

@@ -20,9 +20,9 @@ from tiler.pictures import Picture
 from tiler.request import ground, schedules, sizes
 from tiler.request.config import RenderConfig
 from tiler.request.placing import LARGEST_TILE, aligned, checked, placed
-from tiler.style.backbone import LAYERS, check_layers, deepest, gradient_halo, stride_of
-from tiler.style.losses import Dream, Terms
-from tiler.style.weights import Trunk, trunk_of
+from tiler.style.layers import LAYERS, check_layers, deepest, gradient_halo, stride_of
+from tiler.style.terms import Dream, Terms
+from tiler.style.trunk import Trunk, trunk_of
 
 RATE_PER_LEVEL = 2**-0.5
 FEATHER, FAST_HALO, STEPS_PER_ROUND = 16, 48, 2

@@ -1,4 +1,4 @@
-"""VGG-19's trunk, run forward and backward by hand, and how far its layers see.
+"""VGG-19's trunk, run forward and backward by hand.
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks", 2015. Only the gradient of the pixels is ever wanted, so the
 backward pass is written out: no graph, no gradient of weights, activations released as soon as they were used. Every
@@ -13,66 +13,11 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 
 import kernels
-from tiler.errors import ConfigError
 from tiler.style.convolutions import Padded, Ringed
-from tiler.style.weights import NAMES, Conv
+from tiler.style.layers import block_of, deepest, trunk_to
+from tiler.style.weights import Conv
 
-LAYERS = tuple(f"relu{name}" for name in NAMES)
 Inject = Callable[[str, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
-
-
-def check_layers(layers: Sequence[str], option: str) -> None:
-    """Raise ConfigError when a layer is not one of VGG-19's ReLUs."""
-    for layer in layers:
-        if layer not in LAYERS:
-            raise ConfigError(f"{option}: unknown layer '{layer}'; allowed: relu1_1 to relu5_4, such as relu4_1")
-
-
-def block_of(layer: str) -> int:
-    return int(layer[4])
-
-
-def stride_of(layer: str) -> int:
-    """Pixels per feature cell of a layer, along each axis."""
-    return 2 ** (block_of(layer) - 1)
-
-
-def deepest(layers: Sequence[str]) -> str:
-    return max(layers, key=LAYERS.index)
-
-
-def _trunk_to(layer: str) -> list[str]:
-    return list(LAYERS[: LAYERS.index(layer) + 1])
-
-
-def _receptive_reach(layer: str, cell: int) -> int:
-    """First pixel row that feature row `cell` depends on, in an image without borders (negative: above row 0)."""
-    names = _trunk_to(layer)
-    for i in reversed(range(len(names))):
-        cell -= 1
-        if i and block_of(names[i]) != block_of(names[i - 1]):
-            cell *= 2
-    return cell
-
-
-def statistics_halo(layers: Sequence[str]) -> int:
-    """Pixels around a box (on multiples of the stride) that its feature cells depend on."""
-    return max(-_receptive_reach(layer, 0) for layer in layers)
-
-
-def gradient_halo(layers: Sequence[str]) -> int:
-    """Pixels around a box that the gradient of its pixels depends on: out to the farthest cell that sees the box, and
-    from there to the farthest pixel that this cell sees."""
-    reach = 0
-    for layer in layers:
-        names = _trunk_to(layer)
-        cell = 0
-        for i in range(len(names)):
-            if i and block_of(names[i]) != block_of(names[i - 1]):
-                cell = cell // 2
-            cell -= 1
-        reach = max(reach, -_receptive_reach(layer, cell))
-    return reach
 
 
 def best_precision(device: str) -> str:
@@ -108,7 +53,7 @@ class Backbone:
         device: str | torch.device = "cpu",
         ringed: bool | None = None,
     ) -> None:
-        self.names = _trunk_to(deepest(layers))
+        self.names = trunk_to(deepest(layers))
         self.pooling, self.device = pooling, torch.device(device)
         way = Ringed if (self.device.type == "cuda" if ringed is None else ringed) else Padded
         self.convolutions = way(convs[: len(self.names)], dtype, self.device)

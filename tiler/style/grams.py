@@ -15,8 +15,9 @@ import torch
 
 import kernels
 from tiler.geometry import Rect
-from tiler.style.backbone import Activations, Backbone, deepest, stride_of
+from tiler.style.backbone import Activations, Backbone
 from tiler.style.guides import EVERYWHERE, Guides
+from tiler.style.layers import deepest, stride_of
 
 
 @dataclass(frozen=True)

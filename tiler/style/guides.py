@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tiler.geometry import Rect
-from tiler.style.backbone import block_of, stride_of
+from tiler.style.layers import block_of, stride_of
 
 
 def pooled(planes: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:

@@ -24,7 +24,6 @@ import torch
 
 import kernels
 
-STATISTICS = ("gram", "moments", "w2")
 # Of a feature's mean power. Half of the variances of a deep layer are above 0.02 of it; with less than a thousandth
 # float32 has too few digits for the smallest.
 BLUR = 1e-3
@@ -33,11 +32,6 @@ BLUR = 1e-3
 MORE_BLUR = (1, 100)
 # The smallest singular value of two covariances' factors that is still taken to 1, over all of them together.
 LEAST = 1e-5
-
-
-def rows(statistics: str, channels: int) -> int:
-    """Of the sums of a layer: with or without the features' own."""
-    return channels if statistics == "gram" else channels + 1
 
 
 def style_term(

