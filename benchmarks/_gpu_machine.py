@@ -12,7 +12,7 @@ from pathlib import Path
 import _report
 import torch
 
-from tiler.engine.machine import settle_torch
+from tiler.engine.measuring import settle_torch
 from tiler.style.backbone import best_precision, kernels_on
 
 Row = _report.Row

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from tiler.engine import graphs
 from tiler.engine.faults import let_go, out_of_memory
-from tiler.engine.machine import settle_torch
+from tiler.engine.measuring import settle_torch
 from tiler.engine.optimize import Directly
 from tiler.style.weights import Conv, load_weights
 

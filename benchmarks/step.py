@@ -49,7 +49,7 @@ import _report
 import kernels
 from tiler.cli import demo
 from tiler.engine import optimize
-from tiler.engine.machine import settle_torch
+from tiler.engine.measuring import settle_torch
 from tiler.geometry import Rect
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import taken

@@ -162,7 +162,7 @@ def loaded_with(module: str) -> set[str]:
 def test_what_a_store_says_needs_no_pictures():
     """As many files again, of which none says anything about a job."""
     found = loaded_with("tiler.output.info")
-    assert {"tiler.engine.store", "tiler.request.config", "kernels.gram"} <= found
+    assert {"tiler.engine.store", "tiler.request.config", "tiler.style.terms"} <= found
     assert not {name for name in found if name.startswith("tiler.pictures")}
 
 
@@ -179,3 +179,10 @@ def test_import_is_light():
         if seconds[-1] < 1:
             return
     pytest.fail(f"import tiler took {seconds} seconds")
+
+
+def test_what_is_asked_for_is_checked_without_torch():
+    """Which takes longer to load than all that."""
+    code = "import sys, tiler.jobs; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout == "False\n"

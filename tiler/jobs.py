@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tiler.engine import place
+from tiler.engine.contents import COLOURS
+from tiler.engine.home import Home, homes_of
 from tiler.engine.job import Job
 from tiler.engine.lineage import Lineage
 from tiler.engine.machine import Machine, difference, joined
-from tiler.engine.state import Home, homes_of
 from tiler.engine.store import RenderStore
-from tiler.engine.workplace import COLOURS
 from tiler.errors import RenderError
 from tiler.output import export
 from tiler.request import guiding, identity

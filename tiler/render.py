@@ -14,14 +14,15 @@ from typing import Any
 
 from tiler import pictures
 from tiler.engine import place, tasks
+from tiler.engine.home import DEVICE, Home, from_here
 from tiler.engine.job import Job
 from tiler.engine.lease import Lease
 from tiler.engine.lineage import Lineage
 from tiler.engine.lock import Hold, sole_writer
-from tiler.engine.machine import Machine, ask
+from tiler.engine.machine import Machine
+from tiler.engine.measuring import ask
 from tiler.engine.rounds import LevelRun, Site, measure_styles
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.state import DEVICE, Home, from_here
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
 from tiler.ingest import Ingest

@@ -120,7 +120,7 @@ def _first_task() -> Callable[[], dict[str, Any]]:
     def run() -> dict[str, Any]:
         import torch
 
-        from tiler.engine.machine import settle_gpu
+        from tiler.engine.measuring import settle_gpu
 
         torch.cuda.device_count = lambda: len(os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(","))
         settle_gpu()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tiler.engine.holding import Block, Holding, hold, new_attempt
-from tiler.engine.state import DEVICE, STORE, Stored
+from tiler.engine.home import DEVICE, STORE
+from tiler.engine.state import Stored
 from tiler.engine.store import RenderStore
 from tiler.engine.workplace import Address, Workplace
 from tiler.errors import StateLostError

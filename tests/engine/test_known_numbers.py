@@ -16,9 +16,9 @@ from PIL import Image
 from tiler import pictures
 from tiler.engine import layout, optimize, place, seeding
 from tiler.engine.blend import composite, noise, upscale
+from tiler.engine.home import STORE
 from tiler.engine.job import Job
 from tiler.engine.plain import typed
-from tiler.engine.state import STORE
 from tiler.engine.store import RenderStore
 from tiler.engine.turn import Turns
 from tiler.errors import StoreError

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tiler.engine import workplace
+from tiler.engine.contents import COLOURS
 from tiler.engine.holding import Holding
 from tiler.errors import StoreError
 from tiler.style.losses import lines_of
@@ -55,7 +56,7 @@ def test_colours_that_are_none_are_refused(
     def damaged(here: workplace.Workplace) -> list[np.ndarray]:
         path = Path(here.store.url) / "zarr.json"
         found = json.loads(path.read_text())
-        found["attributes"]["tiler"][workplace.COLOURS] = said
+        found["attributes"]["tiler"][COLOURS] = said
         path.write_text(json.dumps(found))
         return whole(here)
 

@@ -12,8 +12,9 @@ import dask.system
 import pytest
 import torch
 
-from tiler.engine import machine
-from tiler.engine.machine import Machine, ask, difference, joined, measure, merged, share_gpus
+from tiler.engine import measuring
+from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, difference, joined, merged
+from tiler.engine.measuring import ask, measure, share_gpus
 from tiler.engine.schedule import cores
 
 GB = 10**9
@@ -46,7 +47,7 @@ def test_memory_is_of_the_tightest_host_and_what_workers_hold_is_theirs() -> Non
 
 
 def test_nothing_in_particular_bounds_nothing() -> None:
-    found = machine.ANY
+    found = ANY
     assert (found.workers, found.gpus, found.bf16, found.versions, found.device) == (1, None, (), (), "cpu")
     assert (found.host.workers, found.host.cores, found.host.free_bytes) == (1, 1, 2**62)
 
@@ -113,7 +114,7 @@ class FakeCuda:
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Fake 9000")
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-        monkeypatch.setattr(machine, "kernels_on", lambda device: ("torch", "no driver"))
+        monkeypatch.setattr(measuring, "kernels_on", lambda device: ("torch", "no driver"))
 
     def is_available(self) -> bool:
         return True
@@ -163,7 +164,7 @@ def test_each_worker_computes_on_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert found.device == "cuda"
     assert found.gpus is not None
     assert (found.gpus.count, found.gpus.workers, found.gpus.name) == (2, 1, "Fake 9000")
-    assert found.gpus.free_bytes == 70 * GB + 2 * GB + machine.CONTEXT_BYTES
+    assert found.gpus.free_bytes == 70 * GB + 2 * GB + CONTEXT_BYTES
     assert (found.gpus.kernels, found.gpus.why) == ("torch", "no driver")
     assert {*dict(found.versions)} == {"tiler", "torch", "cuda", "cudnn", "triton"}
 
@@ -174,8 +175,8 @@ def test_what_bytes_depend_on_is_settled_before_cuda_begins(monkeypatch: pytest.
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     fake = FakeCuda(monkeypatch)
     order: list[bool] = []
-    whole = machine.settle_torch
-    monkeypatch.setattr(machine, "settle_torch", lambda: (order.append(fake.begun), whole()))
+    whole = measuring.settle_torch
+    monkeypatch.setattr(measuring, "settle_torch", lambda: (order.append(fake.begun), whole()))
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
     measure({})
     assert order == [False]
@@ -191,7 +192,7 @@ def test_a_fall_from_triton_is_told_by_an_event_and_by_no_warning(monkeypatch: p
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        machine.settle_torch()
+        measuring.settle_torch()
         warnings.warn("Triton can't run on this GPU: no driver", RuntimeWarning, stacklevel=1)
         warnings.warn("something else", RuntimeWarning, stacklevel=1)
     assert [str(one.message) for one in told] == ["something else"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiler.engine.state import Home, homes_of
+from tiler.engine.home import Home, homes_of
 from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
 from tiler.jobs import MOVED, Homes

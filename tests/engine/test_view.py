@@ -11,7 +11,8 @@ from PIL import Image
 from shallow import SHALLOW
 
 from tiler.engine.holding import Block, hold, new_attempt
-from tiler.engine.state import STORE, Kept, Resident, Stored
+from tiler.engine.home import STORE
+from tiler.engine.state import Kept, Resident, Stored
 from tiler.engine.store import RenderStore
 from tiler.engine.workplace import Address, Workplace
 from tiler.errors import LevelMovedError, StoreError, TilerError

@@ -17,6 +17,7 @@ from small_vgg import NAMES, TORCHVISION_INDICES, random_pixels, relative_error,
 
 from tiler.errors import WeightsError
 from tiler.style import weights
+from tiler.style.trunk import trunk_of
 from tiler.style.weights import load_weights
 
 BUNDLED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -315,4 +316,9 @@ def test_the_digest_is_of_the_numbers_whatever_file_holds_them(tmp_path, state):
     torch.save(state, paths[3])
     one, two, three, other = (weights.read_weights(str(path)).sha256 for path in paths)
     assert one == two == three != other
-    assert weights.trunk_of(str(paths[0])) == ({f"relu{c.name}": len(c.bias) for c in load_weights(str(paths[0]))}, one)
+    assert trunk_of(str(paths[0])) == ({f"relu{c.name}": len(c.bias) for c in load_weights(str(paths[0]))}, one)
+
+
+def test_the_bundled_weights_are_known_without_loading_them():
+    convs, sha256 = weights.read_weights("bundled")
+    assert trunk_of("bundled") == ({f"relu{conv.name}": len(conv.bias) for conv in convs}, sha256)

@@ -13,6 +13,8 @@ KEPT = (IMAGE, POSTER, "alpha")
 # Of a level, until it is finished; beside them lies the state of this cut, and perhaps of others.
 INPUTS = ("content", "coarse", "guides", "protect")
 STATE = "state-"
+# An attribute: the map from the content's colours to the styles' of each region.
+COLOURS = "colours"
 
 
 def state_path(level: int, job_id: str) -> str:

@@ -16,9 +16,9 @@ import numpy as np
 
 from tiler.engine import tasks
 from tiler.engine.holding import Block, new_attempt
+from tiler.engine.home import STORE
 from tiler.engine.job import Job
 from tiler.engine.schedule import Pool, Promise
-from tiler.engine.state import STORE
 from tiler.engine.store import RenderStore
 from tiler.engine.workplace import Address
 from tiler.errors import StateLostError, TilerError, WorkerDiedError

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from tiler.engine import layout
 from tiler.engine.arrays import Arrays
 from tiler.engine.contents import IMAGE, INPUTS, POSTER, state_path
 from tiler.errors import DamageError
 from tiler.geometry import Rect, TileGrid
+
+if TYPE_CHECKING:  # who tells what a store holds needs none
+    import torch
 
 
 class StoredState(Arrays):
@@ -53,6 +56,8 @@ class StoredState(Arrays):
 
     def read_patch(self, level: int, slot: int, tile: int, part: Rect, kind: str) -> torch.Tensor:
         """[3, h, w] "pixels" or [6, h, w] "moments" of a part of the tile's blend area, in the patch's own pixels."""
+        import torch
+
         found = self._values(f"{self.state_path(level)}/{kind}", (slot, tile, slice(None), *part.slices))
         if found.dtype == np.uint16:
             return torch.from_numpy(found.view(np.int16)).view(torch.bfloat16)
@@ -179,4 +184,6 @@ def _dtype(totals: Mapping[str, np.ndarray]) -> str:
 
 def _bfloat16_bits(values: torch.Tensor) -> np.ndarray:
     """Rounded to nearest, ties to even; numpy has no such type."""
+    import torch
+
     return values.to(torch.bfloat16).cpu().view(torch.int16).numpy().view(np.uint16)

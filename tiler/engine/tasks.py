@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from tiler.engine import finite
+from tiler.engine.contents import COLOURS
 from tiler.engine.holding import Block, Holding, Strips, Sums, added, held, hold
 from tiler.engine.schedule import reporter
 from tiler.engine.turn import Round
-from tiler.engine.workplace import COLOURS, Address, Workplace, workplace
+from tiler.engine.workplace import Address, Workplace, workplace
 from tiler.geometry import TileGrid
 from tiler.geometry.blocks import Node, joined, summed
 from tiler.style.guides import Areas

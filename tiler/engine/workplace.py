@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from tiler.engine.blend import repeated
+from tiler.engine.contents import COLOURS
 from tiler.engine.faults import let_go, out_of_memory
 from tiler.engine.graphs import graphs_for
 from tiler.engine.job import Job
-from tiler.engine.machine import settle_gpu, settle_torch
+from tiler.engine.measuring import settle_gpu, settle_torch
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError, StoreError, TilerError, WeightsError
@@ -38,8 +39,6 @@ INPUTS_BYTES = 2**27
 # Of `noise`: independent channels, uniform in 0.4..0.6.
 NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye(3) * 0.2**2 / 12)
 Computed = TypeVar("Computed")
-# The store's attribute: the map from the content's colours to the styles' of each region.
-COLOURS = "colours"
 # The regions that lie somewhere, and where [R, h, w]; None: the one region is everywhere.
 Planes = tuple[tuple[int, ...], np.ndarray | None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tiler.engine.home import homes_of
 from tiler.engine.job import Job
-from tiler.engine.state import homes_of
 from tiler.engine.store import RenderStore
 from tiler.output.view import latest_state
 from tiler.request.identity import load_config, load_job, table

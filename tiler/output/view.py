@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from tiler.engine.blend import composite
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import LevelMovedError, StoreError
 from tiler.geometry import Rect, Tile
 from tiler.style.colour import keep_chroma
+
+if TYPE_CHECKING:
+    import torch
 
 
 def latest_state(store: RenderStore, level: int) -> tuple[int, int] | None:
@@ -73,6 +75,8 @@ class View:
         """[3, h, w] in 0..1."""
         if self.state is None:
             return self.store.read_image(self.level, rect, self.job.look.images[-1])
+        from tiler.engine.blend import composite  # torch, which a finished level does without
+
         slot = self.state[1]
 
         def read(tile: Tile, part: Rect) -> torch.Tensor:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tiler.engine import graphs, layout
+from tiler.engine.home import STORE, Home
 from tiler.engine.job import Job
-from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, ask
+from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine
+from tiler.engine.measuring import ask
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.state import STORE, Home
 from tiler.engine.workplace import INPUTS_BYTES
 from tiler.output.export import check_files
 from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes

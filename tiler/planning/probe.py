@@ -12,10 +12,10 @@ import numpy as np
 
 from tiler.engine import tasks
 from tiler.engine.holding import Block, hold, new_attempt
+from tiler.engine.home import DEVICE, STORE
 from tiler.engine.job import Job, Styles
 from tiler.engine.place import folder_above
 from tiler.engine.schedule import Pool
-from tiler.engine.state import DEVICE, STORE
 from tiler.engine.store import RenderStore
 from tiler.engine.turn import Round
 from tiler.engine.workplace import Address, workplace

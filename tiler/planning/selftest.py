@@ -14,7 +14,7 @@ import torch
 
 from tiler import pictures
 from tiler.engine.graphs import Recorder
-from tiler.engine.machine import settle_torch
+from tiler.engine.measuring import settle_torch
 from tiler.engine.store import RenderStore
 from tiler.engine.workplace import DTYPES
 from tiler.geometry import Rect
