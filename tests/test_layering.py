@@ -183,6 +183,6 @@ def test_import_is_light():
 
 def test_what_is_asked_for_is_checked_without_torch():
     """Which takes longer to load than all that."""
-    code = "import sys, tiler.jobs; print('torch' in sys.modules)"
+    code = "import sys, tiler.jobs, tiler.planning.room; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout == "False\n"

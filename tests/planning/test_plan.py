@@ -15,15 +15,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tiler.cli import main
-from tiler.engine.graphs import held_bytes as held_by_graphs
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Gpus, Host, Machine
+from tiler.engine.stages import held_bytes as held_by_graphs
 from tiler.errors import ResourceError
 from tiler.planning import homes, room
 from tiler.planning import plan as planning
 from tiler.planning.plan import Plan, plan_job
-from tiler.planning.probe import Speed, _line
+from tiler.planning.probe import _line
 from tiler.planning.room import check_room
+from tiler.planning.speed import Speed
 from tiler.planning.words import size
 from tiler.request import resolve
 from tiler.request.config import RenderConfig

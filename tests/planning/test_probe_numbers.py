@@ -9,7 +9,7 @@ import pytest
 
 from tiler.engine import place
 from tiler.planning import probe
-from tiler.planning.probe import Speed
+from tiler.planning.speed import Speed
 
 
 def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:

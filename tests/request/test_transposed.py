@@ -19,7 +19,7 @@ from tiler.output import overlay
 from tiler.pictures import as_style, label_bands, mask_bands, open_picture, part_bands
 from tiler.pictures.outputs import typical_bytes
 from tiler.planning.plan import plan_job
-from tiler.planning.probe import Speed
+from tiler.planning.speed import Speed
 from tiler.request import ground, guiding, resolve
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of

@@ -18,12 +18,12 @@ from tiler.engine.ahead import in_turn
 from tiler.engine.behind import Behind
 from tiler.engine.blend import composite
 from tiler.engine.fitting import must_fit
-from tiler.engine.home import STORE
+from tiler.engine.home import INPUTS_BYTES, STORE
 from tiler.engine.inputs import LevelInputs
 from tiler.engine.seeding import start
 from tiler.engine.state import Kept, LevelState, Resident, Stored
 from tiler.engine.turn import Done, Round, Send, Turns
-from tiler.engine.workplace import INPUTS_BYTES, Planes, Workplace
+from tiler.engine.workplace import Planes, Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import Node, seen, summed

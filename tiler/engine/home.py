@@ -9,6 +9,8 @@ from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
 
 DEVICE, HOST, STORE = HOMES = ("device", "host", "store")
+# Of what tiles see in every round, where the state is in the store and memory is short.
+INPUTS_BYTES = 2**27
 
 
 @dataclass(frozen=True)

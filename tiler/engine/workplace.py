@@ -34,8 +34,6 @@ from tiler.style.losses import Objective
 from tiler.style.weights import Conv, read_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
-# Of what tiles see in every round, where the state is in the store and memory is short.
-INPUTS_BYTES = 2**27
 # Of `noise`: independent channels, uniform in 0.4..0.6.
 NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye(3) * 0.2**2 / 12)
 Computed = TypeVar("Computed")

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tiler.engine.home import DEVICE, HOST, STORE, Home
+from tiler.engine.home import DEVICE, HOST, INPUTS_BYTES, STORE, Home
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine
-from tiler.engine.workplace import INPUTS_BYTES
 from tiler.planning.words import size
 from tiler.style.layers import stride_of
 

@@ -6,17 +6,15 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tiler.engine import graphs, layout
-from tiler.engine.home import STORE, Home
+from tiler.engine import layout, stages
+from tiler.engine.home import INPUTS_BYTES, STORE, Home
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine
-from tiler.engine.measuring import ask
 from tiler.engine.schedule import Pool, cores
-from tiler.engine.workplace import INPUTS_BYTES
 from tiler.output.export import check_files
 from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
-from tiler.planning.probe import Speed, probe
+from tiler.planning.speed import Speed
 from tiler.planning.words import size
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
@@ -108,6 +106,9 @@ def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
     notes: gets a line for each thing that the user should know of how the pictures are read. Raises TilerError as
     `render` does for what is wrong with the pictures or the options.
     """
+    from tiler.engine.measuring import ask  # torch, which nothing else here needs
+    from tiler.planning.probe import probe
+
     asked = Asked.of(config)
     if notes is not None:
         notes.extend(asked.notes)
@@ -218,7 +219,7 @@ def _tile_bytes(job: Job) -> float:
     for level in job.cut.levels:
         if not level.steps:
             continue
-        beside = graphs.held_bytes(job, level.index, step)
+        beside = stages.held_bytes(job, level.index, step)
         largest = max(largest, *(tile.read.area * step + beside for tile in job.cut.grid(level.index)))
         for s in range(len(job.styles.sizes[level.index])):
             areas = (tile.read.area for tile in job.style_grid(level.index, s))

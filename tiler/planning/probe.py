@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -21,44 +21,11 @@ from tiler.engine.turn import Round
 from tiler.engine.workplace import Address, workplace
 from tiler.geometry import Level, Rect
 from tiler.geometry.blocks import root
+from tiler.planning.speed import Speed
 
 SMALL, LARGE = 128, 512
 STEPS = 2
 _ROUND_TRIPS = 20
-# Seconds per pixel on one core of 2024, for what is too small a part of a render to be worth probing: reading and
-# resizing pictures, seeding and compositing; and writing the poster, in any format or as PNG, which is deflated on all
-# cores: the seconds are those of one, so that it takes no longer.
-MOVE, WRITE, WRITE_PNG = 0.4e-6, 0.15e-6, 0.056e-6
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds. start: until workers run. task: a task's way there and back. one_step, one_measure, one_round,
-    one_held_round: (for any tile, per pixel of its read area), for an optimiser's step, for measuring statistics, and
-    for what a round takes beside its steps, with the state in the store or in memory. move: per pixel of a level;
-    write, write_png: of the poster."""
-
-    start: float
-    task: float
-    one_step: tuple[float, float]
-    one_measure: tuple[float, float]
-    one_round: tuple[float, float] = (0.0, 0.0)
-    one_held_round: tuple[float, float] = (0.0, 0.0)
-    move: float = MOVE
-    write: float = WRITE
-    write_png: float = WRITE_PNG
-
-    def step(self, pixels: int) -> float:
-        return self.one_step[0] + self.one_step[1] * pixels
-
-    def round(self, pixels: int) -> float:
-        return self.one_round[0] + self.one_round[1] * pixels
-
-    def held_round(self, pixels: int) -> float:
-        return self.one_held_round[0] + self.one_held_round[1] * pixels
-
-    def measure(self, pixels: int) -> float:
-        return self.one_measure[0] + self.one_measure[1] * pixels
 
 
 def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
