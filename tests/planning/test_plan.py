@@ -587,9 +587,9 @@ def pictures(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
-    monkeypatch.setattr(planning, "probe", lambda *arguments: SPEED)
+    monkeypatch.setattr("tiler.planning.probe.probe", lambda *arguments: SPEED)
     monkeypatch.setattr(planning, "Pool", lambda *arguments: contextlib.nullcontext())
-    monkeypatch.setattr(planning, "ask", lambda pool: ANY)
+    monkeypatch.setattr("tiler.engine.measuring.ask", lambda pool: ANY)
     arguments = ["plan", "content.png", "style.png", "--long-edge", "700", "--tile", "256", "--device", "cpu"]
     code, text, _ = run(arguments, monkeypatch, capsys)
     assert code == 0
