@@ -15,7 +15,7 @@ import tiler
 from tiler.planning.plan import LevelPlan, Plan
 
 
-@pytest.mark.parametrize("first", ["render", "export"])
+@pytest.mark.parametrize("first", ["render", "export", "preview"])
 def test_every_public_name_is_there_whichever_is_asked_for_first(first: str) -> None:
     code = f"""import tiler
 for name in {[first, *tiler.__all__]!r}:

@@ -15,22 +15,42 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[:1] != [os.pa
 from tiler.version import __version__
 
 if TYPE_CHECKING:
-    from tiler.errors import TilerError
+    from tiler.engine.schedule import Pool
+    from tiler.errors import CancelledError, TilerError
     from tiler.output.export import Exported, export
     from tiler.planning.plan import Plan, plan
     from tiler.render import Result, render
     from tiler.request.config import RenderConfig
+    from tiler.series.preview import Preview, preview
 
-__all__ = ["Exported", "Plan", "RenderConfig", "Result", "TilerError", "__version__", "export", "plan", "render"]
+__all__ = [
+    "CancelledError",
+    "Exported",
+    "Plan",
+    "Pool",
+    "Preview",
+    "RenderConfig",
+    "Result",
+    "TilerError",
+    "__version__",
+    "export",
+    "plan",
+    "preview",
+    "render",
+]
 
 _PLACES = {
+    "CancelledError": "tiler.errors",
     "Exported": "tiler.output.export",
     "Plan": "tiler.planning.plan",
+    "Pool": "tiler.engine.schedule",
+    "Preview": "tiler.series.preview",
     "RenderConfig": "tiler.request.config",
     "Result": "tiler.render",
     "TilerError": "tiler.errors",
     "export": "tiler.output.export",
     "plan": "tiler.planning.plan",
+    "preview": "tiler.series.preview",
     "render": "tiler.render",
 }
 
@@ -42,7 +62,8 @@ def __getattr__(name: str) -> Any:
 
     if name not in _PLACES:
         raise AttributeError(f"module 'tiler' has no attribute {name!r}")
-    module = importlib.import_module(_PLACES[name])
-    # All of it at once: importing tiler.render has put that module in the function's place.
-    globals().update({one: getattr(module, one) for one, place in _PLACES.items() if place == _PLACES[name]})
+    importlib.import_module(_PLACES[name])
+    # All that is there by now: importing tiler.render, as others do, has put that module in the function's place.
+    there = {one: sys.modules[place] for one, place in _PLACES.items() if place in sys.modules}
+    globals().update({one: getattr(module, one) for one, module in there.items()})
     return globals()[name]

@@ -66,6 +66,10 @@ class RenderError(TilerError):
     exit_code = 1
 
 
+class CancelledError(RenderError):
+    """Whoever asked for the render does not want it any more."""
+
+
 class WorkerDiedError(RenderError):
     """Workers died again and again on the same task, as they do when the system runs out of memory."""
 

@@ -8,6 +8,7 @@ import math
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,15 @@ from tiler.engine.measuring import ask
 from tiler.engine.rounds import LevelRun, Site, measure_styles
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
-from tiler.errors import DamageError, PictureChangedError, RenderError, StoreError, TileTooLargeError, WorkerDiedError
+from tiler.errors import (
+    CancelledError,
+    DamageError,
+    PictureChangedError,
+    RenderError,
+    StoreError,
+    TileTooLargeError,
+    WorkerDiedError,
+)
 from tiler.ingest import Ingest
 from tiler.jobs import ComputedOn, Homes, Progress, Request, begin, disk_errors, find
 from tiler.output import export
@@ -36,6 +45,8 @@ from tiler.request.config import RenderConfig
 from tiler.request.resolve import notes
 
 _REPAIRS = 2
+# Seconds between two looks whether a render is still wanted.
+_GLANCE = 0.1
 _PLACES = {"host": "the host's memory", "store": "the store"}
 # Of a poster in a notebook, in pixels.
 _SHOWN_EDGE = 1024
@@ -67,13 +78,16 @@ def render(
     replace_finished: bool = True,
     pool: Pool | None = None,
     hold: Hold | Lease | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Result:
     """Render a poster, or go on with one that was begun with the same configuration.
 
     Where the store holds another job that is finished, this one takes its place, and with it those levels that are the
     same: a preview is the beginning of its poster. An unfinished one is refused. replace_finished: False has a finished
     one refused too. force_new: whatever job is there is deleted. pool: workers that are there already, and stay.
-    hold: the right to write to the store (`sole_writer`), where the caller has it already.
+    hold: the right to write to the store (`sole_writer`), where the caller has it already. cancelled: called several
+    times a second, on any thread; once it is true, CancelledError is raised as soon as a step ends. The workers of
+    `pool` are free again then, and the same call without it goes on where this one stopped.
 
     progress(event) is called with small dicts, in order and on the calling thread or a thread of the scheduler's; see
     tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
@@ -97,16 +111,18 @@ def render(
             planned = plan_job(resolved, job, transparent, None, machine, beside)
             check_room(planned, config, job, url, begun is not None, machine)
             store, replaced = found.store, ""
+            check = _checked(held.check, cancelled)
             if store is not None:
-                store.guard(held.check)
+                store.guard(check)
             if store is None or begun is None:
                 store, job, replaced = begin(request, found, resolved, job, machine, force_new)
-            store.guard(held.check)
+            store.guard(check)
             computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
             homes = Homes(store, [Home(level.home, level.why) for level in planned.levels], computed_on.tell)
             where = tuple(level.home for level in planned.levels)
             lineage = Lineage(request.seen, lambda: computed_on.all)
             run = _Render(resolved, job, store, pool, homes.tell, asked.sources, where, lineage)
+            run.glance = _GLANCE if cancelled else run.glance
             progress({"event": "plan", **planned.to_dict()})
             said = (*held.notes, replaced, computed_on.difference, machine.trouble(job.device.kind), *found.remarks)
             for text in filter(None, said):
@@ -114,11 +130,26 @@ def render(
             try:
                 run.run()
                 loss = run.write_poster()
+            except CancelledError:
+                pool.stop()
+                raise
             finally:
+                store.guard(held.check)
                 seconds = time.monotonic() - began
                 with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                     store.update(seconds=store.seconds + seconds, machine=computed_on.all)
     return Result(config.target, url, size.height, size.width, loss, seconds)
+
+
+def _checked(held: Callable[[], None], cancelled: Callable[[], bool] | None) -> Callable[[], None]:
+    """Raises what the holder's own check does, and CancelledError."""
+
+    def check() -> None:
+        held()
+        if cancelled is not None and cancelled():
+            raise CancelledError("the render was cancelled; what is finished is kept in its store")
+
+    return check
 
 
 def _settled(asked: Asked, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
@@ -148,6 +179,7 @@ class _Render:
     ) -> None:
         """homes: where each level's state lives; by default on the device that computes. lineage: None: nobody will
         know finished levels by what they depend on."""
+        self.glance = 1.0
         self._config, self._job, self._store, self._pool, self._progress = config, job, store, pool, progress
         self._lineage = lineage
         self._homes = homes or (DEVICE,) * len(job.cut.levels)
@@ -254,7 +286,7 @@ class _Render:
     @property
     def _site(self) -> Site:
         # A level that went back to a checkpoint has given the run another number.
-        return Site(self._store, self._job, self._pool, replace(self._address, run=self._store.holder()))
+        return Site(self._store, self._job, self._pool, replace(self._address, run=self._store.holder()), self.glance)
 
     def _run_level(self, level: int) -> dict[str, Any]:
         """What a level came to. When it does not fit into memory, its state moves to where there is more; after that

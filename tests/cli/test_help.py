@@ -83,6 +83,7 @@ COMMANDS = {
     },
     "info": {"Options": ["--json", HELP]},
     "verify": {"Options": [HELP]},
+    "studio": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]", HELP]},
     "watch": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]", HELP]},
 }  # fmt: skip
 

@@ -36,12 +36,13 @@ Losses = Mapping[int, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Site:
-    """Where a job is computed."""
+    """Where a job is computed. glance: seconds between two looks whether it still may and should be."""
 
     store: RenderStore
     job: Job
     pool: Pool
     address: Address
+    glance: float = _GLANCE_SECONDS
 
     def taken_over(self) -> Site:
         """Tasks that were asked for until now write no more, wherever they are."""
@@ -52,7 +53,7 @@ class Site:
     def wait(self, promise: Promise, holders: Sequence[str] = ()) -> Any:
         """What comes of it, as long as this process may write: its workers write for it. holders: workers whose state
         it needs; StateLostError is raised as soon as one of them is gone."""
-        while not promise.done(_GLANCE_SECONDS):
+        while not promise.done(self.glance):
             self.store.check_writer()
             gone = self.pool.gone(holders)
             if gone:

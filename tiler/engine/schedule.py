@@ -18,7 +18,7 @@ from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.cluster import QUIET, own_cluster
 from tiler.engine.place import first_line
-from tiler.errors import ConfigError, RenderError, TilerError, WorkerDiedError
+from tiler.errors import CancelledError, ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
 # Outside of a worker nobody listens, but for whom `heard_by` says.
@@ -27,6 +27,8 @@ _listener: contextvars.ContextVar[Callable[[dict[str, Any]], None]] = contextvar
 )
 # Of a cluster that several renders share, each hears its own tasks only.
 _topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
+# On a worker: whose tasks are not wanted any more, by topic.
+_stopped: set[str] = set()
 _RETRIES = 2
 _WAIT_SECONDS = 60
 _FAREWELL_SECONDS = 0.5
@@ -40,7 +42,23 @@ def reporter() -> Callable[[dict[str, Any]], None]:
     except ValueError:
         return _listener.get()
     topic = _topic.get()
-    return lambda event: worker.log_event(topic, event)
+
+    def report(event: dict[str, Any]) -> None:
+        _check_wanted(topic)
+        worker.log_event(topic, event)
+
+    return report
+
+
+def _check_wanted(topic: str) -> None:
+    if topic in _stopped:
+        raise CancelledError("the render was stopped")
+
+
+def _want(topic: str, wanted: bool) -> dict[str, Any]:
+    """Say whether tasks of this topic are to go on."""
+    (_stopped.discard if wanted else _stopped.add)(topic)
+    return {}
 
 
 @contextlib.contextmanager
@@ -75,6 +93,8 @@ def _version() -> str:
 def _attempt(function: Callable[..., Any], arguments: list[Any], topic: str) -> Any:
     """Runs on the worker. Errors of ours come back as values: trying again would end the same way."""
     _topic.set(topic)
+    if topic in _stopped:
+        return CancelledError("the render was stopped")
     wrong = _found_wrong(arguments)
     if wrong is not None:
         return wrong
@@ -138,18 +158,21 @@ class Promise:
 
 
 class Pool:
-    """Workers of one render: our own processes on this machine, or a running cluster.
+    """Workers, for one render after the other: our own processes on this machine, or a running cluster. A context
+    manager, with whose block the processes end.
 
-    Raises ConfigError when the cluster cannot be reached and RenderError when a task fails for good.
+    scheduler: the address of a Dask cluster; None: processes of our own. workers: how many of these. threads: CPU
+    threads of each; default: cores / workers. Raises ConfigError when the cluster cannot be reached and RenderError
+    when a task fails for good.
     """
 
-    def __init__(self, scheduler: str | None, workers: int, threads: int) -> None:
+    def __init__(self, scheduler: str | None = None, workers: int = 1, threads: int | None = None) -> None:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
         self._known: set[str] | None = None
         self._open: list[Any] = []
         try:
-            own = None if scheduler else own_cluster(workers, threads)
+            own = None if scheduler else own_cluster(workers, threads or max(1, cores() // workers))
             self._client = self._stack.enter_context(own) if own else self._connect(str(scheduler))
         except BaseException:
             self._stack.close()
@@ -252,6 +275,16 @@ class Pool:
     def rest(self) -> None:
         """Wait until nothing that was asked for is going on: what was begun writes to the store no more."""
         self.wait(self._open)
+
+    def stop(self) -> None:
+        """End what is being computed, at its next step, and forget what was asked for. The workers stay, and may be
+        asked for something else."""
+        self.everywhere(_want, self._topic, False)
+        try:
+            self.rest()
+        finally:
+            self.everywhere(_want, self._topic, True)
+            self.drop()
 
     def drop(self) -> None:
         """Whatever was asked for and has not begun is not wanted any more."""

@@ -1,0 +1,75 @@
+"use strict";
+
+const LOOK_EVERY = 200, WAIT_BEFORE = 250;
+let wanted = 0, looking = false, timer = 0, shownPicture = "";
+
+function readyToRender() {
+  return Boolean((studio.values.styles || []).length && (studio.values.content || studio.values.init));
+}
+
+/* A change is rendered when no other has followed for a moment. */
+function renderSoon() {
+  clearTimeout(timer);
+  timer = setTimeout(render, WAIT_BEFORE);
+}
+
+async function render(vary = []) {
+  if (!readyToRender()) return;
+  const edge = Number(byId("edge").value), sheet = Array.isArray(vary) && vary.length > 0;
+  try {
+    const found = await asked("/api/run", {method: "POST", body: JSON.stringify(
+      {values: studio.values, edge: sheet ? Math.min(edge, 256) : edge, vary: sheet ? vary : []})});
+    wanted = found.run;
+    studio.sheet = sheet ? {run: wanted, vary} : null;
+    complain("");
+    look();
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+function complain(text) {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("bad", Boolean(text));
+}
+
+async function look() {
+  if (looking) return;
+  looking = true;
+  try {
+    for (let done = false; !done;) {
+      const now = await asked("/api/run");
+      done = now.done && now.run >= wanted;
+      if (studio.sheet && studio.sheet.run === now.run) showSheet(now);
+      else if (!studio.sheet) showPreview(now);
+      if (now.error) complain(now.error);
+      if (!done) await new Promise(wake => setTimeout(wake, LOOK_EVERY));
+    }
+  } catch (error) {
+    complain(error.message);
+  }
+  looking = false;
+}
+
+function showPreview(now) {
+  const cell = now.cells[0];
+  byId("notes").replaceChildren(...now.notes.map(note => element("li", {}, note)));
+  if (!cell || !cell.version) {
+    byId("progress").textContent = now.done ? "" : "beginning …";
+    return;
+  }
+  const words = cell.finished ? `finished in ${duration(cell.seconds)}` : now.done ? "stopped" : `level ${cell.level + 1} of ${cell.levels}, step ${cell.steps} of ${cell.of}`;
+  byId("progress").textContent = `${cell.width} × ${cell.height} px, ${words}` + (cell.style === null ? "" : `, style loss ${number(cell.style)}`);
+  const address = `/api/run/${now.run}/0.png?v=${cell.version}`;
+  if (address === shownPicture) return;
+  shownPicture = address;
+  const next = new Image();
+  next.onload = () => {
+    if (address !== shownPicture) return;
+    byId("preview").src = address;
+    Object.assign(byId("preview").dataset, {run: now.run, width: cell.width, finished: cell.finished});
+    byId("preview").hidden = false;
+    byId("nothing").hidden = true;
+  };
+  next.src = address;
+}

@@ -1,0 +1,68 @@
+"use strict";
+
+/* Each section of the page with a title is a tab; another page is one more section. */
+function makeTabs() {
+  const sections = [...document.querySelectorAll("[role=tabpanel]")];
+  byId("tabs").replaceChildren(...sections.map(section => {
+    const name = section.id.replace("page-", "");
+    return element("button", {type: "button", id: `tab-${name}`, role: "tab", "aria-controls": section.id, onclick: () => showTab(name)}, section.dataset.title);
+  }));
+  byId("tabs").addEventListener("keydown", event => {
+    const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+    if (!step) return;
+    const tabs = [...byId("tabs").children], at = tabs.indexOf(document.activeElement);
+    const next = tabs[(at + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  });
+  showTab(location.hash.slice(1) || "pictures");
+}
+
+function showTab(name) {
+  if (!byId(`page-${name}`)) name = "pictures";
+  for (const section of document.querySelectorAll("[role=tabpanel]")) {
+    const on = section.id === `page-${name}`;
+    section.hidden = !on;
+    const tab = byId(section.getAttribute("aria-labelledby"));
+    tab.setAttribute("aria-selected", String(on));
+    tab.tabIndex = on ? 0 : -1;
+  }
+  history.replaceState(null, "", `#${name}`);
+}
+
+/* What was chosen when the page was last open; pictures that are gone are forgotten. */
+function remember() {
+  try {
+    studio.values = JSON.parse(localStorage.getItem("tiler-values")) || {};
+  } catch {
+    studio.values = {};
+  }
+  const known = new Set(studio.controls.map(one => one.name)), there = new Set(studio.pictures.map(one => one.name));
+  for (const name of Object.keys(studio.values)) if (!known.has(name)) delete studio.values[name];
+  if (!there.has(studio.values.content)) delete studio.values.content;
+  studio.values.styles = (studio.values.styles || []).filter(name => there.has(name));
+}
+
+async function begin() {
+  makeTabs();
+  acceptDrops();
+  try {
+    const found = await asked("/api/controls");
+    studio.controls = found.controls;
+    for (let edge = 128; edge <= found.most_edge; edge *= 2) byId("edge").append(element("option", {value: edge}, edge));
+    byId("edge").value = found.edge;
+    byId("edge").addEventListener("change", renderSoon);
+    byId("stop").addEventListener("click", () => asked("/api/stop", {method: "POST"}));
+    await loadPictures();
+    remember();
+    showPictures();
+    makeControls();
+    prepareSheet();
+    onChange(name => { showValue(name); renderSoon(); });
+    renderSoon();
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+begin();
