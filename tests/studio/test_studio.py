@@ -106,6 +106,10 @@ def test_pictures_options_preview_and_sheet(studio: Any, folder: Path, page: Pag
         _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
         page.set_viewport_size({"width": 390, "height": 800})
         assert (page.locator("#pages").bounding_box() or {"width": 0})["width"] <= 390
+    with showing(page, studio):  # another time, on another port
+        expect(page.locator("#option-content_weight")).to_have_value("9")
+        expect(page.locator("#option-keep_detail")).to_be_checked()
+        expect(page.get_by_role("button", name="✓ style")).to_have_count(1)
     assert {*_traces(folder)} >= {name, "content.png", "style.png"}
     assert {one.name for one in folder.parent.iterdir()} == {"pictures"}
 
@@ -234,6 +238,24 @@ def test_an_upload_is_a_picture_or_nothing(client: Any, folder: Path) -> None:
     assert {*_traces(folder.parent)} - {*before} == {"pictures/a.png", "pictures/a 2.png"}
     with pytest.raises(ConfigError, match="cannot be a picture's name"):
         checked_name("x" * 300 + ".png")
+
+
+def test_what_a_page_is_left_with_is_data(client: Any, folder: Path) -> None:
+    def put(body: bytes) -> int:
+        return client.ask("PUT", "/api/values", body, Origin=client.origin)[0]
+
+    assert put(b'{"seed": "3"}') == 200
+    assert client.ask("GET", "/api/values")[2] == b'{"seed":"3"}'
+    for body in (b"", b"3", b"[" * 10**5, b"\xff"):
+        assert put(body) == 400
+    assert put(b'"' + b"x" * 2**18 + b'"') == 413
+    memory = folder / OWN / "page.json"
+    memory.unlink()
+    memory.symlink_to(folder.parent / "secret.json")
+    (folder.parent / "secret.json").write_text('{"a": "b"}')
+    assert client.ask("GET", "/api/values")[2] == b"{}"
+    assert put(b"{}") == 200
+    assert (folder.parent / "secret.json").read_text() == '{"a": "b"}'
 
 
 def test_a_studio_s_own_folder_is_no_link(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import unicodedata
@@ -22,7 +23,7 @@ SUFFIXES = (
 )  # fmt: skip
 # The studio's own, in the folder: previews, and what is being uploaded.
 OWN = ".tiler-studio"
-MOST_SHOWN, MOST_UPLOAD = 500, 2**31
+MOST_SHOWN, MOST_UPLOAD, MOST_REMEMBERED = 500, 2**31, 2**18
 _DEPTH, _NAME_BYTES, _THUMB = 3, 200, 256
 
 
@@ -111,6 +112,27 @@ class Folder:
     def said(self, words: object) -> str:
         """A message for a page: without where the folder lies."""
         return str(words).replace(f"{self.root}{os.sep}", "")
+
+    # What a page was left with --------------------------------------------------------------------------------------
+
+    def remembered(self) -> dict[str, Any]:
+        """What `remember` was told last, also by another run; nothing where that cannot be read."""
+        try:
+            file = os.open(self._memory(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(file, "rb") as held:
+                found = json.loads(held.read(MOST_REMEMBERED))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def remember(self, values: dict[str, Any]) -> None:
+        """JSON values."""
+        waiting = self.own / f"{uuid.uuid4().hex}.upload"
+        waiting.write_text(json.dumps(values))
+        waiting.replace(self._memory())
+
+    def _memory(self) -> Path:
+        return self.own / "page.json"
 
     # Uploads ------------------------------------------------------------------------------------------------------
 

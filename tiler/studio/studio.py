@@ -18,7 +18,7 @@ from tiler.request.asked import Asked
 from tiler.series.preview import EDGE
 from tiler.studio.answers import Hands, body_of
 from tiler.studio.controls import config_of, controls, several
-from tiler.studio.folder import Folder
+from tiler.studio.folder import MOST_REMEMBERED, Folder
 from tiler.studio.previews import Previewer
 
 MOST_EDGE = 1024
@@ -38,6 +38,8 @@ class Studio:
             Route("/api/pictures", self._pictures),
             Route("/api/pictures/{name}", self._upload, methods=["PUT"]),
             Route("/api/thumbnail/{name:path}", self._thumbnail),
+            Route("/api/values", self._values),
+            Route("/api/values", self._keep_values, methods=["PUT"]),
             Route("/api/run", self._run),
             Route("/api/run", self._render, methods=["POST"]),
             Route("/api/stop", self._stop, methods=["POST"]),
@@ -85,13 +87,28 @@ class Studio:
             name = await self._hands.do(self._folder.keep, waiting, request.path_params["name"])
         return JSONResponse(self._folder.about(name), 201)
 
+    # What the page was left with ------------------------------------------------------------------------------------
+
+    async def _values(self, request: Request) -> Response:
+        return JSONResponse(await self._hands.do(self._folder.remembered))
+
+    async def _keep_values(self, request: Request) -> Response:
+        try:
+            said = json.loads(await body_of(request, MOST_REMEMBERED))
+        except (ValueError, RecursionError):
+            raise HTTPException(400, "This is not what the page sends.") from None
+        if not isinstance(said, dict):
+            raise HTTPException(400, "This is not what the page sends.")
+        await self._hands.do(self._folder.remember, said)
+        return JSONResponse({})
+
     # Previews -----------------------------------------------------------------------------------------------------
 
     async def _render(self, request: Request) -> Response:
         try:
             asked = json.loads(await body_of(request))
             values, edge, vary = dict(asked["values"]), asked.get("edge", EDGE), asked.get("vary", [])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise HTTPException(400, "This is not what the page sends.") from None
         if type(edge) is not int or not 16 <= edge <= MOST_EDGE:
             raise ConfigError(f"edge = {str(edge)[:20]}; allowed: 16 to {MOST_EDGE}")

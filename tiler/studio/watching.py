@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tiler.engine import place
 from tiler.errors import StoreError
 from tiler.geometry import Level as Size
 from tiler.geometry import Rect
@@ -104,6 +105,7 @@ class Watch:
             "tile": TILE,
             "zoom": self._zoom(),
             "writer": self._writer,
+            "remote": place.is_remote(self._url),
             "gone": self._gone,
             "level": number,
             "levels": [self._level(k, level) for k, level in enumerate(self._now.levels)],

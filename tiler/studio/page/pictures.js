@@ -10,8 +10,13 @@ function onChange(handler) {
 function setValue(name, value) {
   if (value === null || value === "" || (Array.isArray(value) && !value.length)) delete studio.values[name];
   else studio.values[name] = value;
-  localStorage.setItem("tiler-values", JSON.stringify(studio.values));
+  clearTimeout(studio.saving);
+  studio.saving = setTimeout(save, 100);
   for (const handler of studio.changed) handler(name);
+}
+
+function save() {
+  asked("/api/values", {method: "PUT", body: JSON.stringify(studio.values)}).catch(error => complain(error.message));
 }
 
 async function loadPictures() {

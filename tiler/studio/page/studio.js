@@ -31,16 +31,13 @@ function showTab(name) {
 }
 
 /* What was chosen when the page was last open; pictures that are gone are forgotten. */
-function remember() {
-  try {
-    studio.values = JSON.parse(localStorage.getItem("tiler-values")) || {};
-  } catch {
-    studio.values = {};
-  }
+async function remember() {
+  studio.values = await asked("/api/values");
   const known = new Set(studio.controls.map(one => one.name)), there = new Set(studio.pictures.map(one => one.name));
   for (const name of Object.keys(studio.values)) if (!known.has(name)) delete studio.values[name];
   if (!there.has(studio.values.content)) delete studio.values.content;
-  studio.values.styles = (studio.values.styles || []).filter(name => there.has(name));
+  const styles = Array.isArray(studio.values.styles) ? studio.values.styles : [];
+  studio.values.styles = styles.filter(name => there.has(name));
 }
 
 async function begin() {
@@ -54,7 +51,7 @@ async function begin() {
     byId("edge").addEventListener("change", renderSoon);
     byId("stop").addEventListener("click", () => asked("/api/stop", {method: "POST"}));
     await loadPictures();
-    remember();
+    await remember();
     showPictures();
     makeControls();
     prepareSheet();

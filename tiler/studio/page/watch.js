@@ -132,7 +132,8 @@ function say(now) {
   else if (now.level === now.levels.length) text = "All levels are finished.";
   else {
     const left = now.seconds_left === null ? "" : `, about ${duration(now.seconds_left)} left`;
-    const who = now.writer ? `process ${now.writer.pid} on ${now.writer.host} renders` : "nobody renders";
+    const who = now.writer ? `process ${now.writer.pid} on ${now.writer.host} renders` :
+      now.remote ? "who renders is not known here" : "nobody renders";
     const steps = level.steps ? `, step ${level.steps_done} of ${level.steps} in the store` : "";
     text = `Level ${at + 1} of ${now.levels.length} (${level.width} × ${level.height})${steps}${now.writer ? left : ""}; ${who}`;
   }
