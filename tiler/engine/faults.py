@@ -1,12 +1,11 @@
-"""What failed on a worker: letting go of what an error holds, and telling what kind of trouble it is."""
+"""What failed on a worker: letting go of what an error holds, and telling what kind of trouble it is. torch is imported
+where it is needed, which is on workers: they have it already, and who schedules does without."""
 
 from __future__ import annotations
 
 import gc
 import traceback
 from collections.abc import Iterator
-
-import torch
 
 _NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
 
@@ -29,6 +28,8 @@ def let_go(error: BaseException) -> None:
     """
     for one in list(chain(error)):
         traceback.clear_frames(one.__traceback__)
+    import torch
+
     gc.collect()
     if torch.cuda.is_initialized() and not device_lost(error):
         torch.cuda.empty_cache()
@@ -36,6 +37,8 @@ def let_go(error: BaseException) -> None:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an allocator failed. torch has an exception of its own for it on CUDA only."""
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY)
@@ -44,6 +47,8 @@ def out_of_memory(error: BaseException) -> bool:
 def device_lost(error: BaseException) -> bool:
     """Whether the GPU's context is beyond repair, so that only another process can go on: after an illegal access, a
     failed launch or a failing card every later call fails too. The device itself is asked."""
+    import torch
+
     if not torch.cuda.is_initialized() or out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
     try:

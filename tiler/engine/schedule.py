@@ -17,6 +17,7 @@ from distributed import Client, KilledWorker, Lock, get_client, get_worker, wait
 from distributed.system import MEMORY_LIMIT
 
 from tiler.engine.cluster import QUIET, own_cluster
+from tiler.engine.faults import device_lost, let_go
 from tiler.engine.place import first_line
 from tiler.errors import CancelledError, ConfigError, RenderError, TilerError, WorkerDiedError
 from tiler.version import __version__
@@ -101,8 +102,6 @@ def _attempt(function: Callable[..., Any], arguments: list[Any], topic: str) -> 
     try:
         return function(*arguments)
     except Exception as error:
-        from tiler.engine.faults import device_lost, let_go  # torch, which a worker has, and who schedules need not
-
         lost = device_lost(error)
         let_go(error)
         if isinstance(error, TilerError) and error.__cause__ is None:  # a cause is the store's trouble, which may pass
