@@ -60,7 +60,11 @@ LAYERS = (
     Layer("triton", ("kernels/gram_triton.py", "kernels/gram_launch.py"), ("tests/kernels/test_triton.py",)),
     Layer("kernels", ("kernels/*.py",), ("tests/kernels", "tests/style/test_objective.py")),
     Layer("style", ("tiler/style/*.py",), ("tests/style", *_TILES, "tests/bad_input")),
-    Layer("engine", ("tiler/engine/*.py", "tiler/render.py"), ("tests/engine", "tests/cli", "tests/machines")),
+    Layer(
+        "engine",
+        ("tiler/engine/*.py", "tiler/render.py", "tiler/levels.py"),
+        ("tests/engine", "tests/cli", "tests/machines"),
+    ),
     Layer("request", ("tiler/request/*.py",), ("tests/request", "tests/bad_input", "tests/cli")),
     Layer("planning", ("tiler/planning/*.py",), ("tests/planning", "tests/engine", "tests/cli", "tests/bad_input")),
     Layer(

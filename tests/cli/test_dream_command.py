@@ -12,7 +12,7 @@ from PIL import Image
 from tiler.errors import ConfigError
 from tiler.pictures import read_picture
 from tiler.request.config import RenderConfig
-from tiler.zoom import _next, zoom_in
+from tiler.series.zoom import _next, zoom_in
 
 SMALL = ("--layer", "relu2_2", "--octaves", "2", "--steps", "2", "--long-edge", "64")
 
@@ -85,7 +85,7 @@ def test_a_later_frame_has_a_third_of_the_steps_and_its_own_content_as_style(
         Image.fromarray(where).save(config.output)
         Path(str(config.store)).mkdir()
 
-    monkeypatch.setattr("tiler.zoom.render", drawn)
+    monkeypatch.setattr("tiler.series.zoom.render", drawn)
     start = tmp_path / "start.png"
     Image.fromarray(where).save(start)
     config = RenderConfig(str(start), (str(start),), str(tmp_path / "frames"), steps=(10, 3), long_edge=99, scale=None,

@@ -18,7 +18,7 @@ import tiler.output.verify
 import tiler.planning.plan
 import tiler.planning.room
 import tiler.render
-import tiler.zoom
+import tiler.series.zoom
 from tiler.cli import commands, dream, render
 from tiler.cli.options import build_config
 from tiler.output.export import Exported
@@ -179,7 +179,7 @@ def test_a_dream_is_asked_for_as_documented(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_flight_says_how_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(tiler.zoom, "zoom_in", lambda config, *how: asked.append(how))
+    monkeypatch.setattr(tiler.series.zoom, "zoom_in", lambda config, *how: asked.append(how))
     said = run_main("dream", "i.png", "-o", "f", "--zoom", "3")
     assert said.stderr == "as a video: ffmpeg -i f/frame-%04d.png -pix_fmt yuv420p f.mp4\n"
     for flag in ("--quiet", "--log-json"):
@@ -224,7 +224,7 @@ def test_who_is_told(monkeypatch: pytest.MonkeyPatch, flag: str | None, out: str
         return SimpleNamespace(output="p.png", store="p.zarr", seconds=2.0)
 
     monkeypatch.setattr(tiler.render, "render", noting)
-    monkeypatch.setattr(tiler.zoom, "zoom_in", noting)
+    monkeypatch.setattr(tiler.series.zoom, "zoom_in", noting)
     flags = [flag] if flag else []
     said = run_main("dream", "i.png", "-o", "f", "--zoom", "3", *flags)
     assert (said.stdout[-len(out) :] if out else said.stdout) == out
@@ -237,7 +237,7 @@ def test_who_is_told(monkeypatch: pytest.MonkeyPatch, flag: str | None, out: str
 
 
 def test_a_flight_goes_on_with_the_same_command(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr(tiler.zoom, "zoom_in", lambda *how: None)
+    monkeypatch.setattr(tiler.series.zoom, "zoom_in", lambda *how: None)
     run_main("dream", "i.png", "-o", "f", "--zoom", "3")
     assert words == ["go on with the same command"]
 

@@ -12,7 +12,7 @@ from serial_pool import SerialPool
 from tiler import pictures
 from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
-from tiler.render import _Render
+from tiler.levels import Levels
 from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
@@ -61,7 +61,7 @@ def render_serially(small_weights: str, pictures_dir: Path, tmp_path: Path) -> C
         store = RenderStore.create(str(tmp_path / f"{count}.zarr"), facts)
         homes = (options.get("state", "device"),) * len(job.cut.levels)
         sources = Sources(opened, content, styles)
-        _Render(resolved, job, store, SerialPool(blocks), lambda event: None, sources, homes).run()
+        Levels(resolved, job, store, SerialPool(blocks), lambda event: None, sources, homes).run()
         size = job.cut.last
         return store.read_image(len(job.cut.levels) - 1, Rect(0, 0, size.height, size.width), job.look.images[-1])
 

@@ -1,6 +1,6 @@
 """One job that goes through many lives: renders that go on task by task as a test says, and are hurt in between.
 
-A life is `_Render` in a thread of its own. It stops before every task, and the writers of its checkpoints stop before
+A life is `Levels` in a thread of its own. It stops before every task, and the writers of its checkpoints stop before
 every tile, until they are let go on; so only one thread runs at a time, and what happens is the same in every repeat.
 """
 
@@ -22,7 +22,7 @@ from serial_pool import Kept as There
 from serial_pool import SerialPool
 from turnstile import ENDLESS, Dead, Turnstile
 
-import tiler.render
+import tiler.levels
 from tiler import pictures
 from tiler.engine import behind, tasks, workplace
 from tiler.engine.behind import Behind
@@ -33,7 +33,7 @@ from tiler.engine.state import Kept, Resident
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, TilerError, TileTooLargeError, WorkerDiedError
 from tiler.geometry import Rect
-from tiler.render import _Render
+from tiler.levels import Levels
 from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
@@ -172,7 +172,7 @@ class Lives:
                 (behind, "write_kept", written), (Behind, "_write", writes), (Behind, "begin", begin),
                 (Behind, "settle", settled), (Behind, "make_way", way), (Holding, "relax", relaxed),
                 (Folder, "write", self._dying(Folder.write)),
-                (Folder, "delete", self._dying(Folder.delete)), (tiler.render, "_SMALLEST_CUT", SMALLEST),
+                (Folder, "delete", self._dying(Folder.delete)), (tiler.levels, "_SMALLEST_CUT", SMALLEST),
             ):  # fmt: skip
                 stack.enter_context(mock.patch.object(owner, name, new))
             yield
@@ -202,12 +202,12 @@ class Lives:
         self._pool, self._error = LivePool(self, blocks), None
         config = replace(self._resolved, checkpoint_seconds=checkpoint_seconds)
         sources = Sources(self._opened, self._pictures[0], self._pictures[1:])
-        run = _Render(config, job, store, self._pool, lambda event: None, sources, (home,))
+        run = Levels(config, job, store, self._pool, lambda event: None, sources, (home,))
         self.client.enter(0)
         threading.Thread(target=self._live, args=(run,)).start()
         self.go(0)
 
-    def _live(self, run: _Render) -> None:
+    def _live(self, run: Levels) -> None:
         try:
             run.run()
             self.outcomes.append("done")

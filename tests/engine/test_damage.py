@@ -19,8 +19,8 @@ from tiler.engine import workplace
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect
+from tiler.levels import Levels
 from tiler.output.verify import verify
-from tiler.render import _Render
 from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
@@ -71,7 +71,7 @@ class Begun:
 
         homes, store = ("store",) * len(self.job.cut.levels), RenderStore.open(self.url)
         sources = Sources(self._opened, self._pictures[0], self._pictures[1:])
-        run = _Render(self._resolved, self.job, store, SerialPool(), progress, sources, homes)
+        run = Levels(self._resolved, self.job, store, SerialPool(), progress, sources, homes)
         try:
             run.run()
         except StopError:
@@ -220,7 +220,7 @@ def test_damage_that_comes_back_ends_the_render(begun: Begun, monkeypatch) -> No
 def test_a_store_that_vanished_does_not_come_back(begun: Begun, tmp_path: Path) -> None:
     Path(begun.url).rename(tmp_path / "kept")
     store, sources = RenderStore.open(str(tmp_path / "kept")), Sources({}, begun._pictures[0], [])
-    run = _Render(begun._resolved, begun.job, store, SerialPool(), lambda event: None, sources)
+    run = Levels(begun._resolved, begun.job, store, SerialPool(), lambda event: None, sources)
     (tmp_path / "kept").rename(begun.url)
     with pytest.raises(StoreError):
         run._store.update(seconds=1)

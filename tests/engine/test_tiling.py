@@ -85,7 +85,7 @@ def test_a_tile_that_does_not_fit_is_halved_and_the_level_redone(
 ) -> None:
     from tiler.engine import optimize
 
-    monkeypatch.setattr(sys.modules["tiler.render"], "_SMALLEST_CUT", 16)
+    monkeypatch.setattr(sys.modules["tiler.levels"], "_SMALLEST_CUT", 16)
     options = {"mode": "exact", "long_edge": 64, "levels": 2, "steps": (2, 2), "min_edge": 32}
     expected = render_serially(tile=32, **options)
     real = optimize.relax

@@ -632,7 +632,7 @@ def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeyp
         monkeypatch.setattr(rendering, "Pool", no_machine)
     else:
         monkeypatch.setattr(rendering, "Pool", lambda *arguments: contextlib.nullcontext())
-        monkeypatch.setattr(rendering, "ask", lambda pool: with_memory(10**7))
+        monkeypatch.setattr("tiler.engine.measuring.ask", lambda pool: with_memory(10**7))
     code, _, text = run(["render", "content.png", "style.png", "-o", "p.png"], monkeypatch, capsys)
     assert code == 2
     assert "need" in text

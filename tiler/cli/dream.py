@@ -69,7 +69,7 @@ def dream(
         run(config, force_new, quiet, log_json)
         return
     with loading():
-        from tiler.zoom import zoom_in
+        from tiler.series.zoom import zoom_in
 
     when_stopped("go on with the same command")
     with make_progress(quiet, log_json) as progress:
