@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -171,3 +173,17 @@ def test_where_nothing_can_listen_is_one_line(address: str) -> None:
             served(application("watch.html", []), host, port),
         ):
             pass
+
+
+def test_a_queue_has_an_end() -> None:
+    hands, go_on = Hands(threads=1, waiting=1), threading.Event()
+
+    async def asked() -> list[Any]:
+        waiting = [asyncio.ensure_future(hands.do(go_on.wait, 9)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(HTTPException, match="503"):
+            await hands.do(go_on.wait, 1)
+        go_on.set()
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(asked()) == [True, True]
