@@ -262,10 +262,33 @@ def test_a_studio_s_own_folder_is_no_link(folder: Path) -> None:
     elsewhere = folder.parent / "elsewhere"
     elsewhere.mkdir()
     (folder / OWN).symlink_to(elsewhere)
-    with pytest.raises(ConfigError, match="is a link"), Folder(folder).arriving():
+    with pytest.raises(ConfigError, match="or a link"), Folder(folder).arriving():
         pass
     assert list(elsewhere.iterdir()) == []
     shutil.rmtree(elsewhere)
+
+
+def test_previews_are_kept_and_removed_in_the_studio_s_own_folder_only(folder: Path) -> None:
+    """Whoever sent the folder may have put anything into it, and the oldest previews make way."""
+    place = folder / OWN / "previews"
+    elsewhere = folder.parent / "elsewhere"
+    (elsewhere / "old").mkdir(parents=True)
+    for number in range(20):
+        (elsewhere / f"{number:016x}").mkdir()
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(elsewhere)
+    previewer = Previewer(Folder(folder), Here)
+    with pytest.raises(ConfigError, match="previews: is no folder, or a link"):
+        previewer._place(RenderConfig(content="c.png", styles=("s.png",), output="p.png"), 64)
+    place.unlink()
+    shutil.copytree(elsewhere, place)
+    (place / ("f" * 16)).symlink_to(elsewhere)
+    previewer._place(RenderConfig(content="c.png", styles=("s.png",), output="p.png"), 64)
+    assert len(list(elsewhere.iterdir())) == 21
+    assert {"old", "f" * 16} < {one.name for one in place.iterdir()}
+    assert len(list(place.iterdir())) == 2 + 12
+    shutil.rmtree(elsewhere)
+    shutil.rmtree(place.parent)
 
 
 def test_controls_are_the_options(folder: Path) -> None:

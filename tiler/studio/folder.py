@@ -38,10 +38,20 @@ class Folder:
     @property
     def own(self) -> Path:
         """Made when it is needed. Raises ConfigError where it is a link, which somebody else must have put there."""
-        path = self.root / OWN
-        path.mkdir(exist_ok=True)
-        if path.is_symlink():
-            raise ConfigError(f"{OWN}: is a link; the studio keeps its own in a folder of that name")
+        return self.own_folder()
+
+    def own_folder(self, *names: str) -> Path:
+        """A folder below `own`, which it is made in where it is needed. Raises ConfigError as `own` does."""
+        path = self.root
+        for name in (OWN, *names):
+            path /= name
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+            if path.is_symlink() or not path.is_dir():
+                where = path.relative_to(self.root)
+                raise ConfigError(
+                    f"{where}: is no folder, or a link; the studio keeps its own in a folder of that name"
+                )
         return path
 
     def inside(self, name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tiler.studio.folder import Folder
 
 # So many of the last previews can be looked at again without rendering them.
 _KEPT = 12
+_PREVIEWS, _OURS = "previews", re.compile("[0-9a-f]{16}")
 
 
 @dataclass
@@ -173,11 +175,9 @@ class Previewer:
     def _place(self, config: RenderConfig, edge: int) -> Path:
         """Of its own for each configuration; the oldest make way."""
         name = hashlib.sha256(json.dumps([config.to_dict(), edge], sort_keys=True).encode()).hexdigest()[:16]
-        previews = self._folder.own / "previews"
-        place = previews / name
-        place.mkdir(parents=True, exist_ok=True)
+        place = self._folder.own_folder(_PREVIEWS, name)
         place.touch()
-        known = sorted(previews.iterdir(), key=lambda one: one.stat().st_mtime_ns, reverse=True)
-        for old in known[_KEPT:]:
+        ours = [one for one in place.parent.iterdir() if _OURS.fullmatch(one.name) and not one.is_symlink()]
+        for old in sorted(ours, key=lambda one: one.stat().st_mtime_ns, reverse=True)[_KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         return place
