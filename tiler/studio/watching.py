@@ -33,15 +33,15 @@ _LOOK_SECONDS = 1.0
 
 
 class Watch:
-    """Looks at a store once a second at most, however many ask. While somebody writes to it, changed tiles are offered
-    as rarely as it takes for reading them to stay below 3 % of the time."""
+    """Looks at a store once a second at most, however many ask, and as rarely as it takes for looking to stay below 3 %
+    of the time. While somebody writes to it, changed tiles are offered by the same measure."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises StoreError where no job is."""
         self._url, self._clock, self._lock = url, clock, threading.RLock()
         self._now = self._shown = Watched.of(url)
         self._looked, self._offered, self._cost, self._version = -math.inf, -math.inf, 0.0, 0
-        self._signature: str = ""
+        self._rest, self._signature = _LOOK_SECONDS, ""
         self._gone = ""
         self._writer: dict[str, Any] | None = None
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -55,10 +55,10 @@ class Watch:
         """JSON values; see page/watch.js."""
         with self._lock:
             began = self._clock()
-            if began - self._looked >= _LOOK_SECONDS:
+            if began - self._looked >= self._rest:
                 self._look()
                 self._looked = self._clock()
-                self._cost += self._looked - began
+                self._rest = max(_LOOK_SECONDS, (self._looked - began) / _SHARE)
             return self._told()
 
     def _look(self) -> None:
