@@ -13,6 +13,7 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -59,7 +60,7 @@ def read_weights(source: str) -> Weights:
     and preprocessing. Raises WeightsError when it is missing, damaged or not VGG-shaped.
     """
     if source == "bundled":
-        return Weights(_bundled(), BUNDLED_SHA256)
+        return Weights([*_bundled()], BUNDLED_SHA256)
     convs = _from_torchvision() if source == "torchvision" else _from_file(Path(source))
     return Weights(convs, _digest(convs))
 
@@ -83,14 +84,15 @@ def _fold(convs: list[Conv], order: list[int], scale: torch.Tensor, shift: torch
     return [Conv(first.name, weight[:, back].contiguous(), bias), *convs[1:]]
 
 
-def _bundled() -> list[Conv]:
+@cache  # a worker holds them anyway: one preview after the other begins a fifth of a second earlier
+def _bundled() -> tuple[Conv, ...]:
     quantised = torch.load(io.BytesIO(bundled()), weights_only=True, map_location="cpu")
     convs = []
     for name in NAMES:
         key = "block{}_conv{}".format(*name.split("_"))
         weight = quantised[f"{key}_W_table"][quantised[f"{key}_W_q"].long()]
         convs.append(Conv(name, weight.float(), quantised[f"{key}_b"].float()))
-    return _fold(convs, [2, 1, 0], torch.full((3,), 255.0), -torch.tensor(_CAFFE_MEAN))
+    return tuple(_fold(convs, [2, 1, 0], torch.full((3,), 255.0), -torch.tensor(_CAFFE_MEAN)))
 
 
 def _from_torchvision() -> list[Conv]:
