@@ -13,7 +13,6 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -52,6 +51,10 @@ def load_weights(source: str) -> list[Conv]:
     return read_weights(source).convs
 
 
+# A worker holds them anyway as long as it has a job; the next, a preview perhaps, begins a fifth of a second earlier.
+_DECODED: list[tuple[Conv, ...]] = []
+
+
 def read_weights(source: str) -> Weights:
     """The trunk's convolutions, ready for RGB pixels in 0..1.
 
@@ -84,9 +87,16 @@ def _fold(convs: list[Conv], order: list[int], scale: torch.Tensor, shift: torch
     return [Conv(first.name, weight[:, back].contiguous(), bias), *convs[1:]]
 
 
-@cache  # a worker holds them anyway: one preview after the other begins a fifth of a second earlier
 def _bundled() -> tuple[Conv, ...]:
-    quantised = torch.load(io.BytesIO(bundled()), weights_only=True, map_location="cpu")
+    """Whose file is looked at each time, and decoded once: there is one with that checksum."""
+    file = bundled()
+    if not _DECODED:
+        _DECODED.append(_decoded(file))
+    return _DECODED[0]
+
+
+def _decoded(file: bytes) -> tuple[Conv, ...]:
+    quantised = torch.load(io.BytesIO(file), weights_only=True, map_location="cpu")
     convs = []
     for name in NAMES:
         key = "block{}_conv{}".format(*name.split("_"))
