@@ -81,7 +81,7 @@ def run(
     replace_finished: bool = True,
 ) -> None:
     """Render with the progress that the flags ask for. notes: lines to begin with. replace_finished: see `render`."""
-    with loading():  # torch and dask, only once the options are right
+    with loading():  # dask, only once the options are right
         from tiler.render import render as render_poster
 
     def progress(event: dict[str, Any]) -> None:

@@ -132,5 +132,5 @@ _current = Stoppable()
 
 def when_stopped(words: str = "") -> None:
     """From now on there is something to unwind, should a signal end the command; words: what to say then. Call it once
-    all that is large has been imported."""
+    all that this thread imports of C++ has been imported."""
     _current.words = words
