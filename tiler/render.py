@@ -129,8 +129,7 @@ def render(
 
 def _loading() -> Callable[[], Any]:
     """Begin to load the loop, and torch with it, which takes about as long as workers take to start; what is returned
-    waits for it. On a thread of its own: an exception within the initialisation of a C++ library would abort it, and a
-    signal raises one in the main thread."""
+    waits for it."""
     loader = ThreadPoolExecutor(1)
     loading = loader.submit(importlib.import_module, "tiler.levels")
     loader.shutdown(wait=False)

@@ -122,3 +122,22 @@ def test_what_the_block_itself_ends_with_is_left_alone() -> None:
     failed = _run("raise KeyError('mine')")
     assert failed.returncode == 1
     assert failed.stderr.strip().endswith("KeyError: 'mine'")
+
+
+def test_an_extension_that_begins_is_not_cut_short() -> None:
+    """What a library of C++ calls when it is loaded must not raise."""
+    body = """
+    from importlib.machinery import ExtensionFileLoader
+    class Loader(ExtensionFileLoader):
+        def exec_module(self, module):
+            os.kill(me, signal.SIGTERM)
+            time.sleep(0.3)
+            print("begun")
+    try:
+        Loader("one", "one.so").exec_module(None)
+        time.sleep(30)
+    finally:
+        print("unwound")
+    """
+    done = _run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "begun\nunwound\n", LINE)

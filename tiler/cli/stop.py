@@ -10,11 +10,13 @@ import threading
 import time
 import traceback
 import weakref
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE, _LOOK_EVERY = 10.0, 0.05
+_BEGINNINGS = ("create_module", "exec_module")
 
 
 class Stopped(SystemExit):
@@ -25,11 +27,12 @@ class Stoppable:
     """A block that signals end: it is unwound, one line says how to go on, and the process ends with 128 + the signal's
     number, whatever the unwinding meets.
 
-    Until `when_stopped` is called there is nothing to unwind and the process ends at once: an exception within the
-    initialisation of a C++ library would abort it. Later it may strike anywhere: within a finaliser, which swallows it,
-    or a library's lock, which the unwinding needs. A thread that is there from the start raises it again when it was
-    lost, and ends the process when unwinding takes longer than ten seconds, or when the main thread is away in foreign
-    code. Further signals change nothing. When the block has ended by itself, they kill the process.
+    Until `when_stopped` is called there is nothing to unwind and the process ends at once. Later the exception may
+    strike anywhere: within a finaliser, which swallows it, or a library's lock, which the unwinding needs; and within
+    the initialisation of a C++ library, which it would abort, so that it waits for its end. A thread that is there from
+    the start raises it again when it was lost, and ends the process when unwinding takes longer than ten seconds, or
+    when the main thread is away in foreign code. Further signals change nothing. When the block has ended by itself,
+    they kill the process.
     """
 
     def __init__(self) -> None:
@@ -75,6 +78,9 @@ class Stoppable:
         self._say()
         if self.words is None:
             self._leave()
+        if _begins(frame):
+            self._raised = weakref.ref(Stopped())  # lost, so that it is raised again
+            return
         error = Stopped(128 + self._number)
         self._raised = weakref.ref(error)
         try:
@@ -119,6 +125,15 @@ class Stoppable:
         os._exit(128 + self._number)
 
 
+def _begins(frame: FrameType | None) -> bool:
+    """Whether the initialisation of an extension module is going on."""
+    while frame is not None:
+        if frame.f_code.co_name in _BEGINNINGS and isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _let_go(error: BaseException | None) -> None:
     """A signal that strikes at the very beginning of a block's end keeps it from being ended: it is when the frames
     that hold it are cleared."""
@@ -131,6 +146,5 @@ _current = Stoppable()
 
 
 def when_stopped(words: str = "") -> None:
-    """From now on there is something to unwind, should a signal end the command; words: what to say then. Call it once
-    all that this thread imports of C++ has been imported."""
+    """From now on there is something to unwind, should a signal end the command; words: what to say then."""
     _current.words = words
