@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from serial_pool import Here
 from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
 from tiler.studio.answers import application
-from tiler.studio.controls import config_of, controls, several
+from tiler.studio.controls import command, config_of, controls, several
 from tiler.studio.folder import OWN, Folder, checked_name
 from tiler.studio.previews import Previewer
 from tiler.studio.serve import served
@@ -104,6 +105,8 @@ def test_pictures_options_preview_and_sheet(studio: Any, folder: Path, page: Pag
         page.get_by_role("button", name="content weight 9").click()
         expect(field).to_have_value("9")
         _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
+        said = f"tiler render content.png '{name}' -o poster.png --content-weight=9 --keep-detail"
+        expect(page.locator("#command")).to_have_text(said)
         page.set_viewport_size({"width": 390, "height": 800})
         assert (page.locator("#pages").bounding_box() or {"width": 0})["width"] <= 390
     with showing(page, studio):  # another time, on another port
@@ -306,6 +309,10 @@ def test_controls_are_the_options(folder: Path) -> None:
     assert (config.styles, config.steps, config.keep_detail) == (("a.png", "b.png"), (5, 4), True)
     assert config.style_layer_weights == ((1, 0, 0, 0, 0), (1, 1, 1, 1, 1))
     assert json.dumps(controls())
+    words = shlex.split(command({**said, "content": "-c d.png", "wrap": "", "keep_detail": False}))
+    assert words[:5] == ["tiler", "render", "./-c d.png", "a.png", "b.png"]
+    layers = ["--style-layer-weights=1,0,0,0,0", "--style-layer-weights=1,1,1,1,1"]
+    assert words[5:] == ["-o", "poster.png", "--steps=5,4", *layers]
     cells = several({"seed": "1"}, [["content_weight", ["1", "2"]], ["keep_detail", [True, False]]])
     assert [caption.split(", ")[1] for caption, _ in cells] == ["keep detail True", "keep detail False"] * 2
     with pytest.raises(ConfigError, match="49 previews; allowed: up to 36"):

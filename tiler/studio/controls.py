@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
@@ -97,6 +98,20 @@ def _read(item: Field[Any], hint: Any, value: Any) -> Any:
     if isinstance(value, str) and kind not in ("flag", "files", "lines"):
         return read_value(item, hint, value)
     raise ConfigError(f"{item.name} = {str(value)[:80]}; allowed: a text, or a list of texts where there are several")
+
+
+def command(said: Mapping[str, Any]) -> str:
+    """What renders the poster of it in the studio's folder: a line for a shell."""
+    options = []
+    for name, value in said.items():
+        if name not in ("content", "styles") and value not in (None, "", [], False):
+            option = "--" + name.replace("_", "-")
+            options += [option] if value is True else [
+                f"{option}={one}" for one in (value if isinstance(value, list) else [value])
+            ]  # fmt: skip
+    names = [said.get("content"), *said.get("styles", [])]
+    files = [f"./{name}" if name.startswith("-") else name for name in names if name]
+    return shlex.join(["tiler", "render", *files, "-o", "poster.png", *options])
 
 
 def several(said: Mapping[str, Any], vary: Any) -> list[tuple[str, dict[str, Any]]]:

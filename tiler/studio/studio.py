@@ -17,7 +17,7 @@ from tiler.errors import ConfigError
 from tiler.request.asked import Asked
 from tiler.series.preview import EDGE
 from tiler.studio.answers import Hands, body_of
-from tiler.studio.controls import config_of, controls, several
+from tiler.studio.controls import command, config_of, controls, several
 from tiler.studio.folder import MOST_REMEMBERED, Folder
 from tiler.studio.previews import Previewer
 
@@ -112,7 +112,8 @@ class Studio:
             raise HTTPException(400, "This is not what the page sends.") from None
         if type(edge) is not int or not 16 <= edge <= MOST_EDGE:
             raise ConfigError(f"edge = {str(edge)[:20]}; allowed: 16 to {MOST_EDGE}")
-        return JSONResponse({"run": await self._hands.do(self._begun, values, edge, vary)}, 202)
+        run = await self._hands.do(self._begun, values, edge, vary)
+        return JSONResponse({"run": run, "command": command(values)}, 202)
 
     def _begun(self, values: dict[str, Any], edge: int, vary: Any) -> int:
         """What is wrong is said before anything is rendered, and leaves what is rendered alone."""

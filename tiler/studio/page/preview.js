@@ -20,6 +20,8 @@ async function render(vary = []) {
     const found = await asked("/api/run", {method: "POST", body: JSON.stringify(
       {values: studio.values, edge: sheet ? Math.min(edge, 256) : edge, vary: sheet ? vary : []})});
     wanted = found.run;
+    byId("command").textContent = found.command;
+    byId("poster").hidden = false;
     studio.sheet = sheet ? {run: wanted, vary} : null;
     complain("");
     look();
