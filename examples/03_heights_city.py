@@ -11,7 +11,7 @@ def main(studio: Studio) -> None:
     land = terrain(studio.edge, studio.edge * 3 // 4, "temperate", seed=5)
     content = studio.save("content", draw_heights(land))
     style = studio.save("style", city(studio.style_edge, studio.style_edge))
-    studio.render(content, style, content_weight=0.08)
+    studio.render(content, style, content_weight=0.12)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def main(studio: Studio) -> None:
     satellite = studio.save("style-1", earth(62, 42, 60, 45))
     brush = studio.save("style-2", painting(studio.style_edge, studio.style_edge))
     first = studio.render(content, satellite, name="first")
-    studio.render(first, brush, content_weight=0.15)
+    studio.render(first, brush, content_weight=0.225)
 
 
 if __name__ == "__main__":

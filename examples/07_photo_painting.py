@@ -8,7 +8,7 @@ from generate.strokes import painting
 def main(studio: Studio) -> None:
     content = studio.save("content", photo("rocket.jpg"))
     style = studio.save("style", painting(studio.style_edge, studio.style_edge))
-    studio.render(content, style, content_weight=0.1)
+    studio.render(content, style, content_weight=0.15)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def main(studio: Studio) -> None:
         styles.append(studio.save(ground, earth(*window)))
         places.append(f"{PALETTE[ground]}={styles[-1]}")
     labels = studio.save("labels", colour_labels(merged))
-    studio.render(content, labels=labels, label=tuple(places), content_weight=0.15)
-    studio.render(content, *styles, name="without", content_weight=0.15)
+    studio.render(content, labels=labels, label=tuple(places), content_weight=0.225)
+    studio.render(content, *styles, name="without", content_weight=0.225)
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def _add_regions(
             part = gathered(seen, rows, weights, factors.dtype)
             out = changed.index_select(0, rows)
             if moved is not None:
-                out.addcmul_(weights[:, None].to(grad.dtype), moved)
+                out.add_(moved if bool((weights == 1).all()) else weights[:, None].to(grad.dtype) * moved)
             _multiply_add(out.mT, factors[region], part.mT, 1)
             changed.index_copy_(0, rows, out)
     return True

@@ -151,7 +151,7 @@ def test_a_finished_job_makes_way_and_an_unfinished_one_does_not(here, inputs: P
     other = here(*RENDER, *small[:-1], *three)
     assert other.returncode == 0, other.stderr
     [note] = [line for line in other.stderr.splitlines() if "makes way" in line]
-    for said in ("content_weight was 0.2, now 3.0", "style_weight was 1.0, now 2.0", "tv_weight was 0.05, now 0.1"):
+    for said in ("content_weight was 0.3, now 3.0", "style_weight was 1.0, now 2.0", "tv_weight was 0.05, now 0.1"):
         assert said in note
     assert (inputs / "poster.png").read_bytes() != before
     assert here(*RENDER, *small).returncode == 0
@@ -163,7 +163,7 @@ def test_a_finished_job_makes_way_and_an_unfinished_one_does_not(here, inputs: P
     refused = here(*RENDER, *small, "--content-weight", "3")
     assert refused.returncode == 2
     assert len(refused.stderr.strip().splitlines()) == 1
-    assert "content_weight was 0.2, now 3.0" in refused.stderr
+    assert "content_weight was 0.3, now 3.0" in refused.stderr
     assert "--force-new" in refused.stderr
     less = here(*RENDER, "--long-edge", "32", "--quiet")
     assert less.returncode == 2

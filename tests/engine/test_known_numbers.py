@@ -103,7 +103,7 @@ def test_styles_are_measured_with_a_halo(
         render_serially(long_edge=70, levels=1, steps=1, style_scale=10, styles=style, style_layers=LAYERS)
     backbone = Backbone(load_weights(small_weights), LAYERS, dtype=torch.float64)
     whole = Rect(0, 0, 40, 700)
-    sums = measure_pixels(backbone, torch.tensor(seen["picture"], dtype=torch.float64), LAYERS, whole)
+    sums = measure_pixels(backbone, torch.tensor(seen["picture"], dtype=torch.float64), LAYERS, whole, means=True)
     for layer, cells in (("relu1_1", 40 * 700), ("relu3_1", 10 * 175)):
         expected = sums.sums[layer][0].numpy() / cells
         np.testing.assert_allclose(seen[layer], expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())

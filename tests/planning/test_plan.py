@@ -143,7 +143,7 @@ def _picture(height, width, channels=3):
 def _state(tiles, regions, slots):
     """Of patches of 96 x 128 and 64 channels at five layers; all but moments are there from the start."""
     patch = 96 * 128 * 2 * tiles
-    grams = 5 * _array((2, tiles, regions, 1, 1), 2 * tiles * regions * 64 * 64 * 4, written=slots)
+    grams = 5 * _array((2, tiles, regions, 1, 1), 2 * tiles * regions * 65 * 64 * 4, written=slots)
     few = [((2, tiles, 1), 2 * tiles * regions), ((2, tiles, 1), 2 * tiles * 2 * 8), ((2, tiles), 2 * tiles * 4)]
     return (
         grams
@@ -162,7 +162,7 @@ def test_disk_counted_by_hand():
     values.update(steps_per_round=2, state="store")
     config, job = job_of(**values)
     job = with_part(job, "cut", levels=(replace(job.cut.levels[0], steps=2), job.cut.levels[1]))
-    totals = 6 * _array((1, 1, 1), 64 * 64 * 4)
+    totals = 6 * _array((1, 1, 1), 65 * 64 * 4)
 
     def disk(changed=job, level=1, has_alpha=False):
         found = plan_job(config, changed, has_alpha).levels[level]
@@ -371,7 +371,7 @@ def test_workers_that_share_a_gpu_add_up(tmp_path):
     each += read * 1450 * 1.15 + sum(height * width for _, height, width in kinds) * 64 + 9 * 2**20
     # Of each of two states float32 pixels, bfloat16 moments, and Grams of 64 channels at five layers; of the content
     # bfloat16 features, 64 of them at a stride of 8.
-    kept = 2 * (sum(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + len(last) * 5 * 64**2 * 4)
+    kept = 2 * (sum(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + len(last) * 5 * 65 * 64 * 4)
     kept += sum(tile.read.area for tile in last) * 64 / 64 * 2
     for workers, count, sharing, cards in ((1, 1, 1, 1), (3, 1, 3, 1), (4, 2, 2, 2), (3, 2, 2, 2), (1, 2, 1, 1)):
         assert gpu_bytes(workers, count) == pytest.approx(sharing * each + kept / cards, rel=1e-6)
@@ -447,17 +447,17 @@ def test_what_a_level_holds_counted_by_hand():
     _, job = job_of(steps=2, **values, **layers)
     assert [(one.blend.area, one.read.area) for one in job.cut.grid(0)] == [(64 * 72, 64 * 88)] * 2
     # bf16: float32 pixels and bfloat16 moments, two Grams of 64 x 64 a tile; features of 64 channels at a stride of 4.
-    assert homes.state_bytes(job, 0) == 2 * (2 * 64 * 72 * (12 + 12) + 2 * 2 * 64**2 * 4)
+    assert homes.state_bytes(job, 0) == 2 * (2 * 64 * 72 * (12 + 12) + 2 * 2 * 65 * 64 * 4)
     assert homes.inputs_bytes(job, 0) == 2 * 64 * 88 // 16 * 64 * 2
     _, exact = job_of(steps=2, **{**values, **layers, "mode": "exact", "precision": "fp64"})
-    assert homes.state_bytes(exact, 0) == 2 * (2 * 64 * 72 * 9 * 8 + 2 * 2 * 64**2 * 8)
+    assert homes.state_bytes(exact, 0) == 2 * (2 * 64 * 72 * 9 * 8 + 2 * 2 * 65 * 64 * 8)
     assert homes.inputs_bytes(exact, 0) == 2 * 64 * 88 // 16 * 64 * 8
     _, still = job_of(steps=0, **values, **layers)
     assert homes.state_bytes(still, 0) == homes.state_bytes(job, 0) // 2
     assert homes.inputs_bytes(still, 0) == 0
     # Guides at both style layers for two regions, and what is protected at the content's.
     guided = with_part(with_part(job, "styles", guided=True, regions=("sea", "ice")), "terms", protect_strength=1.0)
-    assert homes.state_bytes(guided, 0) == 2 * (2 * 64 * 72 * 24 + 2 * 2 * 2 * 64**2 * 4)
+    assert homes.state_bytes(guided, 0) == 2 * (2 * 64 * 72 * 24 + 2 * 2 * 2 * 65 * 64 * 4)
     planes = 2 * 64 * 88 * 4 * (2 * (1 + 1 / 4) + 1 / 16)
     assert homes.inputs_bytes(guided, 0) == homes.inputs_bytes(job, 0) + planes
     _, bare = job_of(steps=2, **{**values, **layers, "content_weight": 0})

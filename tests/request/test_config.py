@@ -379,7 +379,7 @@ def test_the_public_render_is_a_function_each_time(first, monkeypatch):
 
 # Posters change with these: whoever changes one says so in the change log.
 DEFAULTS = dict(
-    bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="gram", content_weight=0.2,
+    bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="moments", content_weight=0.3,
     keep_detail=False,
     protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=2.0, style_scale=(1.0,), init="content",
     wrap="none", color="style", seed=0, region_edge=1.0,

@@ -90,12 +90,12 @@ class RenderConfig:
 
     style_weight: float = option(1.0, "Weight of the style statistics.", LOOK, 0)
     statistics: str = option(
-        "gram",
+        "moments",
         "What of the style is compared: its Grams, also its means and deviations, or Wasserstein-2 distances.",
         LOOK,
         choices=("gram", "moments", "w2"),
     )
-    content_weight: float = option(0.2, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
+    content_weight: float = option(0.3, "Weight of the content; higher keeps the layout more strictly.", LOOK, 0)
     keep_detail: bool = option(
         False, "Start each level with the content's own fine detail: crisp also where it gets few steps.", LOOK
     )
