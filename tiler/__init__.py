@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tiler.errors import CancelledError, TilerError
     from tiler.output.export import Exported, export
     from tiler.planning.plan import Plan, plan
+    from tiler.queue.queue import Queue
     from tiler.render import Result, render
     from tiler.request.config import RenderConfig
     from tiler.series.preview import Preview, preview
@@ -29,6 +30,7 @@ __all__ = [
     "Plan",
     "Pool",
     "Preview",
+    "Queue",
     "RenderConfig",
     "Result",
     "TilerError",
@@ -45,6 +47,7 @@ _PLACES = {
     "Plan": "tiler.planning.plan",
     "Pool": "tiler.engine.schedule",
     "Preview": "tiler.series.preview",
+    "Queue": "tiler.queue.queue",
     "RenderConfig": "tiler.request.config",
     "Result": "tiler.render",
     "TilerError": "tiler.errors",

@@ -15,6 +15,10 @@ class InstallError(TilerError):
     """A package is not the one that is needed."""
 
 
+class SchedulerError(ConfigError):
+    """The cluster that was named cannot be used."""
+
+
 class PictureError(TilerError):
     """An input picture is missing, unreadable or of a kind that cannot be used."""
 
@@ -29,6 +33,10 @@ class OutputError(TilerError):
 
 class StoreError(TilerError):
     """The store is missing, damaged, busy, or belongs to another job."""
+
+
+class StoreInUseError(StoreError):
+    """Another process has the store."""
 
 
 class LevelMovedError(StoreError):

@@ -8,7 +8,22 @@ from typing import NoReturn
 
 import click
 
-from tiler.cli import demo, doctor, dream, export, info, labels, plan, render, resume, sheet, studio, verify, watch
+from tiler.cli import (
+    demo,
+    doctor,
+    dream,
+    export,
+    info,
+    labels,
+    plan,
+    queue,
+    render,
+    resume,
+    sheet,
+    studio,
+    verify,
+    watch,
+)
 from tiler.cli.echo import clean, say
 from tiler.errors import TilerError
 from tiler.version import __version__
@@ -28,6 +43,7 @@ def cli() -> None:
     tiler plan MAP PHOTO --long-edge 16384        what that would take: memory, disk, hours
     tiler sheet MAP PHOTO --vary content-weight=0.05,0.2,0.8 -o SHEET.png     previews side by side
     tiler studio FOLDER                           a page to try pictures and options, with previews
+    tiler queue add FOLDER MAP PHOTO              a poster that waits for its turn; tiler queue run FOLDER
     tiler labels MAP PHOTO -o LABELS.png          which parts of the two are alike, to render each like its own
     tiler info POSTER.zarr                        what a job is and how far it came
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
@@ -43,7 +59,7 @@ def cli() -> None:
 
 COMMANDS = (
     render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
-    labels.labels, doctor.doctor, sheet.sheet, studio.studio, watch.watch,
+    labels.labels, doctor.doctor, sheet.sheet, studio.studio, watch.watch, queue.queue,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Any
 
-from tiler.errors import StoreError
+from tiler.errors import StoreInUseError
 
 
 def identity(**more: Any) -> dict[str, Any]:
@@ -18,8 +18,13 @@ def identity(**more: Any) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": since, **more}
 
 
-def in_use(url: str, holder: str) -> StoreError:
-    """holder: our record, or filelock's own, which is a process and a host in two lines."""
+def in_use(url: str, holder: str) -> StoreInUseError:
+    """holder: see `named`."""
+    return StoreInUseError(f"store {url}: in use by {named(holder)}; wait until it ends, or stop it")
+
+
+def named(holder: str) -> str:
+    """Who it is. holder: our record, or filelock's own, which is a process and a host in two lines."""
     name = "another process"
     with contextlib.suppress(ValueError, KeyError, TypeError):
         if holder.startswith("{"):
@@ -28,4 +33,4 @@ def in_use(url: str, holder: str) -> StoreError:
         else:
             pid, host, *_ = holder.splitlines()
             name = f"process {int(pid)} on {host[:80]}"
-    return StoreError(f"store {url}: in use by {name}; wait until it ends, or stop it")
+    return name

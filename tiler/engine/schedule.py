@@ -19,7 +19,7 @@ from distributed.system import MEMORY_LIMIT
 from tiler.engine.cluster import QUIET, own_cluster
 from tiler.engine.faults import device_lost, let_go
 from tiler.engine.place import first_line
-from tiler.errors import CancelledError, ConfigError, RenderError, TilerError, WorkerDiedError
+from tiler.errors import CancelledError, RenderError, SchedulerError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
 # Outside of a worker nobody listens, but for whom `heard_by` says.
@@ -161,7 +161,7 @@ class Pool:
     manager, with whose block the processes end.
 
     scheduler: the address of a Dask cluster; None: processes of our own. workers: how many of these. threads: CPU
-    threads of each; default: cores / workers. Raises ConfigError when the cluster cannot be reached and RenderError
+    threads of each; default: cores / workers. Raises SchedulerError when the cluster cannot be reached and RenderError
     when a task fails for good.
     """
 
@@ -182,11 +182,11 @@ class Pool:
         try:
             client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
-            raise ConfigError(f"--scheduler {scheduler}: no scheduler answers: {first_line(error)}") from None
+            raise SchedulerError(f"--scheduler {scheduler}: no scheduler answers: {first_line(error)}") from None
         try:
             client.wait_for_workers(1, timeout=_WAIT_SECONDS)
         except TimeoutError:
-            raise ConfigError(
+            raise SchedulerError(
                 f"--scheduler {scheduler}: waited {_WAIT_SECONDS} s for a worker to join; start one with: dask worker "
                 f"{scheduler}"
             ) from None
@@ -324,13 +324,13 @@ def _check_versions(client: Client, scheduler: str) -> None:
     try:
         found = client.run(_version)
     except Exception as error:
-        raise ConfigError(
+        raise SchedulerError(
             f"--scheduler {scheduler}: its workers cannot import tiler {__version__}, install it there: "
             f"{first_line(error)}"
         ) from None
     for worker, version in found.items():
         if version != __version__:
-            raise ConfigError(
+            raise SchedulerError(
                 f"--scheduler {scheduler}: worker {worker} has tiler {version}, this is {__version__}; "
                 "install the same version everywhere"
             )

@@ -1,0 +1,1 @@
+"""A queue of posters: a folder of job files and stores."""

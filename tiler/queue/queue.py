@@ -1,0 +1,189 @@
+"""The queue as its users have it: a folder of job files and stores, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import ConfigError, StoreInUseError
+from tiler.jobs import Progress, Request
+from tiler.planning.plan import Plan
+from tiler.planning.plan import plan as plan_render
+from tiler.queue.job import OF_RUNS, REFUSED, QueuedJob, config_of, has_store, job_of, written
+from tiler.queue.marks import DONE, PAUSED, PLAN, STATE, STOPPED, Marks, held_soon
+from tiler.queue.runner import Runner
+from tiler.queue.turn import check_outputs
+from tiler.request.config import RenderConfig
+
+PLACES = ("up", "down", "first", "last")
+_REMOVE_SECONDS = 30.0
+_LONGEST = 60
+
+
+class Queue:
+    """Posters that wait for their turn, in a folder: job files (NAME.toml), their stores (NAME.zarr) and marks.
+
+    Whoever has the folder has the queue: another process, another machine that shares it, and the same machine after
+    its end. Job files may be put there by hand. folder: made when the first job is added. All methods raise TilerError,
+    ConfigError for a job that is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._marks = Marks(folder)
+
+    @property
+    def folder(self) -> Path:
+        return self._marks.folder
+
+    # What is in it ---------------------------------------------------------------------------------------------------
+
+    def jobs(self) -> list[QueuedJob]:
+        """All jobs as they are now, in their order. One that cannot be read is refused, and says why."""
+        return [job_of(self._marks, name) for name in self._marks.names()]
+
+    def job(self, name: str) -> QueuedJob:
+        return job_of(self._marks, self._known(name))
+
+    def config(self, name: str) -> RenderConfig:
+        """What a job asks for."""
+        return config_of(self._marks, self._known(name))
+
+    def _known(self, name: str) -> str:
+        names = self._marks.names()
+        if name not in names:
+            raise ConfigError(f"queue {self.folder}: has no job {name!r}; it has {', '.join(names[:20]) or 'none'}")
+        return name
+
+    # Adding and removing ---------------------------------------------------------------------------------------------
+
+    def add(self, config: RenderConfig, name: str | None = None) -> QueuedJob:
+        """Put a poster at the queue's end, once all that it asks for has been looked at.
+
+        name: as it is listed; default: its output's. Its store is NAME.zarr in the folder, whatever `config` says of
+        workers and the like is the run's to decide, and refused here. Its poster may replace a file in the folder;
+        elsewhere a new name is needed, since nobody can be asked later.
+        """
+        source = f"queue {self.folder}"
+        text = written(config, self.folder, source)
+        name = self.free_name(Path(config.target).stem) if name is None else name
+        if not name or _spelled(name) != name:
+            raise ConfigError(f"name = {name!r}; allowed: up to {_LONGEST} letters, digits and the signs - _ .")
+        config = replace(config, store=str(self.folder / f"{name}.zarr"))
+        Request.of(config)
+        check_outputs(config, self.folder)
+        with self._marks.editing():
+            self._check_target(config)
+            if not self._marks.is_free(name):
+                raise ConfigError(f"{source}: has {name} already; choose another name")
+            self._marks.set_order([*self._marks.names(), name])
+            self._marks.write_text(name, text)
+        return self.job(name)
+
+    def free_name(self, like: str) -> str:
+        """A name for a new job."""
+        first = _spelled(like) or "poster"
+        numbered = (f"{first[: _LONGEST - 6]}-{number}" for number in range(2, 10**5))
+        return next(name for name in (first, *numbered) if self._marks.is_free(name))
+
+    def _check_target(self, config: RenderConfig) -> None:
+        target = str(Path(config.target).absolute())
+        for job in self.jobs():
+            if job.output == target and job.state != DONE:
+                raise ConfigError(f"{target}: is what {job.name} writes, which is {job.state}; choose another name")
+
+    def remove(self, name: str, patience: float = _REMOVE_SECONDS) -> None:
+        """Delete a job and its store; a poster that was written stays. One that is being rendered is stopped first, for
+        which `patience` seconds are given."""
+        state = self.job(name).state
+        if state != REFUSED:
+            self._marks.set_state(name, STOPPED)
+        with contextlib.ExitStack() as stack:
+            url = None
+            if state != REFUSED:
+                url = self._marks.store(name)
+                try:
+                    stack.enter_context(held_soon(url, patience))
+                except StoreInUseError as error:
+                    raise ConfigError(f"{name}: is still being rendered, and stops now; {error}") from None
+            self._marks.remove(name, store=url is not None and has_store(url))
+
+    # Steering --------------------------------------------------------------------------------------------------------
+
+    def move(self, name: str, where: str) -> None:
+        """Change the order. where: up, down, first or last."""
+        if where not in PLACES:
+            raise ConfigError(f"where = {where!r}; allowed: {', '.join(PLACES)}")
+        with self._marks.editing():
+            names = self._marks.names()
+            at = names.index(self._known(name))
+            to = {"up": max(0, at - 1), "down": at + 1, "first": 0, "last": len(names)}[where]
+            names.insert(to, names.pop(at))
+            self._marks.set_order(names)
+
+    def pause(self, name: str) -> None:
+        """Have a job wait for `resume`; a runner waits for that, too. One that is being rendered breaks off."""
+        self._hold(name, PAUSED)
+
+    def stop(self, name: str) -> None:
+        """End a job; what there is of it stays in its store, for `tiler.export`. `resume` has it go on."""
+        self._hold(name, STOPPED)
+
+    def _hold(self, name: str, state: str) -> None:
+        job = self.job(name)
+        if job.state in (DONE, REFUSED):
+            raise ConfigError(f"{name}: is {job.state}; allowed: a job that is not")
+        self._marks.set_state(name, state)
+
+    def resume(self, name: str) -> None:
+        """Have a job that is paused, stopped or failed wait for its turn again."""
+        job = self.job(name)
+        if job.state in (DONE, REFUSED):
+            raise ConfigError(f"{name}: is {job.state}; allowed: a job that is paused, stopped or failed")
+        self._marks.drop(name, STATE)
+
+    # Work ------------------------------------------------------------------------------------------------------------
+
+    def plan(self, name: str, notes: list[str] | None = None) -> Plan:
+        """What a job will take on this machine, as `tiler.plan` says it; `jobs` knows the seconds from then on."""
+        found = plan_render(self.config(name), notes)
+        self._marks.write(name, PLAN, seconds=found.seconds)
+        return found
+
+    def run(
+        self,
+        schedulers: Sequence[str] = (),
+        progress: Progress | None = None,
+        wait: bool = False,
+        **said: Any,
+    ) -> list[QueuedJob]:
+        """Render what waits, one job after the other, until none waits, is paused or is rendered by others. Returns all
+        jobs as they are then.
+
+        schedulers: addresses of Dask clusters, on each of which a job is rendered at a time; none: on this machine.
+        wait: go on for ever. said: what this run decides: workers, state, checkpoint_seconds.
+
+        progress(event) gets what `tiler.render` tells, with the job's name as `job`, and events of the queue itself:
+        `queue begun`, `queue done`, `queue failed`, `queue refused`, `queue broke` (tried again), `queue held` (paused
+        or stopped), `queue not here` (too little memory or disk), `queue wait`, each with a text. Raises StoreError
+        where another runner works through this queue on the same machine or cluster, SchedulerError when no cluster
+        can be reached.
+        """
+        for key in said:
+            if key not in OF_RUNS or key in ("store", "scheduler"):
+                raise ConfigError(f"{key}: is not a run's to decide; allowed: workers, state, checkpoint_seconds")
+        values = {key: value for key, value in said.items() if value is not None}
+        replace(_ANY, **values)  # raises where a value cannot be
+        Runner(self._marks, schedulers, values, progress or (lambda event: None)).run(wait)
+        return self.jobs()
+
+
+_ANY = RenderConfig(content="x", styles=("x",), output="x.png")
+
+
+def _spelled(name: str) -> str:
+    """As a job may be called: what every file system and shell takes as it is."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:_LONGEST].rstrip("-.")
