@@ -1,4 +1,4 @@
-"""Pools of the manual's tests are of no processes: these are tested elsewhere."""
+"""What the manual's pages and notebooks are run with."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ _WITH_POOLS = ("tiler.render", "tiler.planning.plan", "tiler.series.sheet")
 
 
 @pytest.fixture
-def reader(tmp_path: Path, small_weights: str, monkeypatch: pytest.MonkeyPatch) -> Reader:
-    """In a folder of its own."""
+def reader_of_processes(tmp_path: Path, small_weights: str, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    """In a folder of its own, with workers as they are."""
     found = Reader(tmp_path, small_weights)
     monkeypatch.chdir(tmp_path)
-    for name in _WITH_POOLS:
-        monkeypatch.setattr(importlib.import_module(name), "Pool", Here)
     for name, place in {"render": "tiler.render", "plan": "tiler.planning.plan"}.items():
         monkeypatch.setattr(tiler, name, _smaller(found, getattr(importlib.import_module(place), name)))
     return found
+
+
+@pytest.fixture
+def reader(reader_of_processes: Reader, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    """Without processes."""
+    for name in _WITH_POOLS:
+        monkeypatch.setattr(importlib.import_module(name), "Pool", Here)
+    return reader_of_processes
 
 
 def _smaller(reader: Reader, whole: Callable[..., Any]) -> Callable[..., Any]:
