@@ -25,7 +25,7 @@ from tiler.request.option import HERE, TYPED
 _WIDTH = 100
 _GALLERY = Path(__file__).parents[1] / "examples" / "gallery"
 _WHO = {HERE: "not kept with the job", TYPED: "never from a file"}
-_WORDS = {"tuple": "list", "str": "text", "int": "whole number", "float": "number", "bool": "yes or no"}
+_WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "yes or no"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -88,18 +88,20 @@ def _values(item: Field[Any], hint: Any) -> str:
     if meta["choices"]:
         return ", ".join(f"`{one}`" for one in meta["choices"])
     kind = _kind(hint)
-    low, high = (
-        None if end is None else f"{end:,g}" if abs(end) < 1e6 else f"{end:.3g}" for end in (meta["low"], meta["high"])
-    )
+    low, high = (None if end is None else _number(end) for end in (meta["low"], meta["high"]))
     bounds = f" {low} to {high}" if high is not None else f" from {low}" if low is not None else ""
-    shape = f" `{meta['metavar']}`".replace("|", "&#124;") if meta["metavar"] and kind.endswith("text") else ""
+    shape = f" `{meta['metavar']}`" if meta["metavar"] and kind.startswith("text") else ""
     return kind + bounds + shape
+
+
+def _number(end: float) -> str:
+    return f"{int(end):,}" if end == int(end) and abs(end) < 1e12 else f"{end:.3g}"
 
 
 def _kind(hint: Any) -> str:
     inner = [one for one in typing.get_args(hint) if one not in (type(None), ...)]
     if typing.get_origin(hint) is tuple:
-        return f"list of {_kind(inner[0])}"
+        return _kind(inner[0]) + ("" if "list" in _kind(inner[0]) else "s, a list")
     return _kind(inner[0]) if inner else _WORDS[hint.__name__]
 
 
@@ -108,6 +110,8 @@ def _default(item: Field[Any]) -> str:
         return "must be given"
     if item.default in (None, ()):
         return "none, or derived"
+    if isinstance(item.default, bool):
+        return "yes" if item.default else "no"
     return f"`{','.join(map(str, item.default)) if isinstance(item.default, tuple) else item.default}`"
 
 
