@@ -14,6 +14,7 @@ from serial_pool import Here
 import tiler
 
 _WITH_POOLS = ("tiler.render", "tiler.planning.plan", "tiler.series.sheet")
+_SMALLER = {"render": "tiler.render", "plan": "tiler.planning.plan", "preview": "tiler.series.preview"}
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def reader_of_processes(tmp_path: Path, small_weights: str, monkeypatch: pytest.
     """In a folder of its own, with workers as they are."""
     found = Reader(tmp_path, small_weights)
     monkeypatch.chdir(tmp_path)
-    for name, place in {"render": "tiler.render", "plan": "tiler.planning.plan"}.items():
+    for name, place in _SMALLER.items():
         monkeypatch.setattr(tiler, name, _smaller(found, getattr(importlib.import_module(place), name)))
     return found
 
