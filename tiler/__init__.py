@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tiler.render import Result, render
     from tiler.request.config import RenderConfig
     from tiler.series.preview import Preview, preview
+    from tiler.series.proof import proof
+    from tiler.series.retouch import retouch
 
 __all__ = [
     "CancelledError",
@@ -38,7 +40,9 @@ __all__ = [
     "export",
     "plan",
     "preview",
+    "proof",
     "render",
+    "retouch",
 ]
 
 _PLACES = {
@@ -54,7 +58,9 @@ _PLACES = {
     "export": "tiler.output.export",
     "plan": "tiler.planning.plan",
     "preview": "tiler.series.preview",
+    "proof": "tiler.series.proof",
     "render": "tiler.render",
+    "retouch": "tiler.series.retouch",
 }
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from tiler import pictures
 from tiler.engine.job import Job
+from tiler.engine.layout import picture_boxes
 from tiler.engine.store import RenderStore
+from tiler.geometry import Rect
 from tiler.request import guiding
 from tiler.request.asked import Sources
 from tiler.request.config import RenderConfig
@@ -98,7 +99,7 @@ class Ingest:
         """What is there from before is read, since no task will: only the poster's file shows it."""
         self._begun(level)
         self._write_alpha(store, job, level)
-        deque(store.picture_bands(f"levels/{level}/alpha"), 0)
+        store.read_back(f"levels/{level}/alpha", job.cut.read(level))
 
     def level(self, store: RenderStore, job: Job, level: int) -> Guided:
         """Write all that a level's tasks read, unless it was begun: then wait for it. Returns the guides whose areas
@@ -114,17 +115,18 @@ class Ingest:
 
     def _write_alpha(self, store: RenderStore, job: Job, level: int) -> None:
         size = job.cut.levels[level]
-        self._write(store, f"levels/{level}/alpha", self._layout, (size.height, size.width), "alpha")
+        read = job.cut.read(level)
+        self._write(store, f"levels/{level}/alpha", self._layout, (size.height, size.width), "alpha", read=read)
 
     def _written(self, store: RenderStore, job: Job, level: int) -> Guided:
-        size = job.cut.levels[level].height, job.cut.levels[level].width
+        size, read = (job.cut.levels[level].height, job.cut.levels[level].width), job.cut.read(level)
         if self._config.content:
-            self._write(store, f"levels/{level}/content", self._layout, size)
+            self._write(store, f"levels/{level}/content", self._layout, size, read=read)
         if level == 0 and job.look.init == "picture":
             self._write(store, "init", self._opened[self._config.init].cropped_like(self._layout), size)
         if level > 0 and job.adds_detail:
-            before = job.cut.levels[level - 1]
-            self._write(store, f"levels/{level}/coarse", self._layout, (before.height, before.width))
+            before, read = job.cut.levels[level - 1], job.cut.read_below(level)
+            self._write(store, f"levels/{level}/coarse", self._layout, (before.height, before.width), read=read)
         guided = [*self._guides(store, job, level), *self._style_guides(store, job, level)]
         self._protected(store, job, level)
         colours = self._style_maps(job)
@@ -149,18 +151,30 @@ class Ingest:
         size: tuple[int, int],
         channels: pictures.Channels = "rgb",
         colours: np.ndarray | None = None,
+        read: Sequence[Rect] | None = None,
     ) -> None:
-        bands = picture.bands(*size, _ROWS, channels)
-        seen = bands if colours is None else (recolour(band, [colours]) for band in bands)
-        store.write_picture(path, *size, seen, 1 if channels == "alpha" else 3)
+        """read: what of it will be; None: all."""
+        count = 1 if channels == "alpha" else 3
+        if read is None:
+            bands = picture.bands(*size, _ROWS, channels)
+            seen = bands if colours is None else (recolour(band, [colours]) for band in bands)
+            store.write_picture(path, *size, seen, count)
+            return
+        pieces = (
+            (box, piece)
+            for box in picture_boxes(*size, read)
+            for piece in picture.bands(*size, box.height, channels, within=(box.y0, box.x0, box.y1, box.x1))
+        )
+        store.write_pieces(path, *size, pieces, count)
 
     def _guides(self, store: RenderStore, job: Job, level: int) -> Iterator[tuple[str, Layers]]:
         """Where the level's regions are."""
         size, path = job.cut.levels[level], job.guides_path(level)
         if path:
             bands = guiding.guide_bands(self._config, self._layout, self._opened, size.height, size.width, _ROWS)
-            store.write_picture(path, size.height, size.width, bands, len(job.styles.regions))
-            yield path, job.terms.style_layers
+            self._write_read(store, path, job, level, bands, len(job.styles.regions))
+            if job.cut.read(level) is None:
+                yield path, job.terms.style_layers
 
     def _style_guides(self, store: RenderStore, job: Job, level: int) -> Iterator[tuple[str, Layers]]:
         """What part of each style counts."""
@@ -179,7 +193,24 @@ class Ingest:
         if path:
             picture = self._opened[str(self._config.protect)].cropped_like(self._layout)
             bands = pictures.mask_bands(picture, size.height, size.width, _ROWS)
-            store.write_picture(path, size.height, size.width, bands, 1)
+            self._write_read(store, path, job, level, bands, 1)
+
+    def _write_read(
+        self, store: RenderStore, path: str, job: Job, level: int, bands: Iterator[np.ndarray], channels: int
+    ) -> None:
+        """Of bands of a level's size: what is read of them."""
+        size, read = job.cut.levels[level], job.cut.read(level)
+        if read is None:
+            store.write_picture(path, size.height, size.width, bands, channels)
+        else:
+            boxes = picture_boxes(size.height, size.width, read)
+            pieces = (
+                (box, band[:, : box.height, box.x0 : box.x1])
+                for y, band in zip(range(0, size.height, _ROWS), bands, strict=True)
+                for box in boxes
+                if box.y0 == y
+            )
+            store.write_pieces(path, size.height, size.width, pieces, channels)
 
     def _style_maps(self, job: Job) -> list[np.ndarray | None]:
         """[3, 4] colour map of each style, the same on every level: from the whole pictures at the poster's scale."""

@@ -48,9 +48,10 @@ class Request:
     def of(cls, config: RenderConfig) -> Request:
         """Raises TilerError for whatever is wrong on any machine."""
         asked = Asked.of(config)
-        config, sources, size = asked.config, asked.sources, asked.job.cut.last
-        georef = export.georef_of(config, sources.layout, size.height, size.width)
-        export.check_files(config, size.height, size.width, asked.overlay, georef)
+        config, sources, shown = asked.config, asked.sources, asked.job.cut.shown
+        last = asked.job.cut.last
+        georef = export.georef_of(config, sources.layout, last.height, last.width)
+        export.check_files(config, shown.height, shown.width, asked.overlay, georef)
         url = store_url(config)
         check_places(config, url, sources.opened)
         return cls(asked, url, identity.inputs(config))

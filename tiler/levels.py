@@ -16,7 +16,7 @@ from tiler.engine import tasks
 from tiler.engine.home import DEVICE, from_here
 from tiler.engine.job import Job
 from tiler.engine.lineage import Lineage
-from tiler.engine.rounds import LevelRun, Site, measure_styles
+from tiler.engine.rounds import LevelRun, Site, measure_rest, measure_styles
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.errors import (
@@ -103,6 +103,7 @@ class Levels:
                     ingest.begin(self._store, self._job, level + 1)
                 if size.steps:
                     measure_styles(self._site, level)
+                    measure_rest(self._site, level)
                 if self._job.terms.lines and level == 0:
                     site = self._site
                     self._store.update(**site.wait(self._pool.submit(tasks.match_colours, site.address)))
@@ -140,7 +141,7 @@ class Levels:
                 "tiles": len(job.cut.grid(level.index)),
                 "steps": level.steps,
                 "done": self._store.level_report(level.index) is not None,
-                "work": level.steps * sum(tile.read.height * tile.read.width for tile in job.cut.grid(level.index)),
+                "work": job.cut.work(level.index),
             }
             for level in job.cut.levels
         ]
@@ -150,8 +151,8 @@ class Levels:
         where = {"output": self._config.target, "store": self._store.url, "workers": self._pool.workers}
         how = {"mode": job.cut.mode, "precision": job.device.precision, "device": job.device.kind, "tile": job.cut.tile}
         self._progress({"event": "start", "levels": self._levels(), **where, **how})
-        last = job.cut.last
-        remarks = export.remarks(self._config, last.height, last.width, self._overlay, sources.transparent)
+        shown = job.cut.shown
+        remarks = export.remarks(self._config, shown.height, shown.width, self._overlay, sources.transparent)
         for text in (*notes(self._config, job, sources.layout, sources.styles), *remarks):
             self._progress({"event": "note", "text": text})
         self._pool.on_report(self._progress)

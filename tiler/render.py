@@ -78,7 +78,7 @@ def render(
     began, progress = time.monotonic(), progress or (lambda event: None)
     request = Request.of(config)
     asked, url = request.asked, request.url
-    size, transparent = asked.job.cut.last, asked.sources.transparent
+    shown, transparent = asked.job.cut.shown, asked.sources.transparent
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with contextlib.nullcontext(hold) if hold else sole_writer(url) as held, disk_errors(url):
         found = find(request, force_new, replace_finished)
@@ -92,7 +92,7 @@ def render(
             loaded()
             from tiler.levels import Levels
 
-            resolved, job, machine = _settled(asked, pool)
+            resolved, job, machine = settled(asked, pool)
             job = begun or job
             planned = plan_job(resolved, job, transparent, None, machine, beside)
             check_room(planned, config, job, url, begun is not None, machine)
@@ -110,7 +110,10 @@ def render(
             run = Levels(resolved, job, store, pool, homes.tell, asked.sources, where, lineage)
             run.glance = _GLANCE if cancelled else run.glance
             progress({"event": "plan", **planned.to_dict()})
-            said = (*held.notes, replaced, computed_on.difference, machine.trouble(job.device.kind), *found.remarks)
+            said = (
+                planned.part, *held.notes, replaced, computed_on.difference, machine.trouble(job.device.kind),
+                *found.remarks,
+            )  # fmt: skip
             for text in filter(None, said):
                 progress({"event": "note", "text": text})
             try:
@@ -124,7 +127,7 @@ def render(
                 seconds = time.monotonic() - began
                 with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                     store.update(seconds=store.seconds + seconds, machine=computed_on.all)
-    return Result(config.target, url, size.height, size.width, loss, seconds)
+    return Result(config.target, url, shown.height, shown.width, loss, seconds)
 
 
 def _loading() -> Callable[[], Any]:
@@ -147,7 +150,7 @@ def _checked(held: Callable[[], None], cancelled: Callable[[], bool] | None) -> 
     return check
 
 
-def _settled(asked: Asked, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
+def settled(asked: Asked, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
     """The configuration with every None replaced, the job that it means on the workers' machine, and that machine once
     there are as many workers as it is to have."""
     from tiler.engine.measuring import ask

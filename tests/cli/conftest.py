@@ -70,7 +70,12 @@ def cluster() -> Iterator[str]:
 def _run_here(folder: Path, cluster: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     with contextlib.chdir(folder):
         return run_main(
-            *arguments, *(("--scheduler", cluster) if arguments[0] in ("render", "dream", "resume", "sheet") else ())
+            *arguments,
+            *(
+                ("--scheduler", cluster)
+                if arguments[0] in ("render", "dream", "resume", "sheet", "proof", "retouch")
+                else ()
+            ),
         )
 
 

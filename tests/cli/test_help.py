@@ -8,6 +8,7 @@ import pytest
 from here import run_main
 
 SIZE = ["--long-edge PX", "--size WxH", "--scale Nx", "--print WxHcm|A0"]
+PROOF = ["--at X,Y", "--edge PX [768]"]
 FILE = [
     "--dpi X",
     "--bits 8|16 [8]",
@@ -42,7 +43,7 @@ RUN = [
     "--store DIR|URL", "--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
     "--threads N", "--device auto|cpu|cuda [auto]", "--scheduler tcp://HOST:PORT",
 ]  # fmt: skip
-RENDER = {"Size (one of)": SIZE, "The file": FILE, "Look": LOOK, "Regions": REGIONS, "Dream": DREAM,
+RENDER = {"Size (one of)": SIZE, "A proof": PROOF, "The file": FILE, "Look": LOOK, "Regions": REGIONS, "Dream": DREAM,
           "How it is computed": WORK, "Where it runs": RUN}  # fmt: skip
 SAYING = ["--quiet", "--log-json"]
 HELP = "-h, --help"
@@ -64,6 +65,11 @@ COMMANDS = {
         **{name: options for name, options in RENDER.items() if name not in ("The file", "Where it runs")},
         "Where it runs": RUN[1:],
     },
+    "proof": {
+        "This command": ["[CONTENT] STYLE...", "-o, --output PROOF", "--job FILE.toml", "--force-new", *SAYING, HELP],
+        **RENDER,
+        "The file": [option for option in FILE if not option.startswith(("--tiles", "--overlay"))],
+    },
     "plan": {
         "This command": ["CONTENT", "[STYLE...]", "-o, --output POSTER [poster.png]", "--job FILE.toml",
                          "--json", HELP],
@@ -78,6 +84,12 @@ COMMANDS = {
     "resume": {
         "This command": ["STORE", "-o, --output POSTER", "--inputs DIR", *SAYING, HELP],
         "The file": ["--tiles DIR"],
+        "Where it runs": ["--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
+                          "--scheduler tcp://HOST:PORT"],
+    },
+    "retouch": {
+        "This command": ["STORE", "--mask FILE [required]", "--set NAME=VALUE", "-o, --output POSTER [required]",
+                         "--feather PX [48]", *SAYING, HELP],
         "Where it runs": ["--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
                           "--scheduler tcp://HOST:PORT"],
     },

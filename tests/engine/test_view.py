@@ -134,7 +134,7 @@ def test_a_state_that_moves_on_while_it_is_read_is_read_again(stopped, tmp_path:
 
     monkeypatch.setattr(View, "bands", moving)
     assert export(url, str(tmp_path / "now.png"), level=1).steps == 2
-    assert latest_state(store, 1) == (2, 0)
+    assert latest_state(store, identity.load_job(store), 1) == (2, 0)
     moves = 10**6
     (tmp_path / "now.png").write_bytes(b"before")
     with pytest.raises(LevelMovedError, match="goes on faster"):

@@ -30,6 +30,7 @@ RANGES = {
     "long_edge": (0, 1, 2**20, 2**20 + 1),
     "bits": (7, 8, 16, 17),
     "jpeg_quality": (0, 1, 100, 101),
+    "edge": (15, 16, 16384, 16385),
     "dpi": (0.5, 1, 100_000, 100_001),
     "style_weight": (-0.1, 0, None, None),
     "content_weight": (-0.1, 0, None, None),
@@ -82,12 +83,12 @@ TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "st
 # What these say must fit each other; see test_region_options.py.
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog", "keep_detail")
-LINKED = ("jitter",)  # allowed with some values of others only
-WHOLE = ("dream_channel", "bits", "jpeg_quality", "long_edge", "seed", "steps", "levels", "min_edge", "steps_per_round",
-         "tile", "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "dream_channel", "output", "compression", "tiles", "overlay", "protect", "labels", "long_edge",
-            "dpi", "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile", "feather", "halo",
-            "store", "workers", "threads", "scheduler")  # fmt: skip
+LINKED = ("jitter", "at")  # allowed with some values of others only
+WHOLE = ("dream_channel", "edge", "bits", "jpeg_quality", "long_edge", "seed", "steps", "levels", "min_edge",
+         "steps_per_round", "tile", "feather", "halo", "workers", "threads")  # fmt: skip
+OPTIONAL = (*SPELLED, "at", "dream_channel", "output", "compression", "tiles", "overlay", "protect", "labels",
+            "long_edge", "dpi", "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile",
+            "feather", "halo", "store", "workers", "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
 
 
@@ -379,8 +380,8 @@ def test_the_public_render_is_a_function_each_time(first, monkeypatch):
 
 # Posters change with these: whoever changes one says so in the change log.
 DEFAULTS = dict(
-    bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="moments", content_weight=0.3,
-    keep_detail=False,
+    edge=768, bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="moments",
+    content_weight=0.3, keep_detail=False,
     protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=2.0, style_scale=(1.0,), init="content",
     wrap="none", color="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,

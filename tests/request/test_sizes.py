@@ -10,6 +10,7 @@ from tiler.errors import ConfigError
 from tiler.geometry import level_sizes
 from tiler.request.sizes import (
     content_crop,
+    parse_at,
     parse_gsd,
     parse_print,
     parse_scale,
@@ -208,3 +209,14 @@ def test_a_poster_of_another_shape_has_the_levels_of_its_own():
     assert unrounded((100, 100), (30, 40)) == (100, 100)
     assert unrounded((683, 1024), (4000, 6000)) == pytest.approx((682.667, 1024), abs=1e-3)
     assert unrounded((1, 256), (1, 10000)) == (1, 256)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("0.4,0.6", (0.4, 0.6)), (" 1 , 0 ", (1, 0)), ("0.125,1.0", (0.125, 1))])
+def test_a_spot_is_said_in_shares_across_and_down(text, meant):
+    assert parse_at(text) == meant
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "0.5,0.5,0.5", "0.5,1.1", "-0.1,0.5", "nan,0", ".5,.5", "0.5;0.5"])
+def test_what_is_no_spot_is_refused(text):
+    with pytest.raises(ValueError, match=r"two shares of the poster's width and height, 0 to 1 each"):
+        parse_at(text)

@@ -16,9 +16,11 @@ from tiler.cli import (
     info,
     labels,
     plan,
+    proof,
     queue,
     render,
     resume,
+    retouch,
     sheet,
     studio,
     verify,
@@ -44,11 +46,13 @@ def cli() -> None:
     tiler sheet MAP PHOTO --vary content-weight=0.05,0.2,0.8 -o SHEET.png     previews side by side
     tiler studio FOLDER                           a page to try pictures and options, with previews
     tiler queue add FOLDER MAP PHOTO              a poster that waits for its turn; tiler queue run FOLDER
+    tiler proof MAP PHOTO --long-edge 16384 --at 0.4,0.6 -o PROOF.png         a spot of it, as large as there
     tiler labels MAP PHOTO -o LABELS.png          which parts of the two are alike, to render each like its own
     tiler info POSTER.zarr                        what a job is and how far it came
     tiler export POSTER.zarr -o POSTER.tif        its poster, or what there is of it yet, in another format
     tiler resume POSTER.zarr                      go on with it where it stopped
     tiler watch POSTER.zarr                       a page that shows it, also while it is rendered
+    tiler retouch POSTER.zarr --mask MASK --set content-weight=1 -o NEW.png   a part of it again, with other options
     tiler verify POSTER.zarr                      whether all of it can be read
     tiler dream PHOTO -o DREAM.png                what the network sees in a picture, amplified
     tiler doctor                                  what this machine is, and whether all parts work on it
@@ -59,7 +63,7 @@ def cli() -> None:
 
 COMMANDS = (
     render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
-    labels.labels, doctor.doctor, sheet.sheet, studio.studio, watch.watch, queue.queue,
+    labels.labels, doctor.doctor, sheet.sheet, proof.proof, retouch.retouch, studio.studio, watch.watch, queue.queue,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -46,6 +46,8 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
         return
     how = f"mode {planned.mode}, {planned.precision} on {planned.device}, {planned.workers} worker(s)"
     say(f"{planned.width} x {planned.height} px, {how}, tiles up to {planned.tile} px")
+    if planned.part:
+        say(planned.part)
     for level in planned.levels:
         say(
             f"  level {level.level + 1}: {level.width} x {level.height} px, {level.tiles} tile(s), {level.steps} steps"

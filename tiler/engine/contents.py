@@ -9,9 +9,11 @@ from tiler.engine import layout
 from tiler.engine.job import Job
 
 IMAGE, POSTER = "image", "poster"
+# Of a finished poster that changes in part: the level as it was, and how much of it is to be new.
+BEFORE, TOUCHED = "before", "touched"
 KEPT = (IMAGE, POSTER, "alpha")
 # Of a level, until it is finished; beside them lies the state of this cut, and perhaps of others.
-INPUTS = ("content", "coarse", "guides", "protect")
+INPUTS = ("content", "coarse", "guides", "protect", "before", "touched", "rest")
 STATE = "state-"
 # An attribute: the map from the content's colours to the styles' of each region.
 COLOURS = "colours"
@@ -53,13 +55,16 @@ class Contents:
         job = self._job
         state, inputs = state_path(level, job.id).rpartition("/")[2], {"content": 3, "guides": len(job.styles.regions)}
         match names:
-            case [name] if name in (IMAGE, POSTER):
+            case [name] if name in (IMAGE, POSTER, BEFORE):
                 grid = job.cut.grid(level)
                 yield layout.image(grid, job.device.state_dtype)
                 if chunks in layout.image_chunks(grid):
                     yield layout.image(grid, job.device.state_dtype, chunks)
             case ["coarse"] if level > 0:
                 yield self._picture(level - 1, 3)
+            case ["rest", *rest]:
+                found = layout.totals(job.style_sums, "float64", len(job.styles.regions)).get("/".join(rest))
+                yield from [found] if found else []
             case [name] if name in (*INPUTS, "alpha"):
                 yield self._picture(level, inputs.get(name, 1))
             case [name, *rest] if name == state:

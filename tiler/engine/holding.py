@@ -6,7 +6,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from tiler.engine.blend import composite
 from tiler.engine.fitting import must_fit
 from tiler.engine.home import INPUTS_BYTES, STORE
 from tiler.engine.inputs import LevelInputs
-from tiler.engine.seeding import start
+from tiler.engine.seeding import before, ground, kept_outside, start
 from tiler.engine.state import Kept, LevelState, Resident, Stored
 from tiler.engine.turn import Done, Round, Send, Turns
 from tiler.engine.workplace import Planes, Workplace
@@ -73,6 +73,8 @@ class Holding:
         self._state = self._home()
         # By state: a task that is repeated late must not take them from one that runs.
         self._strips: dict[int, dict[tuple[str, int], tuple[Rect, torch.Tensor]]] = {}
+        self._grounds: dict[Rect, torch.Tensor] = {}
+        self._befores: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         limit = INPUTS_BYTES if block.home == STORE else float("inf")
         self._inputs = LevelInputs(here, block.level, limit)
         self._behind = Behind(here, block.level)
@@ -80,7 +82,8 @@ class Holding:
     def _home(self) -> LevelState:
         here, block, device = self._here, self._block, torch.device(self._here.job.device.kind)
         if block.home == STORE:
-            return Stored(here.store, block.level, block.base, device, here.dtype, here.check_run)
+            tiles = [tile.index for tile in self._grid]
+            return Stored(here.store, block.level, tiles, block.base, device, here.dtype, here.check_run)
         return Resident(device, block.home, here.dtype, getattr(torch, here.job.moment_dtype))
 
     # How it begins ------------------------------------------------------------------------------------------------
@@ -168,8 +171,8 @@ class Holding:
         regions = range(len(self._here.job.styles.regions))
 
         def of_tile(index: int) -> Sums:
-            tile = self._grid.tile(index)
-            return {layer: self._state.grams(state, tile, layer, regions).double() for layer in self._layers}
+            tile, weight = self._grid.tile(index), self._grid.weight(index)
+            return {layer: weight * self._state.grams(state, tile, layer, regions).double() for layer in self._layers}
 
         return summed(node, self._grid, of_tile, added)
 
@@ -186,6 +189,8 @@ class Holding:
 
         def patch(tile: Tile, part: Rect) -> torch.Tensor:
             inner = part.relative_to(tile.blend)
+            if tile.index not in self._grid:
+                return self._beside(part, kind, patch)
             if tile.index in self._own or self._block.home == STORE:
                 return self._state.read(state, tile, inner, kind)
             if (kind, tile.index) not in sent:
@@ -196,6 +201,20 @@ class Holding:
         found = composite(self._grid, rect, patch)
         one_patch = len(list(itertools.islice(self._grid.overlapping(rect), 2))) == 1
         return found.clone() if one_patch else found  # which may be the state itself
+
+    def _beside(self, part: Rect, kind: str, patch: Callable[[Tile, Rect], torch.Tensor]) -> torch.Tensor:
+        """A patch of a tile that is not worked on: what it began with, and nothing that would fade its neighbours,
+        which it shows as they are."""
+        if kind == "moments":
+            found = torch.zeros((6, part.height, part.width), dtype=self._here.dtype, device=self._here.job.device.kind)
+        else:
+            if part not in self._grounds:
+                self._grounds[part] = ground(self._here, self._block.level, part)
+            found = self._grounds[part].clone()
+        for tile, there in self._grid.overlapping(part):
+            if tile.index in self._grid:
+                found[(slice(None), *there.relative_to(part).slices)] = patch(tile, there)
+        return found
 
     def _each(
         self,
@@ -258,12 +277,24 @@ class Holding:
 
         def keep(tile: Tile, done: Done) -> None:
             began = time.perf_counter()
-            self._state.put(now.state + 1, tile, done.kept(reports))
+            kept = done.kept(reports)
+            if self._here.job.cut.touched is not None:
+                kept = replace(kept, pixels=kept_outside(kept.pixels, *self._before(tile)))
+            self._state.put(now.state + 1, tile, kept)
             turns.tell(now, tile, done, time.perf_counter() - began)
 
         waiting = [tile for tile in tiles if tile.index not in there]
         self._each(waiting, self._inputs.read, partial(turns.given, now), partial(turns.relaxed, now), keep)
         self._here.tell_kernels(send)
+
+    def _before(self, tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `seeding.before`."""
+        if tile.index not in self._befores:
+            found = before(self._here, self._block.level, tile.blend)
+            if self._block.home == STORE:
+                return found
+            self._befores[tile.index] = found
+        return self._befores[tile.index]
 
     def newest(self) -> int:
         """The newest state that all tiles have here; -1: none."""

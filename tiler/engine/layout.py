@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from tiler.geometry import TileGrid
+from tiler.geometry import Rect, TileGrid
 
 # Whoever reads or writes a picture or an image as a whole holds a row of chunks, as wide as the picture: low ones.
 PICTURE_ROWS, _PICTURE_COLUMNS = 128, 512
@@ -48,6 +49,23 @@ def picture(height: int, width: int, channels: int = 3) -> Array:
     return Array((channels, height, width), chunks, "uint16", _PICTURE)
 
 
+def picture_boxes(height: int, width: int, read: Iterable[Rect]) -> list[Rect]:
+    """What is kept of a picture of this size of which only some rects are `read`: whole chunks, from top to bottom,
+    each row of them in as few boxes as there are gaps."""
+    wanted: dict[int, set[int]] = {}
+    for rect in read:
+        for row in range(rect.y0 // PICTURE_ROWS, -(-rect.y1 // PICTURE_ROWS)):
+            wanted.setdefault(row, set()).update(range(rect.x0 // _PICTURE_COLUMNS, -(-rect.x1 // _PICTURE_COLUMNS)))
+    found = []
+    for row, columns in sorted(wanted.items()):
+        y0 = row * PICTURE_ROWS
+        for first in sorted(column for column in columns if column - 1 not in columns):
+            end = next(column for column in itertools.count(first) if column not in columns)
+            box = Rect(y0, first * _PICTURE_COLUMNS, y0 + PICTURE_ROWS, end * _PICTURE_COLUMNS)
+            found.append(box.clipped(height, width))
+    return found
+
+
 def image(grid: TileGrid, dtype: str, chunks: tuple[int, ...] | None = None) -> Array:
     """A finished level. Cores are cut into whole chunks, so each chunk has one writer. dtype: the state's; float32 is
     kept in 16 bits. chunks: of another cut than the grid's."""
@@ -70,9 +88,9 @@ def image_chunks(grid: TileGrid) -> set[tuple[int, int, int]]:
     return {(3, height, width) for height in heights for width in widths}
 
 
-def totals(sums: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, Array]:
-    """A style's normalised sums. sums: their shape per layer."""
-    return {f"totals/{layer}": Array((1, *shape), (1, *shape), dtype) for layer, shape in sums.items()}
+def totals(sums: Mapping[str, tuple[int, int]], dtype: str, regions: int = 1) -> dict[str, Array]:
+    """Sums of a whole picture, such as a style's. sums: their shape per layer, of a region."""
+    return {f"totals/{layer}": Array((regions, *shape), (regions, *shape), dtype) for layer, shape in sums.items()}
 
 
 def state(
@@ -80,7 +98,7 @@ def state(
 ) -> dict[str, Array]:
     """Two states of a level's tiles: patches, sums and which regions each tile holds, losses, and marks. sums: their
     shape per layer, of a region. moment_dtype: bfloat16 or a numpy name."""
-    (height, width), tiles = grid.patch_shape, len(grid)
+    (height, width), tiles = grid.patch_shape, grid.places
     chunk = tuple(-(-size // -(-size // _PATCH_CHUNK)) for size in (height, width))
     moments = "uint16" if moment_dtype == "bfloat16" else moment_dtype
     return {

@@ -52,7 +52,7 @@ class Lineage:
 def _of_level(job: Job, level: int) -> dict[str, Any]:
     """What a job's record says, but for what concerns other levels only, and what its bytes do not depend on: names,
     and the size of tiles that a level has not. Whatever comes to be part of a job counts, until it is left out here."""
-    cut = replace(job.cut, levels=job.cut.levels[level : level + 1], tile=0, steps_per_round=0)
+    cut = replace(job.cut, levels=job.cut.levels[level : level + 1], tile=0, steps_per_round=0, crop=None)
     found = replace(
         job,
         id="",

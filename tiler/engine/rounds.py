@@ -83,6 +83,15 @@ def measure_styles(site: Site, level: int) -> None:
     site.wait_all(waiting)
 
 
+def measure_rest(site: Site, level: int) -> None:
+    """The statistics of what stays as it was, where a finished poster changes in part; the store keeps them."""
+    grid = site.job.cut.rest(level)
+    if grid is not None and not site.store.has_totals(f"levels/{level}/rest", site.job.terms.style_layers):
+        nodes = [node for share in shares(grid, len(site.pool.addresses)) for node in share]
+        sums = [site.pool.submit(tasks.measure_rest, site.address, level, node) for node in nodes]
+        site.wait(site.pool.submit(tasks.add_up_rest, site.address, level, sums))
+
+
 class _Checkpoints:
     """Two slots of the store take turns, and neither is written before the other is whole."""
 
@@ -143,7 +152,7 @@ class LevelRun:
     def _attempt(self) -> dict[str, Any]:
         site, level = self._site, self._level
         path = site.store.state_path(level)
-        found = site.store.latest(path) if site.store.has(f"{path}/marks") else None
+        found = site.store.latest(path, self._grid) if site.store.has(f"{path}/marks") else None
         state, slot = found or (0, None)
         if self._home == STORE:
             self._make_room()
@@ -201,7 +210,8 @@ class LevelRun:
         if not state:
             return {"rounds": 0}
         layers = self._wait(self._call(tasks.grade, block, state, total))
-        content, tv = np.sum([losses[tile] for tile in sorted(losses)], axis=0).tolist()
+        of_tiles = [self._grid.weight(tile) * np.array(losses[tile]) for tile in sorted(losses)]
+        content, tv = np.sum(of_tiles, axis=0).tolist()
         style = float(np.mean(list(layers.values())))
         loss = self._site.job.terms.style_weight * style + content + tv
         return {"rounds": state, "loss": loss, "style": style, "content": content, "tv": tv, "layers": layers}

@@ -138,20 +138,21 @@ def spread(sums: torch.Tensor, regions: Sequence[int], wanted: Sequence[int]) ->
 
 
 class Stored:
-    """In the store, where every round is a checkpoint. base: state k lies in the slot (k + base) % 2. check:
-    raises where a task may not write (any more)."""
+    """In the store, where every round is a checkpoint. tiles: of the level; base: state k lies in the slot
+    (k + base) % 2. check: raises where a task may not write (any more)."""
 
     def __init__(
         self,
         store: RenderStore,
         level: int,
+        tiles: Sequence[int],
         base: int,
         device: torch.device,
         dtype: torch.dtype,
         check: Callable[[], None],
     ) -> None:
         self._store, self._level, self._base, self._path = store, level, base, store.state_path(level)
-        self._device, self._dtype, self._check = device, dtype, check
+        self._tiles, self._device, self._dtype, self._check = list(tiles), device, dtype, check
 
     def _slot(self, state: int) -> int:
         return (state + self._base) % 2
@@ -167,7 +168,7 @@ class Stored:
     def require(self, state: int, tiles: Sequence[int] | None = None) -> None:
         states = self._store.states(self._path)
         fresh = state == 0 and states.max() <= 0  # while it is being seeded
-        asked = states[self._slot(state)] if tiles is None else states[self._slot(state), list(tiles)]
+        asked = states[self._slot(state), self._tiles if tiles is None else list(tiles)]
         if not fresh and not (asked == state).all():
             raise StateLostError(f"level {self._level + 1}: its state {state} has been written over")
 

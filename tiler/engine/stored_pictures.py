@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,18 @@ _UINT16 = np.float32(65535)
 class StoredPictures(Arrays):
     def write_picture(self, path: str, height: int, width: int, bands: Iterable[np.ndarray], channels: int = 3) -> None:
         """Stream bands [channels, rows, width] in 0..1 into a 16-bit array; a picture that is complete is kept."""
+        self.write_pieces(path, height, width, _from_top(bands), channels)
+
+    def write_pieces(
+        self, path: str, height: int, width: int, pieces: Iterable[tuple[Rect, np.ndarray]], channels: int = 3
+    ) -> None:
+        """The same of a picture of which no more is there than these pieces [channels, h, w]."""
         if self.has_picture(path):
             return
         self._create(path, layout.picture(height, width, channels))
-        array, y = self._array(path), 0
-        for band in bands:
-            array[:, y : y + band.shape[1]] = _to_16_bits(band)
-            y += band.shape[1]
+        array = self._array(path)
+        for rect, piece in pieces:
+            array[(slice(None), *rect.slices)] = _to_16_bits(piece)
         array.attrs["complete"] = True
 
     def has_picture(self, path: str) -> bool:
@@ -43,6 +48,12 @@ class StoredPictures(Arrays):
             yield self.read_picture(path, Rect(y, 0, min(y + self.picture_rows, height), width))
 
     picture_rows = layout.PICTURE_ROWS
+
+    def read_back(self, path: str, read: Sequence[Rect] | None) -> None:
+        """Read all that should be there, and drop it. read: see `layout.picture_boxes`; None: a whole picture."""
+        _, height, width = self._array(path).shape
+        for box in layout.picture_boxes(height, width, [Rect(0, 0, height, width)] if read is None else read):
+            self.read_picture(path, box)
 
     def write_areas(self, path: str, areas: Mapping[str, Any]) -> None:
         """Record how much of a picture each of its guides has; JSON values."""
@@ -79,6 +90,14 @@ class StoredPictures(Arrays):
             return all(across <= there.get(str(row), set()) for row in range(core.y0 // rows, -(-core.y1 // rows)))
 
         return {tile.index for tile in grid.tiles if whole(tile.core)}
+
+
+def _from_top(bands: Iterable[np.ndarray]) -> Iterator[tuple[Rect, np.ndarray]]:
+    y = 0
+    for band in bands:
+        _, rows, width = band.shape
+        yield Rect(y, 0, y + rows, width), band
+        y += rows
 
 
 def _to_16_bits(pixels: np.ndarray) -> np.ndarray:

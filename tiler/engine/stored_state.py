@@ -37,7 +37,7 @@ class StoredState(Arrays):
         """Room for two states of a level's tiles. sums: shape of a layer's sums of one region. moment_dtype: bfloat16
         or a numpy name. A level that was begun, and of which no state is whole any more, loses them all."""
         path = self.state_path(level)
-        if self.has(f"{path}/marks") and self.latest(path) is None and self.states(path).max() >= 0:
+        if self.has(f"{path}/marks") and self.latest(path, grid) is None and self.states(path).max() >= 0:
             self._drop(path)
         for name, array in layout.state(grid, sums, dtype, moment_dtype, regions).items():
             self._create(f"{path}/{name}", array)
@@ -92,8 +92,8 @@ class StoredState(Arrays):
 
     def write_totals(self, path: str, totals: Mapping[str, np.ndarray]) -> None:
         """Normalised sums [R, C or C + 1, C] of a style at a level's scale, by layer."""
-        sums = {layer: total.shape[1:] for layer, total in totals.items()}
-        for name, array in layout.totals(sums, _dtype(totals)).items():
+        sums, regions = {layer: total.shape[1:] for layer, total in totals.items()}, len(next(iter(totals.values())))
+        for name, array in layout.totals(sums, _dtype(totals), regions).items():
             self._create(f"{path}/{name}", array)
         for layer, total in totals.items():
             self._array(f"{path}/totals/{layer}")[...] = total
@@ -143,9 +143,13 @@ class StoredState(Arrays):
                         found[slot, tile] = self._values(f"{path}/marks", (slot, tile), strict=False)
             return found
 
-    def latest(self, path: str) -> tuple[int, int] | None:
-        """(state, slot) of the newest state that the store holds of every tile: the last whole checkpoint."""
-        whole = [(int(row[0]), slot) for slot, row in enumerate(self.states(path)) if (row == row[0]).all()]
+    def latest(self, path: str, grid: TileGrid | None = None) -> tuple[int, int] | None:
+        """(state, slot) of the newest state that the store holds of every tile, or of all that the grid lists: the last
+        whole checkpoint."""
+        held = self.states(path)
+        if grid is not None:
+            held = held[:, [tile.index for tile in grid]]
+        whole = [(int(row[0]), slot) for slot, row in enumerate(held) if (row == row[0]).all()]
         return max((one for one in whole if one[0] >= 0), default=None)
 
     def write_loss(self, level: int, slot: int, tile: int, content: float, tv: float) -> None:

@@ -18,9 +18,11 @@ from tiler.engine import finite
 from tiler.engine.contents import COLOURS
 from tiler.engine.holding import Block, Holding, Strips, Sums, added, held, hold
 from tiler.engine.schedule import reporter
+from tiler.engine.seeding import before
+from tiler.engine.state import spread
 from tiler.engine.turn import Round
 from tiler.engine.workplace import Address, Workplace, workplace
-from tiler.geometry import TileGrid
+from tiler.geometry import Tile, TileGrid
 from tiler.geometry.blocks import Node, joined, summed
 from tiler.style.guides import Areas
 
@@ -74,6 +76,40 @@ def add_up_style(address: Address, level: int, style: int, parts: Sequence[Mappi
     here.check_run()
     kind = np.dtype(job.device.state_dtype)
     here.store.write_totals(path, {layer: value.numpy().astype(kind) for layer, value in total.items()})
+    return {}
+
+
+def measure_rest(address: Address, level: int, node: Node) -> dict[Node, Sums]:
+    """Sums of some of a level's tiles that stay as they were, by layer, in float64."""
+    here = workplace(address)
+    grid = here.job.cut.rest(level)
+    assert grid is not None
+    return {node: summed(node, grid, lambda index: _rest_tile(here, level, grid.tile(index)), added)}
+
+
+def _rest_tile(here: Workplace, level: int, tile: Tile) -> Sums:
+    job, box = here.job, here.job.measure_box(tile)
+    planes, regions = here.level_guides(level, box), range(len(here.job.styles.regions))
+    pixels, _ = before(here, level, box)
+
+    def sums() -> Sums:
+        here.shaped(pixels.shape)
+        layers, core, what = job.terms.style_layers, tile.core.relative_to(box), f"level {level + 1}, tile {tile.index}"
+        guides = here.guides(*planes, layers)
+        found = finite.measured(here.backbones, pixels, layers, core, guides, job.terms.means, what)
+        return {layer: spread(value, planes[0], regions).double().cpu() for layer, value in found.sums.items()}
+
+    return here.compute(sums)
+
+
+def add_up_rest(address: Address, level: int, parts: Sequence[Mapping[Node, Sums]]) -> dict[str, Any]:
+    """Keep the sum of all that `measure_rest` found."""
+    here = workplace(address)
+    grid = here.job.cut.rest(level)
+    assert grid is not None
+    total = _joined(grid, parts)
+    here.check_run()
+    here.store.write_totals(f"levels/{level}/rest", {layer: value.numpy() for layer, value in total.items()})
     return {}
 
 
@@ -135,7 +171,11 @@ def add_up(address: Address, level: int, parts: Sequence[Mapping[Node, Sums]]) -
     """A level's normalised sums [R, C or C + 1, C] by layer, rounded as its state is: the same bytes whoever measured
     what."""
     here = workplace(address)
-    total = _normalised(_joined(here.job.cut.grid(level), parts), here.level_areas(level))
+    found = _joined(here.job.cut.grid(level), parts)
+    if here.job.cut.rest(level) is not None:
+        rest = here.rest(level)
+        found = {layer: value + rest[layer].to(value.device) for layer, value in found.items()}
+    total = _normalised(found, here.level_areas(level))
     return {layer: value.to(here.dtype) for layer, value in total.items()}
 
 

@@ -75,6 +75,7 @@ class Workplace:
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
         self._areas: dict[int, Areas] = {}
+        self._rests: dict[int, dict[str, torch.Tensor]] = {}
         self._convs = self._same_weights()
         self.backbones: Mapping[str, Backbone] = _Backbones(self.job, self._convs)
         # Blocks by (attempt, number), see `holding`.
@@ -197,10 +198,29 @@ class Workplace:
     def level_areas(self, level: int) -> Areas:
         """How much of a level each region has."""
         if level not in self._areas:
-            job, size = self.job, self.job.cut.levels[level]
-            found = self.areas(job.guides_path(level), job.terms.style_layers, size.height, size.width)
+            job, size, grid = self.job, self.job.cut.levels[level], self.job.cut.grid(level)
+            path, layers = job.guides_path(level), job.terms.style_layers
+            if not job.cut.estimates(level):
+                found = self.areas(path, layers, size.height, size.width)
+            else:
+                cores = ((grid.weight(tile.index), tile.core) for tile in grid)
+                found = Areas.estimated((w, core.area, self._areas_in(path, core, layers)) for w, core in cores)
             self._areas = {level: found}
         return self._areas[level]
+
+    def rest(self, level: int) -> dict[str, torch.Tensor]:
+        """Sums of a level's tiles that stay as they were, by layer, in float64."""
+        if level not in self._rests:
+            path, layers = f"levels/{level}/rest", self.job.terms.style_layers
+            found = {layer: torch.from_numpy(self.store.read_total(path, layer)) for layer in layers}
+            self._rests = {level: found}
+        return self._rests[level]
+
+    def _areas_in(self, path: str | None, core: Rect, layers: tuple[str, ...]) -> Areas:
+        """The same of a part of a level."""
+        if path is None:
+            return Areas.everywhere(layers, core.height, core.width)
+        return Areas.summed([torch.from_numpy(self.store.read_picture(path, core))], layers)
 
     @cached_property
     def colours(self) -> list[np.ndarray]:

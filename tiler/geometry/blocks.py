@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeVar
 
 from tiler.geometry.tiles import Rect, Tile, TileGrid
@@ -31,9 +32,19 @@ class Node:
         return (self.row1 - self.row0) * (self.col1 - self.col0)
 
     def tiles(self, grid: TileGrid) -> Iterator[int]:
-        """Their indices, in order."""
-        for row in range(self.row0, self.row1):
-            yield from range(row * grid.cols + self.col0, row * grid.cols + self.col1)
+        """Indices of those that are worked on, in order."""
+        if grid.part is None:
+            for row in range(self.row0, self.row1):
+                yield from range(row * grid.cols + self.col0, row * grid.cols + self.col1)
+        else:
+            for index in grid.part.tiles:
+                row, col = divmod(index, grid.cols)
+                if self.row0 <= row < self.row1 and self.col0 <= col < self.col1:
+                    yield index
+
+    def count(self, grid: TileGrid) -> int:
+        """How many tiles are worked on."""
+        return len(self) if grid.part is None else sum(1 for _ in self.tiles(grid))
 
     def halves(self) -> tuple[Node, Node] | None:
         """Cut across the longer side, in tiles; None for a single tile."""
@@ -46,15 +57,19 @@ class Node:
         cut = self.col0 + (cols + 1) // 2
         return Node(self.row0, self.col0, self.row1, cut), Node(self.row0, cut, self.row1, self.col1)
 
+    def worked(self, grid: TileGrid) -> list[Node]:
+        """Those of its halves in which tiles are worked on; none for a single tile."""
+        return [half for half in self.halves() or () if half.count(grid)]
+
 
 def root(grid: TileGrid) -> Node:
     """All tiles."""
     return Node(0, 0, grid.rows, grid.cols)
 
 
-def _at_depth(node: Node, depth: int) -> list[Node]:
-    halves = node.halves() if depth else None
-    return [node] if halves is None else [found for half in halves for found in _at_depth(half, depth - 1)]
+def _at_depth(grid: TileGrid, node: Node, depth: int) -> list[Node]:
+    halves = node.worked(grid) if depth else []
+    return [found for half in halves for found in _at_depth(grid, half, depth - 1)] if halves else [node]
 
 
 def shares(grid: TileGrid, count: int) -> list[tuple[Node, ...]]:
@@ -62,34 +77,38 @@ def shares(grid: TileGrid, count: int) -> list[tuple[Node, ...]]:
     count = min(count, len(grid))
     found: list[tuple[Node, ...]] = []
     for depth in range(_DEEPEST):
-        nodes = _at_depth(root(grid), depth)
+        nodes = _at_depth(grid, root(grid), depth)
         if len(nodes) < count:
             continue
-        found = _in_order(nodes, count)
-        most = max(sum(map(len, share)) for share in found)
+        found = _in_order(grid, nodes, count)
+        most = max(_count(grid, share) for share in found)
         if most <= _EVEN * len(grid) / count or len(nodes) == len(grid):
             break
     return found
 
 
-def _in_order(nodes: Sequence[Node], count: int) -> list[tuple[Node, ...]]:
+def _count(grid: TileGrid, nodes: Sequence[Node]) -> int:
+    return sum(node.count(grid) for node in nodes)
+
+
+def _in_order(grid: TileGrid, nodes: Sequence[Node], count: int) -> list[tuple[Node, ...]]:
     """Neighbours in the tree stay together."""
-    left, rest, found = sum(map(len, nodes)), list(nodes), []
+    left, rest, found = _count(grid, nodes), list(nodes), []
     for others in range(count - 1, -1, -1):
         share, mean = [rest.pop(0)], left / (others + 1)
-        while len(rest) > others and sum(map(len, share)) + len(rest[0]) / 2 <= mean:
+        while len(rest) > others and _count(grid, share) + rest[0].count(grid) / 2 <= mean:
             share.append(rest.pop(0))
-        left -= sum(map(len, share))
+        left -= _count(grid, share)
         found.append(tuple(share) if others else (*share, *rest))
     return found
 
 
 def summed(node: Node, grid: TileGrid, of_tile: Callable[[int], Sum], add: Callable[[Sum, Sum], Sum]) -> Sum:
-    """The sum over a node's tiles, in the tree's order."""
-    halves = node.halves()
-    if halves is None:
+    """The sum over a node's tiles that are worked on, in the tree's order."""
+    halves = node.worked(grid)
+    if not halves:
         return of_tile(node.row0 * grid.cols + node.col0)
-    return add(summed(halves[0], grid, of_tile, add), summed(halves[1], grid, of_tile, add))
+    return reduce(add, (summed(half, grid, of_tile, add) for half in halves))
 
 
 def joined(grid: TileGrid, parts: Mapping[Node, Sum], add: Callable[[Sum, Sum], Sum]) -> Sum:
@@ -98,9 +117,9 @@ def joined(grid: TileGrid, parts: Mapping[Node, Sum], add: Callable[[Sum, Sum], 
     def of(node: Node) -> Sum:
         if node in parts:
             return parts[node]
-        halves = node.halves()
-        assert halves is not None, f"{node} has no sum"
-        return add(of(halves[0]), of(halves[1]))
+        halves = node.worked(grid)
+        assert halves, f"{node} has no sum"
+        return reduce(add, map(of, halves))
 
     return of(root(grid))
 

@@ -94,6 +94,15 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some tiles of a level, in order, and how many times the statistics of each count where the level's are estimated
+    from theirs."""
+
+    tiles: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class TileGrid:
     """Cores of (core_height, core_width) pixels cover height x width exactly once; only the last row and column may be
     smaller. `align` is the backbone's stride: cores start, and reads start, on its multiples, so that every tile sees
@@ -101,6 +110,9 @@ class TileGrid:
 
     wrap_y, wrap_x: the level continues at the opposite edge, so that the first and the last row (column) of tiles are
     neighbours; a tile that is alone on such an axis is its own. Its size is then a multiple of `align`.
+
+    part: the tiles that are worked on, where these are not all: what is asked of the grid one by one, such as who
+    overlaps whom, is asked of all; it counts and lists those of the part.
     """
 
     height: int
@@ -112,6 +124,7 @@ class TileGrid:
     align: int = 16
     wrap_y: bool = False
     wrap_x: bool = False
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         for name, core, size, wrap in (
@@ -159,13 +172,30 @@ class TileGrid:
     def cols(self) -> int:
         return -(-self.width // self.core_width)
 
-    def __len__(self) -> int:
+    @property
+    def places(self) -> int:
+        """Of all tiles, worked on or not: their indices are below it."""
         return self.rows * self.cols
+
+    def __len__(self) -> int:
+        return self.places if self.part is None else len(self.part.tiles)
+
+    @cached_property
+    def _weights(self) -> dict[int, float]:
+        return {} if self.part is None else dict(zip(self.part.tiles, self.part.weights, strict=True))
+
+    def __contains__(self, index: object) -> bool:
+        """Whether a tile is worked on."""
+        return self.part is None or index in self._weights
+
+    def weight(self, index: int) -> float:
+        """How many times a tile's statistics count."""
+        return 1.0 if self.part is None else self._weights[index]
 
     @property
     def alone(self) -> bool:
         """Whether one tile is the whole level and nobody's neighbour, not even its own."""
-        return len(self) == 1 and not (self.wrap_y or self.wrap_x)
+        return self.places == 1 and not (self.wrap_y or self.wrap_x)
 
     @property
     def patch_shape(self) -> tuple[int, int]:
@@ -184,7 +214,7 @@ class TileGrid:
         """A tile of each row and one of each column, which have all heights and widths that there are."""
         return (self.tile(row * self.cols) for row in range(self.rows)), map(self.tile, range(self.cols))
 
-    def _clipped(self, rect: Rect) -> Rect:
+    def clipped(self, rect: Rect) -> Rect:
         """`rect` without what lies beyond the edges that do not wrap."""
         y0, y1 = (rect.y0, rect.y1) if self.wrap_y else (max(0, rect.y0), min(self.height, rect.y1))
         x0, x1 = (rect.x0, rect.x1) if self.wrap_x else (max(0, rect.x0), min(self.width, rect.x1))
@@ -198,18 +228,18 @@ class TileGrid:
         return min(self.height, rows // 8 if rows % 8 == 0 else rows)
 
     def tile(self, index: int) -> Tile:
-        if not 0 <= index < len(self):
-            raise IndexError(f"tile {index} of {len(self)}")
+        if not 0 <= index < self.places:
+            raise IndexError(f"tile {index} of {self.places}")
         row, col = divmod(index, self.cols)
         y0, x0 = row * self.core_height, col * self.core_width
         core = Rect(y0, x0, y0 + self.core_height, x0 + self.core_width).clipped(self.height, self.width)
-        blend = self._clipped(core.grown(self.feather))
-        read = self._clipped(blend.grown(self.halo).aligned(self.align))
+        blend = self.clipped(core.grown(self.feather))
+        read = self.clipped(blend.grown(self.halo).aligned(self.align))
         return Tile(index, core, blend, read)
 
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
-        return tuple(self.tile(i) for i in range(len(self)))
+        return tuple(map(self.tile, range(self.places) if self.part is None else self.part.tiles))
 
     def __iter__(self) -> Iterator[Tile]:
         return iter(self.tiles)

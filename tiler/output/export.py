@@ -60,7 +60,7 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     check_places(wanted, store.url, pictures_of(identity.load_config(store, "asked")))
     for attempt in range(_ATTEMPTS):
         view = View.of(store, job, level)
-        dpi = stored.dpi and max(1.0, stored.dpi * view.width / job.cut.last.width)
+        dpi = stored.dpi and max(1.0, stored.dpi * job.cut.levels[view.level].width / job.cut.last.width)
         try:
             return write_view(view, replace(wanted, dpi=options.get("dpi", dpi)), overlay)
         except LevelMovedError:
@@ -176,7 +176,8 @@ def _alpha_stage(view: View, keeps_alpha: bool) -> Stage:
     """
 
     def stage(band: np.ndarray, y: int) -> np.ndarray:
-        alpha = view.store.read_picture(_alpha_path(view), Rect(y, 0, y + band.shape[1], view.width))
+        rect = Rect(y, 0, y + band.shape[1], view.width).shifted(view.box.y0, view.box.x0)
+        alpha = view.store.read_picture(_alpha_path(view), rect)
         own = np.clip((band - (1 - alpha)) / np.maximum(alpha, 1 / 65535), 0, 1)
         colours = np.where(alpha > 0, own, band).astype(band.dtype)
         return np.concatenate([colours, alpha.astype(band.dtype)]) if keeps_alpha else colours * alpha + (1 - alpha)
@@ -197,7 +198,8 @@ def _georef(view: View) -> pictures.Georef | None:
         size = typed(found.get("size"), tuple[int, int], "place.size")
     except ValueError as error:
         raise StoreError(f"store {view.store.url}: cannot be read: {error}") from None
-    return georef.scaled(size, (view.height, view.width))
+    whole = view.job.cut.levels[view.level]
+    return georef.scaled(size, (whole.height, whole.width)).cropped(view.box.y0, view.box.x0)
 
 
 def _metadata(view: View) -> dict[str, str]:

@@ -53,6 +53,6 @@ def _describe_level(store: RenderStore, job: Job, level: int) -> dict[str, Any]:
     }
     if report:
         return {**facts, "state": "done", "steps_done": size.steps, "style": None, **report}
-    state, _ = latest_state(store, level) or (0, None)
+    state, _ = latest_state(store, job, level) or (0, None)
     done = job.cut.steps_after(level, state)
     return {**facts, "state": "unfinished" if done else "not begun", "steps_done": done}

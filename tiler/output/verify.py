@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError
+from tiler.geometry import Rect
 from tiler.request import identity
 
 # Lines for each array.
@@ -41,7 +42,7 @@ class _Level:
                 self._found = {}
         if self._finished():
             self._check_image()
-        self._check_picture(f"levels/{self._level}/alpha")
+        self._check_picture(f"levels/{self._level}/alpha", self._job.cut.read(self._level))
         return list(self._found)
 
     def _look(self, read: Callable[..., Any], *arguments: Any) -> Any:
@@ -74,15 +75,19 @@ class _Level:
 
     def _check_pictures(self) -> None:
         job, level = self._job, self._level
-        paths = [f"levels/{level}/content", f"levels/{level}/coarse", job.guides_path(level), job.protect_path(level)]
+        for name in (f"levels/{level}/content", job.guides_path(level), job.protect_path(level)):
+            self._check_picture(name, job.cut.read(level))
+        if level:
+            self._check_picture(f"levels/{level}/coarse", job.cut.read_below(level))
         for s in range(job.styles.count):
-            paths += [f"styles/{level}/{s}/picture", job.style_guides_path(level, s)]
-        for path in (*filter(None, paths), *(["init"] if level == 0 else [])):
-            self._check_picture(path)
+            self._check_picture(f"styles/{level}/{s}/picture")
+            self._check_picture(job.style_guides_path(level, s))
+        if level == 0:
+            self._check_picture("init")
 
-    def _check_picture(self, path: str) -> None:
-        if self._look(self._store.has_picture, path):
-            self._look(lambda: deque(self._store.picture_bands(path), 0))
+    def _check_picture(self, path: str | None, read: list[Rect] | None = None) -> None:
+        if path is not None and self._look(self._store.has_picture, path):
+            self._look(self._store.read_back, path, read)
 
     def _check_styles(self) -> None:
         for s in range(self._job.styles.count):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def latest_state(store: RenderStore, level: int) -> tuple[int, int] | None:
+def latest_state(store: RenderStore, job: Job, level: int) -> tuple[int, int] | None:
     """(state, slot) of the newest checkpoint of a level; None where there is none."""
-    path = store.state_path(level)
-    return store.latest(path) if store.has(f"{path}/marks") else None
+    path, grid = store.state_path(level), job.cut.grid(level)
+    return store.latest(path, grid) if store.has(f"{path}/marks") else None
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,23 @@ class View:
             raise StoreError(f"store {store.url}: level = {level}; allowed: 0 (coarsest) to {count - 1}")
         if store.level_report(level) is not None:
             return cls(store, job, level, None)
-        state = latest_state(store, level)
+        state = latest_state(store, job, level)
         if state is None:
             raise StoreError(f"store {store.url}: level {level} has not begun; see tiler info")
         return cls(store, job, level, state)
 
     @property
+    def box(self) -> Rect:
+        """What is to be seen of the level."""
+        return self.job.cut.box(self.level)
+
+    @property
     def height(self) -> int:
-        return self.job.cut.levels[self.level].height
+        return self.box.height
 
     @property
     def width(self) -> int:
-        return self.job.cut.levels[self.level].width
+        return self.box.width
 
     @property
     def band_height(self) -> int:
@@ -72,7 +77,7 @@ class View:
         return steps if self.state is None else self.job.cut.steps_after(self.level, self.state[0])
 
     def read(self, rect: Rect) -> np.ndarray:
-        """[3, h, w] in 0..1."""
+        """[3, h, w] in 0..1, of a part of the level."""
         if self.state is None:
             return self.store.read_image(self.level, rect, self.job.look.images[-1])
         from tiler.engine.blend import composite  # torch, which a finished level does without
@@ -88,7 +93,7 @@ class View:
         return keep_chroma(pixels, self.store.read_picture(f"levels/{self.level}/content", rect))
 
     def bands(self) -> Iterator[np.ndarray]:
-        """The whole level from top to bottom: [3, rows, width].
+        """What is to be seen, from top to bottom: [3, rows, width].
 
         Raises LevelMovedError at the end when a render that is going on has overwritten or dropped the state meanwhile,
         so that what was yielded may be a mixture.
@@ -96,7 +101,8 @@ class View:
         rows = self.band_height
         try:
             for y in range(0, self.height, rows):
-                yield self.read(Rect(y, 0, min(y + rows, self.height), self.width))
+                band = Rect(y, 0, min(y + rows, self.height), self.width)
+                yield self.read(band.shifted(self.box.y0, self.box.x0))
         except StoreError:
             if not self._stands():
                 raise self._moved() from None
@@ -106,7 +112,7 @@ class View:
 
     def _stands(self) -> bool:
         # As soon as the next checkpoint is whole, the one after it may be written over this one.
-        return self.state is None or latest_state(self.store, self.level) == self.state
+        return self.state is None or latest_state(self.store, self.job, self.level) == self.state
 
     def _moved(self) -> LevelMovedError:
         return LevelMovedError(

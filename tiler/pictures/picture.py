@@ -95,14 +95,21 @@ class Picture:
         return replace(self, spread=whole.values().spread(low, high))
 
     def bands(
-        self, height: int, width: int, rows: int, channels: Channels = "rgb", crop: Crop | None = None
+        self,
+        height: int,
+        width: int,
+        rows: int,
+        channels: Channels = "rgb",
+        crop: Crop | None = None,
+        within: Crop | None = None,
     ) -> Iterator[np.ndarray]:
         """The picture resized to height x width, from top to bottom.
 
         Yields float32 `[C, n, width]` in 0..1, sRGB, n = `rows` but for the last; C is 3 for "rgb", 4 for
         "rgba", 1 for "grey" and "alpha". "rgb" and "grey" show a transparent picture on its backdrop; "rgba" is
         straight (not premultiplied); "alpha" is 1 where the picture has none. crop: (y0, x0, y1, x1) in
-        source pixels, cut out first. Resizing works on the coded values, as image editors do by default.
+        source pixels, cut out first. within: (y0, x0, y1, x1) of the resized picture, all that is made of it: the
+        same pixels. Resizing works on the coded values, as image editors do by default.
 
         Memory is bounded by the band and by the rows the filter needs. The file's own format can need more:
         WebP, AVIF, interlaced PNG and progressive JPEG are decoded whole by their codecs, a picture turned
@@ -111,7 +118,7 @@ class Picture:
         Raises PictureError for pixels that are damaged, not finite or (floats) far outside 0..1.
         """
         self._check_request(height, width, rows, channels, crop)
-        return self._bands(height, width, rows, channels, crop)
+        return self._bands(height, width, rows, channels, crop, within)
 
     def values(self) -> Values:
         """What its colour channels hold, in the file's own numbers; transparent pixels do not count."""
@@ -167,17 +174,21 @@ class Picture:
                 f"{self.path}: crop (y0, x0, y1, x1) = {tuple(crop)} is empty or outside {self.height} x {self.width}"
             )
 
-    def _bands(self, height: int, width: int, rows: int, channels: str, crop: Crop | None) -> Iterator[np.ndarray]:
+    def _bands(
+        self, height: int, width: int, rows: int, channels: str, crop: Crop | None, within: Crop | None
+    ) -> Iterator[np.ndarray]:
+        y0, x0, y1, x1 = within or (0, 0, height, width)
         if channels == "alpha" and not self.has_alpha:
-            for top in range(0, height, rows):
-                yield np.ones((1, min(rows, height - top), width), np.float32)
+            for top in range(y0, y1, rows):
+                yield np.ones((1, min(rows, y1 - top), x1 - x0), np.float32)
             return
         self._refuse_signed()
         # A filter overshoots by a fifth of the range at most; a picture's own values are held to less.
         slack = 0.5 if crop is None and (height, width) == (self.height, self.width) else 1.0
 
         def pipeline(opened: Opener) -> Any:
-            return self._pipeline(opened, height, width, channels, crop)
+            image = self._pipeline(opened, height, width, channels, crop)
+            return image if within is None else image.crop(x0, y0, x1 - x0, y1 - y0)
 
         with closing(self.streamed(pipeline, rows)) as bands:
             for band, premultiplied in bands:

@@ -60,7 +60,7 @@ class Plan:
     it, pictures_bytes; kept_bytes: what stays of it. output_bytes: the poster's file; spare_bytes: what writing it
     takes for a while. steps: of the optimiser, summed over
     levels; tile_steps: over tiles too. seconds: None where no speed is known. qualities: seconds of each --quality,
-    where that decides the steps."""
+    where that decides the steps. part: what of the poster it is, in words, where it is not all."""
 
     height: int
     width: int
@@ -82,6 +82,7 @@ class Plan:
     spare_bytes: int
     seconds: float | None
     qualities: dict[str, float] = field(default_factory=dict)
+    part: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -112,8 +113,8 @@ def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
     asked = Asked.of(config)
     if notes is not None:
         notes.extend(asked.notes)
-    last = asked.job.cut.last
-    check_files(asked.config, last.height, last.width, asked.overlay)
+    shown = asked.job.cut.shown
+    check_files(asked.config, shown.height, shown.width, asked.overlay)
     began = time.perf_counter()
     with Pool(config.scheduler, 1, config.threads or cores()) as pool:
         start = time.perf_counter() - began
@@ -151,10 +152,11 @@ def plan_job(
     levels = tuple(_level(job, level.index, where[level.index], workers, has_alpha, speed) for level in job.cut.levels)
     held = [held_bytes(job, one.level, one.home, workers) for one in levels]
     on_devices, on_hosts = (max(found) for found in zip(*held, strict=True))
-    poster = last.height, last.width, 4 if has_alpha else 3
+    shown = job.cut.box(last.index)
+    poster = shown.height, shown.width, 4 if has_alpha else 3
     seconds = None
     if speed is not None:
-        written = _write_seconds(config, speed) * last.height * last.width
+        written = _write_seconds(config, speed) * shown.area
         seconds = speed.start + sum(one.seconds or 0 for one in levels) + written
     if not on_gpu:  # one memory
         on_devices, on_hosts = 0, max(map(sum, held))
@@ -180,7 +182,25 @@ def plan_job(
         output_bytes=output_bytes(config, *poster),
         spare_bytes=spare_bytes(config, *poster),
         seconds=seconds,
+        part=_part(job),
     )
+
+
+def _part(job: Job) -> str:
+    """What a job renders of a poster, where it is not all; empty where it is."""
+    cut, box = job.cut, job.cut.shown
+    if cut.crop is None and cut.touched is None:
+        return ""
+    whole, found = replace(cut, crop=None, touched=None), []
+    for level in cut.levels:
+        grid = cut.grid(level.index)
+        if grid.part is not None:
+            found.append(f"{len(grid)} of {grid.places} at {level.width} x {level.height}")
+    tiles = f"; tiles: {', '.join(found)}{'' if len(found) == len(cut.levels) else ', all below'}" if found else ""
+    share = sum(map(cut.work, range(len(cut.levels)))) / max(1, sum(map(whole.work, range(len(cut.levels)))))
+    where = f"{box.width} x {box.height} px from ({box.x0}, {box.y0}) of {cut.last.width} x {cut.last.height}"
+    what = f"proof: {where}" if cut.crop else "retouch"
+    return f"{what}{tiles}; {share * 100:.2g} % of the poster's work"
 
 
 def _level(job: Job, index: int, home: Home, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:
@@ -220,7 +240,7 @@ def _tile_bytes(job: Job) -> float:
         if not level.steps:
             continue
         beside = stages.held_bytes(job, level.index, step)
-        largest = max(largest, *(tile.read.area * step + beside for tile in job.cut.grid(level.index)))
+        largest = max([largest, *(tile.read.area * step + beside for tile in job.cut.grid(level.index))])
         for s in range(len(job.styles.sizes[level.index])):
             areas = (tile.read.area for tile in job.style_grid(level.index, s))
             largest = max(largest, *(area * step * MEASURE_SHARE for area in areas))
@@ -229,12 +249,12 @@ def _tile_bytes(job: Job) -> float:
 
 def _client_bytes(config: RenderConfig, job: Job) -> float:
     copies = BAND_COPIES + (OVERLAY_COPIES if config.overlay else 0)
-    last = job.cut.last
+    last, shown = job.cut.last, job.cut.shown
     image, picture = (
         layout.image(job.cut.grid(last.index), job.device.state_dtype),
         layout.picture(last.height, last.width),
     )
-    return CLIENT_BYTES + copies * 12 * max(image.chunks[1], picture.chunks[1]) * last.width
+    return CLIENT_BYTES + copies * 12 * max(image.chunks[1], picture.chunks[1]) * shown.width
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
@@ -251,7 +271,8 @@ def _write_seconds(config: RenderConfig, speed: Speed) -> float:
 def _seconds(job: Job, index: int, home: str, parallel: int, speed: Speed) -> float:
     """What a tile sees in every round is looked at once, where it is kept."""
     level, grid, rounds = job.cut.levels[index], job.cut.grid(index), len(job.cut.rounds(index))
-    tasks, work = 3 * parallel, speed.move * level.height * level.width
+    seen = level.height * level.width if grid.part is None else sum(tile.read.area for tile in grid)
+    tasks, work = 3 * parallel, speed.move * seen
     if level.steps:
         measured = rounds + 1 if job.cut.measures_every_round(index) else 1
         reads, look = [tile.read.area for tile in grid], inputs_bytes(job, index)

@@ -79,7 +79,7 @@ def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
             guided=False,
         ),
         look=replace(whole.look, init="noise"),
-        cut=replace(whole.cut, levels=(size,), wrap="none", optimizer="adam", tile=side),
+        cut=replace(whole.cut, levels=(size,), wrap="none", optimizer="adam", tile=side, crop=None),
     )
     store = RenderStore.create(url, {"job": one.to_dict()})
     address, noise = Address(url, one.id), np.random.default_rng(0).random((3, side, side), np.float32)

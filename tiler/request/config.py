@@ -15,8 +15,9 @@ from tiler.request.option import HERE, TYPED, Places, checked, expanded, option
 from tiler.request.regions import REST, Regions, parse_regions, region_names, with_files
 from tiler.request.together import check_together
 
-SIZE, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
+SIZE, PROOF, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "Size (one of)",
+    "A proof",
     "The file",
     "Look",
     "Regions",
@@ -62,6 +63,12 @@ class RenderConfig:
         metavar="WxHcm|A0",
         spelling=sizes.spelled(sizes.parse_print),
     )
+
+    at: str | None = option(
+        None, "Only a square of the poster, as large as there: the middle of it, in shares of its width and height, "
+        "e.g. 0.4,0.6.", PROOF, metavar="X,Y", spelling=sizes.spelled(sizes.parse_at),
+    )  # fmt: skip
+    edge: int = option(768, "The side of that square, in the poster's pixels.", PROOF, 16, 16384, metavar="PX")
 
     dpi: float | None = option(
         None, "Dots per inch, written into the file; default: 300 with --print.", FILE, 1, 100_000

@@ -189,8 +189,9 @@ def refuse(url: str, told: Sequence[str]) -> None:
 
 # Words that a level's record in the job stands for, each level's for itself.
 _IN_LEVELS = (
-    "size", "steps", "levels", "min_edge", "learning_rate", "tile", "feather", "halo", "steps_per_round", "precision",
-    "device", "threads", "style_scale", "content_gsd", "style_gsd", "style_blend_weights", "style_layer_weights",
+    "size", "at", "edge", "steps", "levels", "min_edge", "learning_rate", "tile", "feather", "halo", "steps_per_round",
+    "precision", "device", "threads", "style_scale", "content_gsd", "style_gsd", "style_blend_weights",
+    "style_layer_weights",
 )  # fmt: skip
 
 

@@ -149,16 +149,32 @@ def _cut(config: RenderConfig, size: tuple[float, float], terms: Terms) -> Cut:
     exact, align = config.mode == "exact", stride_of(deepest(terms.layers))
     far = gradient_halo(terms.layers) if exact or terms.dream else FAST_HALO
     near = 0 if exact else FEATHER
+    levels = tuple(_levels(config, size, align))
     return taken(
         Cut,
         config,
-        levels=tuple(_levels(config, size, align)),
+        levels=levels,
         align=align,
         tile=aligned(config.tile or max(LARGEST_TILE.values()), align),
         feather=near if config.feather is None else config.feather,
         halo=far if config.halo is None else config.halo,
         steps_per_round=config.steps_per_round or STEPS_PER_ROUND,
+        crop=_crop(config, levels[-1]),
+        touched=None,
     )
+
+
+def _crop(config: RenderConfig, last: Level) -> tuple[int, int, int, int] | None:
+    """The square that is asked for, moved to where the poster has all of it; a side that the poster has not is cut."""
+    if config.at is None:
+        return None
+    sides = min(config.edge, last.height), min(config.edge, last.width)
+    (x, y), whole = sizes.parse_at(config.at), (last.height, last.width)
+    y0, x0 = (
+        min(max(0, round(at * size - side / 2)), size - side)
+        for at, size, side in zip((y, x), whole, sides, strict=True)
+    )
+    return y0, x0, y0 + sides[0], x0 + sides[1]
 
 
 def notes(config: RenderConfig, job: Job, content: Picture, styles: list[Picture]) -> list[str]:

@@ -53,6 +53,15 @@ def parse_stretch(text: str) -> tuple[float, float]:
     return low, high
 
 
+def parse_at(text: str) -> tuple[float, float]:
+    """ "0.4,0.6" -> (0.4, 0.6): across and down, in shares. Raises ValueError that says what is allowed."""
+    match = re.fullmatch(r"\s*(\d(?:\.\d{1,9})?)\s*,\s*(\d(?:\.\d{1,9})?)\s*", text)
+    x, y = (float(match[1]), float(match[2])) if match else (2.0, 2.0)
+    if max(x, y) > 1:
+        raise ValueError("two shares of the poster's width and height, 0 to 1 each, such as 0.4,0.6")
+    return x, y
+
+
 def parse_print(text: str) -> tuple[float, float | None, bool]:
     """ "90x60cm" -> (width, height, False) in mm; "90cm" -> (long side, None, False); "A2" -> (420, 594, True): whether
     the sheet may be turned. Raises ValueError that says what is allowed."""

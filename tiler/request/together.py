@@ -24,6 +24,10 @@ def _check_files(config: RenderConfig) -> None:
         raise ConfigError("regions lie on a content; without one, allowed: styles for the whole poster")
     if config.content is None and (config.content_gsd or config.style_gsd):
         raise ConfigError("content_gsd and style_gsd compare the styles with a content; without one, allowed: none")
+    if config.at is not None:
+        for name in ("tiles", "overlay"):
+            if getattr(config, name) is not None:
+                raise ConfigError(f"{name} = {getattr(config, name)}: is of a whole poster; with at, allowed: none")
     if config.output is None and config.tiles is None:
         raise ConfigError("output and tiles are missing; at least one is needed")
     given = [name for name in SIZES if getattr(config, name) is not None]

@@ -41,14 +41,15 @@ class Varied:
             raise ConfigError(f"vary = {said!r}: {name} is the same for all; allowed: options of the look and the work")
         if len(texts) > MOST_VALUES or len({*texts}) < len(texts):
             raise ConfigError(f"vary = {said!r}: {len(texts)} values; allowed: up to {MOST_VALUES}, each once")
-        return cls(name, texts, tuple(_value(item, text) for text in texts))
+        return cls(name, texts, tuple(value_of(item, text) for text in texts))
 
     def on(self, config: RenderConfig, number: int) -> RenderConfig:
         """The same with one of the values. Raises ConfigError where that does not fit."""
         return replace(config, **{self.name: self.values[number]})
 
 
-def _value(item: Any, text: str) -> Any:
+def value_of(item: Any, text: str) -> Any:
+    """What a text means for a field. Raises ConfigError."""
     if isinstance(item.default, bool):
         if text.lower() not in _FLAGS:
             raise ConfigError(f"{item.name} = {text}; allowed: yes, no")

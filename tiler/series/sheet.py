@@ -38,7 +38,7 @@ def sheet(config: RenderConfig, vary: Sequence[str], output: str, progress: Prog
     cells = [_cell(config, many, numbers) for numbers in _numbers(many)]
     table = Table(_title(config), *_named(many))
     for cell in cells:
-        size = Request.of(cell).asked.job.cut.last
+        size = Request.of(cell).asked.job.cut.shown
         check_sheet(output, table, size.height, size.width, pictures_of(cell))
     threads = config.threads or max(1, cores() // (config.workers or 1))
     final, made = settled(output), []

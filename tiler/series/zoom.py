@@ -24,7 +24,7 @@ from tiler.style.trunk import trunk_of
 _FACTS, _CONTENT = "zoom.json", "next.png"
 _ROWS = 256
 # Each later frame's picture is a part of the frame before: drawn upon, of another extent, and with edges of its own.
-_OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask")
+_OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask", "at")
 
 
 def zoom_in(

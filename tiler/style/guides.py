@@ -88,10 +88,30 @@ class Areas:
         weights = {layer: tuple(value.tolist()) for layer, value in sums.items()}
         return cls(tuple((total / pixels).tolist()), weights)
 
+    @classmethod
+    def estimated(cls, parts: Iterable[tuple[float, int, Areas]]) -> Areas:
+        """Of a picture that is known in part: (how many times a part counts, its pixels, its areas). A region that has
+        no part still counts by one cell, so that what lies just beside the parts is not divided by nothing."""
+        found = [(weight, weight * pixels, areas) for weight, pixels, areas in parts]
+        whole = sum(pixels for _, pixels, _ in found)
+        shares = [sum(pixels * areas.shares[r] for _, pixels, areas in found) / whole for r in _regions(found[0][2])]
+        weights = {
+            layer: tuple(
+                max(1.0, sum(weight * areas.weights[layer][r] for weight, _, areas in found))
+                for r in _regions(found[0][2])
+            )
+            for layer in found[0][2].weights
+        }
+        return cls(tuple(shares), weights)
+
     def within(self, regions: Sequence[int]) -> Areas:
         """Of some regions only."""
         weights = {layer: tuple(value[r] for r in regions) for layer, value in self.weights.items()}
         return Areas(tuple(self.shares[r] for r in regions), weights)
+
+
+def _regions(areas: Areas) -> range:
+    return range(len(areas.shares))
 
 
 def level_cells(layer: str, height: int, width: int) -> int:
