@@ -111,7 +111,7 @@ def test_nothing_white_is_the_same_poster_and_all_white_is_a_render(place: Place
 
 def test_what_stays_counts_in_the_statistics_as_it_is(place: Place) -> None:
     """In exact mode the report is of the image as it came to be: all of it."""
-    place.poster(mode="exact")
+    place.poster(mode="exact", statistics="gram")
     place.again(place.mask((slice(20, 50), slice(60, 90))))
     store = RenderStore.open(str(place.folder / "new.zarr"))
     job, report = identity.load_job(store), store.level_report(1)
