@@ -105,14 +105,16 @@ class Duel:
         """A row of each, ours at its default weight and the others at a weight of as much content."""
         reference = _contenders.BY_NAME[_contenders.REFERENCE]
         rows = [self.row(reference, reference.weight)]
+        print(line(rows[0]), flush=True)
         for contender in contenders:
-            if contender is not reference:
+            if contender is reference:
+                continue
 
-                def distance(weight: float, contender: _contenders.Contender = contender) -> float:
-                    return self.judge.content(self.poster(contender, weight))
+            def distance(weight: float, contender: _contenders.Contender = contender) -> float:
+                return self.judge.content(self.poster(contender, weight))
 
-                weight = search(distance, contender.weight, rows[0]["content"], tolerance, tries)
-                rows.append(self.row(contender, weight))
+            weight = search(distance, contender.weight, rows[0]["content"], tolerance, tries)
+            rows.append(self.row(contender, weight))
             print(line(rows[-1]), flush=True)
         return rows
 
