@@ -93,6 +93,18 @@ COMMANDS = {
         "Where it runs": ["--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
                           "--scheduler tcp://HOST:PORT"],
     },
+    "queue add": {
+        "This command": ["FOLDER", "[CONTENT] STYLE...", "-o, --output POSTER [FOLDER/NAME.png]", "--job FILE.toml",
+                         "--name NAME", "--auto-regions N", HELP],
+        **RENDER,
+        "Where it runs": ["--threads N", "--device auto|cpu|cuda [auto]"],
+    },
+    "queue run": {
+        "This command": ["FOLDER", "--scheduler tcp://HOST:PORT", "--wait", *SAYING, HELP],
+        "Where it runs": ["--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]"],
+    },
+    "queue list": {"Options": ["--json", HELP]},
+    "queue plan": {"Options": ["--price-per-hour X [x>=0]", "--json", HELP]},
     "info": {"Options": ["--json", HELP]},
     "verify": {"Options": [HELP]},
     "studio": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]", HELP]},
@@ -112,4 +124,4 @@ def _groups(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_spelled_as_it_is_known(command: str) -> None:
-    assert _groups(run_main(command, "--help").stdout) == COMMANDS[command]
+    assert _groups(run_main(*command.split(), "--help").stdout) == COMMANDS[command]
