@@ -295,3 +295,15 @@ def test_a_cluster_that_is_not_there_costs_no_job(folder: Path, monkeypatch: pyt
     with pytest.raises(SchedulerError, match="no --scheduler is left that can be used"):
         _run(folder, turn.Ending("no scheduler", "nobody answers"), monkeypatch)
     assert Queue(folder).job("good").state == "waiting"
+
+
+@pytest.mark.parametrize("act", ["pause", "stop", "done", "remove"])
+def test_what_does_not_wait_any_more_is_not_taken(folder: Path, act: str) -> None:
+    """It did when a runner looked."""
+    if act == "done":
+        assert _take(folder, "good").how == "done"
+        (folder / "p.png").unlink()
+    else:
+        getattr(Queue(folder), act)("good")
+    assert _take(folder, "good").how == "elsewhere"
+    assert not (folder / "p.png").exists()
