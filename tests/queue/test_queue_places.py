@@ -307,3 +307,31 @@ def test_what_does_not_wait_any_more_is_not_taken(folder: Path, act: str) -> Non
         getattr(Queue(folder), act)("good")
     assert _take(folder, "good").how == "elsewhere"
     assert not (folder / "p.png").exists()
+
+
+@pytest.mark.parametrize("act", ["pause", "stop", "remove"])
+def test_what_is_steered_meanwhile_breaks_off(folder: Path, act: str) -> None:
+    """By whoever may write into the folder: the runner looks there."""
+    begun: list[Any] = []
+    told: list[str] = []
+
+    class Lives(Ends):
+        ending = None  # type: ignore[assignment]
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            begun.append(self)
+
+        def stop(self) -> None:
+            self.ending = turn.Ending("broke", "terminated")
+
+    one = Runner(Marks(folder), (), {}, lambda event: told.append(event["event"]), Lives)
+    assert one.step()
+    assert one.step()
+    assert [each.ending for each in begun] == [None]
+    getattr(Queue(folder), act)("good")
+    one.step()
+    assert begun[0].ending is not None
+    one.step()
+    assert told == ["queue begun", "queue held"]
+    assert len(begun) == 1
