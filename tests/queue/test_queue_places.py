@@ -333,5 +333,5 @@ def test_what_is_steered_meanwhile_breaks_off(folder: Path, act: str) -> None:
     one.step()
     assert begun[0].ending is not None
     one.step()
-    assert told == ["queue begun", "queue held"]
+    assert told[:2] == ["queue begun", "queue held"]
     assert len(begun) == 1
