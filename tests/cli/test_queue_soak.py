@@ -130,6 +130,7 @@ def _soak(inputs: Path, cluster: str, undisturbed, weights: str, jobs: int, kill
     return counts
 
 
+@pytest.mark.slow  # until its time on idle cores is known
 def test_three_kills(inputs: Path, cluster: str, undisturbed, small_weights: str) -> None:
     seed = random.SystemRandom().randrange(10**6)
     counts = _soak(inputs, cluster, undisturbed, small_weights, 2, 3, seed)
