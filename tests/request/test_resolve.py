@@ -41,7 +41,7 @@ def refusal(**values):
 def test_nothing_is_left_open():
     config, job = resolved()
     left = [item.name for item in fields(config) if getattr(config, item.name) is None]
-    open_by_default = ["long_edge", "scale", "print", "dpi", "compression", "tiles", "overlay", "protect"]
+    open_by_default = ["long_edge", "scale", "print", "at", "dpi", "compression", "tiles", "overlay", "protect"]
     assert left == [
         *open_by_default,
         "content_gsd",

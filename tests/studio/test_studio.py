@@ -299,8 +299,8 @@ def test_controls_are_the_options(folder: Path) -> None:
     found = {one["name"]: one for one in controls()}
     assert {"content", "styles", "content_weight", "steps", "region", "labels", "wrap", "size"} <= {*found}
     weight = found["content_weight"]
-    assert (weight["kind"], weight["low"], weight["default"], weight["group"]) == ("number", 0, 0.2, "Look")
-    assert weight["reach"] == (0.2 / 32, 0.2 * 32, True)
+    assert (weight["kind"], weight["low"], weight["default"], weight["group"]) == ("number", 0, 0.3, "Look")
+    assert weight["reach"] == (0.3 / 32, 0.3 * 32, True)
     assert (found["region_edge"]["reach"], found["keep_detail"]["kind"]) == ((0, 100, False), "flag")
     assert [found[name]["kind"] for name in ("wrap", "style_layers", "region")] == ["choice", "text", "lines"]
     said = {"content": "c.png", "styles": ["a.png", "b.png"], "steps": "5,4", "keep_detail": True, "wrap": "x",
