@@ -298,6 +298,7 @@ def test_controls_are_the_options(folder: Path) -> None:
     """Names, ranges, help and defaults come from the fields; what a control says comes back as the option's value."""
     found = {one["name"]: one for one in controls()}
     assert {"content", "styles", "content_weight", "steps", "region", "labels", "wrap", "size"} <= {*found}
+    assert {"at", "output", "workers"}.isdisjoint(found)
     weight = found["content_weight"]
     assert (weight["kind"], weight["low"], weight["default"], weight["group"]) == ("number", 0, 0.3, "Look")
     assert weight["reach"] == (0.3 / 32, 0.3 * 32, True)

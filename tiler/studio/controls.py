@@ -8,13 +8,13 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 from tiler.errors import ConfigError
-from tiler.request.config import FILE, RUN, RenderConfig
+from tiler.request.config import FILE, PROOF, RUN, RenderConfig
 from tiler.request.option import ASKED
 from tiler.request.spoken import element, read_value
 from tiler.request.varying import MOST_VARIED
 
 # What a preview shows nothing of, or what is this machine's to decide.
-_APART = (FILE, RUN)
+_APART = (PROOF, FILE, RUN)
 _FIXED = ("weights",)
 # How far a control without a bound reaches, as a factor to its default.
 _REACH = 32.0
