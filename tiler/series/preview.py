@@ -110,6 +110,7 @@ def beginning(config: RenderConfig, edge: int, folder: Path) -> RenderConfig:
         cog=False,
         compression=None,
         overlay=None,
+        at=None,
     )
     cut = Asked.of(config).job.cut
     kept = [level for level in cut.levels if max(level.height, level.width) <= edge] or [cut.levels[0]]
