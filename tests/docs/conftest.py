@@ -22,6 +22,8 @@ def reader_of_processes(tmp_path: Path, small_weights: str, monkeypatch: pytest.
     """In a folder of its own, with workers as they are."""
     found = Reader(tmp_path, small_weights)
     monkeypatch.chdir(tmp_path)
+    for name in tiler.__all__:  # the first that is asked for puts all in their places, also over what is replaced here
+        getattr(tiler, name)
     for name, place in _SMALLER.items():
         monkeypatch.setattr(tiler, name, _smaller(found, getattr(importlib.import_module(place), name)))
     return found
