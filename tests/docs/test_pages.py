@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
+
 import pytest
 from pages import DOCS, LANGUAGES, PAGES, blocks_of, commands
 from PIL import Image
 from reader import Reader, draw_inputs
+
+import tiler
 
 RUN = [page for page in PAGES if any(one.language in ("bash", "python") and not one.why_not for one in blocks_of(page))]
 FIRST = "tutorial/first-poster.md"
@@ -44,3 +49,15 @@ def test_every_block_is_of_a_kind_that_is_run_or_shown(page: str) -> None:
     assert 2 * len(found) == sum(line.startswith("```") for line in text.splitlines())
     assert text.count("<!-- not run:") == sum(bool(block.why_not) for block in found)
     assert {block.language for block in found} <= {*LANGUAGES}
+
+
+def test_the_defaults_that_are_said_are_the_code_s() -> None:
+    """In the table of the objective's terms."""
+    text = (DOCS / "explanation" / "objective.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\|[^|]*\| `--([\w-]+)` \| ([\d.]+) \|", text, re.M))
+    assert len(said) >= 6
+    defaults = {item.name: item.default for item in fields(tiler.RenderConfig)}
+    assert {name: float(value) for name, value in said.items()} == {
+        name: defaults[name.replace("-", "_")] for name in said
+    }
+    assert re.search(r"`--statistics (\w+)`, the default", text)[1] == defaults["statistics"]
