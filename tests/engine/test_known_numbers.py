@@ -163,11 +163,9 @@ def test_a_start_with_the_content_s_detail_stays_within_the_range() -> None:
             else np.full((3, rect.height, rect.width), 0.4, np.float32)
         ),
     )
-    cut = SimpleNamespace(
-        levels=(before, size),
-        estimates=lambda level: False,
-        grid=lambda level: SimpleNamespace(wrap_y=False, wrap_x=False),
-    )
+    grid = SimpleNamespace(wrap_y=False, wrap_x=False)
+    whole = dict(estimates=lambda level: False, touched=None)
+    cut = SimpleNamespace(levels=(before, size), grid=lambda level: grid, **whole)
     job = SimpleNamespace(cut=cut, look=SimpleNamespace(keep_detail=True))
     here: Any = SimpleNamespace(store=store, job=job, optimised=lambda pixels: pixels, tensor=torch.tensor)
     start = seeding.start(here, 1, Rect(0, 0, 8, 8)).numpy()
