@@ -25,7 +25,8 @@ LONG = tuple(
     for name in (
         "kernels/test_triton.py", "test_lint.py", "cli/test_soak.py", "cli/test_signal_soak.py", "cli/test_failures.py",
         "cli/test_independence.py", "cli/test_resume.py", "cli/test_stop.py", "engine/test_going_back.py",
-        "engine/test_ringed.py",
+        "engine/test_ringed.py", "examples/test_examples.py", "cli/test_queue.py", "cli/test_strangers.py",
+        "engine/test_proof.py", "docs/test_pages.py", "docs/test_notebooks.py",
     )
 )  # fmt: skip
 
