@@ -210,3 +210,14 @@ def test_wrong_use_is_one_line(inputs: Path, case: str) -> None:
     assert said in done.stderr
     (inputs / "q").is_dir() and (inputs / "q").rmdir()
     assert {path: path.is_file() and path.read_bytes() for path in inputs.rglob("*")} == before
+
+
+def test_what_is_not_there_is_said_and_nothing_stays_of_what_is_refused(inputs: Path) -> None:
+    with contextlib.chdir(inputs):
+        for words in (("list", "q"), ("run", "q"), ("plan", "q"), ("move", "q", "one", "first"), ("pause", "q", "one")):
+            done = run_main("queue", *words)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr == "tiler: queue q: there is no such folder; tiler queue add makes one\n"
+        for words in ((), ("content.png", "nothing.png"), ("content.png", "style.png", "--long-edge=0")):
+            assert run_main("queue", "add", "q", *words).returncode == 2
+    assert not (inputs / "q").exists()

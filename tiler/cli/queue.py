@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from tiler.cli.options import PLACE, RUN_OPTIONS, GroupedCommand, build_config, 
 from tiler.cli.progress import Progress, duration, make_progress
 from tiler.cli.render import AUTO_REGIONS, found_regions
 from tiler.cli.stop import when_stopped
+from tiler.errors import StoreError
 from tiler.planning.words import size
 from tiler.request.config import RenderConfig
 from tiler.request.jobfile import read_job_file
@@ -54,10 +56,13 @@ def queue() -> None:
     """
 
 
-def _opened(folder: str) -> Queue:
+def _opened(folder: str, new: bool = False) -> Queue:
+    """new: the folder may be one that is not there yet."""
     with loading():
         from tiler.queue.queue import Queue
 
+    if not new and not os.path.lexists(folder):
+        raise StoreError(f"queue {folder}: there is no such folder; tiler queue add makes one")
     return Queue(folder)
 
 
@@ -82,21 +87,35 @@ def add(
     It is looked at as tiler render would, and then waits for tiler queue run. Its place is FOLDER/NAME.toml and
     FOLDER/NAME.zarr. A poster outside FOLDER needs a name where nothing is yet.
     """
-    line, notes = _opened(folder), list[str]()
+    line, notes = _opened(folder, new=True), list[str]()
     said = read_job_file(job_file) if job_file is not None else {}
     if not (given["output"] or given["tiles"] or said.get("output") or said.get("tiles")):
         first = pictures[0] if pictures else said.get("content") or "poster"
         name = line.free_name(Path(first).stem) if name is None else name
         given["output"] = str(line.folder / f"{name}.png")
-        line.folder.mkdir(parents=True, exist_ok=True)
     config = build_config(given, job_file, pictures, notes)
-    if auto_regions is not None:
-        config = found_regions(config, auto_regions, notes)
-    when_stopped()
-    job = line.add(config, name)
+    with _made(line.folder):
+        if auto_regions is not None:
+            config = found_regions(config, auto_regions, notes)
+        when_stopped()
+        job = line.add(config, name)
     for note in notes:
         say(note, err=True)
     say(f"{job.name}: waits in {line.folder}, for {job.output}")
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there in the block, and gone after an error if it was made for that."""
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):  # something has come into it
+                folder.rmdir()
+        raise
 
 
 @queue.command(name="list")
