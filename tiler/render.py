@@ -21,10 +21,7 @@ from tiler.engine.lock import Hold, sole_writer
 from tiler.engine.machine import Machine
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
-from tiler.errors import (
-    CancelledError,
-    StoreError,
-)
+from tiler.errors import CancelledError, StoreError
 from tiler.jobs import ComputedOn, Homes, Progress, Request, begin, disk_errors, find
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room

@@ -60,7 +60,7 @@ def _locked(folder: Path) -> Iterator[Hold]:
                 path.unlink()
         _remove(made)
         if isinstance(error, filelock.Timeout):
-            raise in_use(str(folder), _record(path)) from None
+            raise in_use(str(folder), record_in(path)) from None
         if isinstance(error, OSError):
             raise StoreError(f"store {folder}: cannot be written: {error.strerror or error}") from None
         raise
@@ -125,7 +125,7 @@ def _remove(folders: list[Path]) -> None:
             one.rmdir()
 
 
-def _record(path: Path) -> str:
+def record_in(path: Path) -> str:
     """What the holder left in the lock file, if it is one."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         file = os.open(path, _LOOK)

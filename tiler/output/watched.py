@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
-import stat
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch.nn.functional as F
 
 from tiler.engine import place
 from tiler.engine.job import Job
+from tiler.engine.lock import record_in
 from tiler.engine.place import LOCK_FILE
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, StoreError
@@ -161,13 +160,8 @@ def writer_of(url: str) -> dict[str, Any] | None:
     this machine any more. Opens nothing for writing, and takes no lock."""
     if place.is_remote(url):
         return None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        file = os.open(Path(place.absolute(url)) / LOCK_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            text = os.read(file, 1024).decode() if stat.S_ISREG(os.fstat(file).st_mode) else ""
-        finally:
-            os.close(file)
-        who = json.loads(text)
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        who = json.loads(record_in(Path(place.absolute(url)) / LOCK_FILE))
         host, pid = str(who["host"])[:80], int(who["pid"])
         if host != socket.gethostname() or psutil.pid_exists(pid):
             return {"host": host, "pid": pid, "since": str(who["since"])[:40]}

@@ -1,7 +1,7 @@
 """How many steps each level gets, by the quality that is asked for.
 
-Coarse levels are cheap and decide the composition; fine ones add the texture that the enlarged start lacks. Measured:
-benchmarks/results/defaults.md.
+Coarse levels are cheap and decide the composition; fine ones add the texture that the enlarged start lacks. Those of
+`standard` are measured (benchmarks/results/defaults.md), those of `draft` and `best` are fewer and more by judgement.
 """
 
 from __future__ import annotations
