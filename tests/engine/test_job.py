@@ -83,3 +83,22 @@ def test_any_layers_may_be_asked_for_and_no_others() -> None:
     assert [what for holds, what in every.rules() if not holds] == []
     for wrong in (replace(every, style_layers=("relu9_1",)), replace(every, content_layers=("relu9_1",))):
         assert [what for holds, what in wrong.rules() if not holds] == ["its layers are unknown"]
+
+
+def test_no_crop_and_no_change_takes_long_to_look_through(job_of: Callable[..., Job]) -> None:
+    """Whoever opens a store looks through the tiles that these name."""
+    cut = job_of().cut
+    last = cut.last
+    wide = replace(cut, levels=(*cut.levels[:-1], replace(last, height=2**20, width=2**20)))
+    nothing: tuple[tuple[int, int, int, int], ...] = ()
+    whole = (0, 0, last.height, last.width)
+    for wrong, what in (
+        (replace(wide, crop=(0, 0, 16385, 16)), "its crop is larger than 16384 pixels"),
+        (replace(cut, touched=(*(nothing for _ in cut.levels[1:]), (whole, whole))), "its changes overlap"),
+    ):
+        assert [said for holds, said in wrong.rules() if not holds] == [what]
+    right = (
+        replace(wide, crop=(0, 0, 16384, 16)),
+        replace(cut, touched=(*(nothing for _ in cut.levels[1:]), (whole,))),
+    )
+    assert [said for one in right for holds, said in one.rules() if not holds] == []

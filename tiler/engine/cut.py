@@ -11,6 +11,8 @@ from tiler.geometry.parts import below, parts
 
 LONGEST_SIDE = 2**20
 MOST_LEVELS, MOST_STEPS = 24, 10**6
+# Side of a crop, as --edge allows it: its tiles are small, and all of them are looked through.
+MOST_EDGE = 16384
 # Where a tile is the whole level: a round only bounds what a crash can cost.
 _ALONE = 25
 # Core of a tile, at most, where a level is rendered in part: many places are worth more than large ones.
@@ -47,6 +49,7 @@ class Cut:
         yield self.steps_per_round > 0, "its counts are out of range"
         y0, x0, y1, x1 = self.crop or (0, 0, 1, 1)
         yield 0 <= y0 < y1 <= self.last.height and 0 <= x0 < x1 <= self.last.width, "its crop lies beside it"
+        yield max(y1 - y0, x1 - x0) <= MOST_EDGE, f"its crop is larger than {MOST_EDGE} pixels"
         yield self.mode in ("fast", "exact"), "its mode is unknown"
         yield self.wrap in ("none", "x", "y", "xy"), "its wrap is unknown"
         yield self.optimizer in ("adam", "lbfgs"), "its optimizer is unknown"
@@ -56,6 +59,9 @@ class Cut:
         boxes = ((level, box) for level, found in zip(self.levels, self.touched or (), strict=False) for box in found)
         on_it = all(0 <= y0 < y1 <= size.height and 0 <= x0 < x1 <= size.width for size, (y0, x0, y1, x1) in boxes)
         yield on_it, "its changes lie beside it"
+        areas = (sum((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in found) for found in self.touched or ())
+        fits = all(area <= level.height * level.width for level, area in zip(self.levels, areas, strict=False))
+        yield fits, "its changes overlap"  # each is looked through tile by tile
         yield 0 < self.align <= 16, "its cells are no size"
         wraps = ((axis, size) for level in self.levels for axis, size in (("y", level.height), ("x", level.width)))
         meets = all(axis not in self.wrap or size % self.align == 0 for axis, size in wraps)
