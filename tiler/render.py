@@ -22,11 +22,13 @@ from tiler.engine.machine import Machine
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
 from tiler.errors import CancelledError, StoreError
-from tiler.jobs import ComputedOn, Homes, Progress, Request, begin, disk_errors, find
+from tiler.jobs import ComputedOn, Found, Homes, Progress, Request, begin, disk_errors, find, read_before
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
+from tiler.request.given import dropped, tidy
+from tiler.request.places import pictures_of
 
 # Seconds between two looks whether a render is still wanted.
 _GLANCE = 0.1
@@ -78,7 +80,8 @@ def render(
     shown, transparent = asked.job.cut.shown, asked.sources.transparent
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with contextlib.nullcontext(hold) if hold else sole_writer(url) as held, disk_errors(url):
-        found = find(request, force_new, replace_finished)
+        read = read_before(url)
+        found = _found(request, force_new, replace_finished)
         config, begun = asked.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
         beside = asked.sources.kept_bytes
@@ -99,6 +102,7 @@ def render(
                 store.guard(check)
             if store is None or begun is None:
                 store, job, replaced = begin(request, found, resolved, job, machine, force_new)
+                tidy(read, pictures_of(config))
             store.guard(check)
             computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
             homes = Homes(store, [Home(level.home, level.why) for level in planned.levels], computed_on.tell)
@@ -125,6 +129,15 @@ def render(
                 with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                     store.update(seconds=store.seconds + seconds, machine=computed_on.all)
     return Result(config.target, url, shown.height, shown.width, loss, seconds)
+
+
+def _found(request: Request, force_new: bool, replace_finished: bool) -> Found:
+    """See `find`. Nothing is left of a request that is refused."""
+    try:
+        return find(request, force_new, replace_finished)
+    except BaseException:
+        dropped(request.asked.landed)
+        raise
 
 
 def _loading() -> Callable[[], Any]:
