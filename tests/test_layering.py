@@ -29,7 +29,7 @@ ONE_DOOR = {
         "tiler.engine.local",
         "tiler.pictures.omezarr",
     ),
-    "dask": ("tiler.engine.schedule", "tiler.engine.cluster"),
+    "dask": ("tiler.engine.schedule", "tiler.engine.cluster", "tiler.output.poster"),
     "distributed": ("tiler.engine.schedule", "tiler.engine.cluster"),
     "cryptography": ("tiler.engine.certificate",),
     "triton": ("kernels.gram_triton", "kernels.trunk_triton", "kernels.step_triton"),
