@@ -23,6 +23,7 @@ from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
 from tiler.errors import CancelledError, StoreError
 from tiler.jobs import ComputedOn, Found, Homes, Progress, Request, begin, disk_errors, find, read_before
+from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room
 from tiler.request.asked import Asked
@@ -54,7 +55,7 @@ class Result:
 
 def render(
     config: RenderConfig,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     force_new: bool = False,
     replace_finished: bool = True,
     pool: Pool | None = None,
@@ -71,10 +72,24 @@ def render(
     `pool` are free again then, and the same call without it goes on where this one stopped.
 
     progress(event) is called with small dicts, in order and on the calling thread or a thread of the scheduler's; see
-    tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
-    the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
+    tiler/cli/progress.py for the kinds. True: a bar, drawn by tqdm. Raises TilerError and its subclasses
+    (tiler.errors); finished work stays in the store. In a script, call this under `if __name__ == "__main__":`, since
+    workers are processes of their own.
     """
-    began, progress = time.monotonic(), progress or (lambda event: None)
+    with heard(progress) as tell:
+        return _render(config, tell, force_new, replace_finished, pool, hold, cancelled)
+
+
+def _render(
+    config: RenderConfig,
+    progress: Progress,
+    force_new: bool,
+    replace_finished: bool,
+    pool: Pool | None,
+    hold: Hold | Lease | None,
+    cancelled: Callable[[], bool] | None,
+) -> Result:
+    began = time.monotonic()
     request = Request.of(config)
     asked, url = request.asked, request.url
     shown, transparent = asked.job.cut.shown, asked.sources.transparent

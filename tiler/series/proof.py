@@ -14,7 +14,7 @@ def proof(
     config: RenderConfig,
     at: tuple[float, float],
     edge: int = RenderConfig.edge,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     pool: Pool | None = None,
 ) -> Result:
     """Render a square of the poster that `config` asks for, as it would be there, and write it to `config.output`.
