@@ -33,8 +33,9 @@ from tiler.cli import demo
 from tiler.engine.schedule import Pool, cores
 from tiler.errors import StoreError
 from tiler.render import render
+from tiler.studio.bench import Bench
 from tiler.studio.folder import Folder
-from tiler.studio.previews import Previewer
+from tiler.studio.previews import Cell, Previewer
 
 COLUMNS = ("what", "px", "first_s", "finished_s", "cpu_s", "seconds", "watch_cpu_s", "versions_seen", "share")
 _EDGE, _PATIENCE = 256, 600.0
@@ -48,11 +49,13 @@ def previews(folder: Path, changes: int) -> list[_report.Row]:
         content=str(folder / "content.png"), styles=(str(folder / "style.png"),), output="preview.png", long_edge=4096
     )
     seen: list[dict[tuple[int, str], tuple[float, float]]] = []
-    with Previewer(Folder(folder), lambda: Pool()) as previewer:
-        previewer.ask([("", config)], 128)  # what is loaded once
+    held = Folder(folder)
+    with Bench(held.said, lambda: Pool()) as bench:
+        previewer = Previewer(held, bench)
+        previewer.ask([Cell("", config)], 128)  # what is loaded once
         _until(lambda: previewer.told()["done"])
         for number in range(changes):
-            previewer.ask([("", replace(config, content_weight=0.3 + 0.1 * number))], _EDGE)
+            previewer.ask([Cell("", replace(config, content_weight=0.3 + 0.1 * number))], _EDGE)
             _until(lambda: previewer.told()["cells"][0]["version"] > 0)  # is rendered when it is changed again
             seen.append(_change(previewer, replace(config, content_weight=0.35 + 0.1 * number)))
     rows = []
@@ -75,7 +78,7 @@ def previews(folder: Path, changes: int) -> list[_report.Row]:
 def _change(previewer: Previewer, config: RenderConfig) -> dict[tuple[int, str], tuple[float, float]]:
     """(level, "first" or "finished") -> (seconds, CPU seconds) since the change."""
     began, cpu, found = time.monotonic(), _cpu_seconds(), {}
-    run = previewer.ask([("", config)], _EDGE)
+    run = previewer.ask([Cell("", config)], _EDGE)
     ends = began + _PATIENCE
     while time.monotonic() < ends:
         told = previewer.told()

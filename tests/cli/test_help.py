@@ -105,26 +105,11 @@ COMMANDS = {
     },
     "queue list": {"Options": ["--json", HELP]},
     "queue plan": {"Options": ["--price-per-hour X [x>=0]", "--json", HELP]},
-    "learn": {
-        "This command": ["PHOTO...", "-o, --output LAND [required]", "--minutes M [15]", "--steps N",
-                         "--architecture spatial|dcgan [spatial]", "--channels N [16; dcgan 128]",
-                         "--patch PX [128; dcgan 64]", "--batch N [4; dcgan 32]", "--seed N [0]",
-                         "--device auto|cpu|cuda [auto]", "--threads N", "--checkpoint-seconds S [60]", "--force-new",
-                         *SAYING, HELP],
-    },
-    "grow": {
-        "This command": ["LAND", "-o, --output FILE [required]", "--size WxH [1024x1024, or that of --labels]",
-                         "--offset X,Y [0,0]", "--only NAME", "--label '#RRGGBB=NAME'", "--blend PX [64]",
-                         "--walk FRAMES", "--to-seed N [seed + 1]", *SAYING, HELP],
-        "The file": [option for option in FILE if not option.startswith(("--tiles", "--overlay"))],
-        "Look": ["--wrap none|x|y|xy [none]", "--seed N [0]"],
-        "Regions": ["--labels FILE"],
-        "Where it runs": ["--workers N", "--device auto|cpu|cuda [auto]", "--scheduler tcp://HOST:PORT"],
-    },
     "info": {"Options": ["--json", HELP]},
     "verify": {"Options": [HELP]},
-    "studio": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]", HELP]},
-    "watch": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]", HELP]},
+    "studio": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]",
+                            "--scheduler tcp://HOST:PORT", HELP]},
+    "watch": {"Options": ["--host ADDRESS [127.0.0.1]", "--port N [0<=x<=65535]", "--keep POSTER", HELP]},
 }  # fmt: skip
 
 

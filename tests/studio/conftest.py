@@ -7,6 +7,7 @@ import http.client
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from small_studios import WEIGHTS, Turn, opened, small
 from starlette.applications import Starlette
 
+from tiler.studio.controls import config_of
 from tiler.studio.serve import served
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -103,8 +106,8 @@ def client_of() -> Callable[[str], Client]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """content.png (a coast), style.png (coloured grain)."""
+def folder(tmp_path: Path, small_weights: str) -> Path:
+    """content.png (a coast), style.png (coloured grain), and a small backbone's weights."""
     inside = tmp_path / "pictures"
     inside.mkdir()
     y, x = np.mgrid[0:90, 0:120]
@@ -112,4 +115,26 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(coast).save(inside / "content.png")
     grain = np.random.default_rng(5).integers(0, 255, (20, 26, 3), dtype=np.uint8)
     Image.fromarray(grain).resize((104, 80), Image.Resampling.BICUBIC).save(inside / "style.png")
+    shutil.copy(small_weights, inside / WEIGHTS)
     return inside
+
+
+@pytest.fixture
+def small_studio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Opens an application in front of `folder`. Its backbone is small, and no process is started."""
+    monkeypatch.setattr("tiler.studio.studio.config_of", lambda said: small(config_of(said), folder))
+    monkeypatch.setattr("tiler.queue.queue.Child", Turn)
+    monkeypatch.setattr("tiler.queue.runner._LIST_EVERY", 0.1)
+    return partial(opened, folder)
+
+
+@pytest.fixture
+def studio(small_studio: Any) -> Iterator[Starlette]:
+    with small_studio() as app:
+        yield app
+
+
+@pytest.fixture
+def client(studio: Starlette, client_of: Callable[[str], Client]) -> Iterator[Client]:
+    with served(studio) as address:
+        yield client_of(address).let_in()

@@ -3,60 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
-from playwright.sync_api import Page, expect
 from serial_pool import Here
+from small_studios import small
 
 from tiler.errors import ConfigError
-from tiler.request.config import RenderConfig
-from tiler.studio.answers import application
-from tiler.studio.controls import command, config_of, controls, several
+from tiler.studio.bench import Bench
+from tiler.studio.controls import command, config_of, controls, varied
 from tiler.studio.folder import OWN, Folder, checked_name
-from tiler.studio.previews import Previewer
-from tiler.studio.serve import served
-from tiler.studio.studio import Studio
-
-
-@pytest.fixture
-def studio(folder: Path, small_weights: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An application in front of `folder`. Its backbone is small, and no process is started."""
-    monkeypatch.setattr("tiler.studio.studio.config_of", lambda said: _small(config_of(said), small_weights))
-    held = Folder(folder, most=2**20)
-    with Previewer(held, Here) as previewer:  # type: ignore[arg-type]
-        yield application("studio.html", Studio(held, previewer).routes())
-
-
-def _small(config: RenderConfig, weights: str) -> RenderConfig:
-    small = dict(levels=2, steps=(1,), min_edge=16, long_edge=64, precision="fp32", threads=1, device="cpu")
-    layers = dict(style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_2",))
-    # The weights lie elsewhere, where no page can point to.
-    return _Trusted(**{**dataclasses.asdict(dataclasses.replace(config, **small, **layers)), "weights": weights})
-
-
-class _Trusted(RenderConfig):
-    """Whose weights are not the page's."""
-
-    def moved(self, change: Callable[..., str]) -> RenderConfig:
-        return super().moved(lambda path, places: path if path == self.weights else change(path, places))
-
-
-@pytest.fixture
-def client(studio: Any, client_of: Callable[[str], Any]) -> Iterator[Any]:
-    with served(studio) as address:
-        yield client_of(address).let_in()
+from tiler.studio.previews import Cell, Previewer, kept_place
 
 
 def _png(shade: int = 90) -> bytes:
@@ -72,79 +37,26 @@ def _traces(folder: Path) -> dict[str, int]:
     return {str(one.relative_to(folder)): one.stat().st_mtime_ns for one in found}
 
 
-def test_pictures_options_preview_and_sheet(studio: Any, folder: Path, page: Page, showing: Any) -> None:
-    """As somebody would go: add a picture, choose two, see a preview, move a control and see another, make a sheet and
-    take one of its pictures over."""
-    page.on("dialog", lambda dialog: pytest.fail("a script ran"))
-    name = "<img src=x onerror=alert(1)>.png"
-    with showing(page, studio):
-        page.locator("#chosen").set_input_files([{"name": name, "mimeType": "image/png", "buffer": _png()}])
-        added = page.locator("#pictures li", has_text=name)
-        expect(added).to_contain_text("40 × 30 px, 8 bits, rgb")
-        assert page.locator("#pictures img").count() == 3
-        page.locator("#pictures li", has_text="content.png").get_by_role("button", name="content").click()
-        added.get_by_role("button", name="style").click()
-        page.get_by_role("tab", name="Preview").click()
-        first = _preview(page)
-        assert first.shape == (48, 64, 3)
-        field = page.locator("#option-content_weight")
-        field.fill("-1")
-        field.press("Tab")
-        expect(page.locator("#status")).to_contain_text("content_weight = -1.0; allowed: 0 or more")
-        page.locator("#option-keep_detail").check()
-        field.fill("40")
-        field.press("Tab")
-        second = _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
-        assert np.abs(second - first).mean() > 0.2
-        page.keyboard.press("Escape")
-        page.get_by_role("tab", name="Preview").focus()
-        page.keyboard.press("ArrowRight")
-        page.locator("#values-1").fill("0.1, 9")
-        page.locator("#vary").get_by_role("button").click()
-        expect(page.locator("#cells li[data-finished=true]")).to_have_count(2)
-        page.get_by_role("button", name="content weight 9").click()
-        expect(field).to_have_value("9")
-        _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
-        said = f"tiler render content.png '{name}' -o poster.png --content-weight=9 --keep-detail"
-        expect(page.locator("#command")).to_have_text(said)
-        page.set_viewport_size({"width": 390, "height": 800})
-        assert (page.locator("#pages").bounding_box() or {"width": 0})["width"] <= 390
-    with showing(page, studio):  # another time, on another port
-        expect(page.locator("#option-content_weight")).to_have_value("9")
-        expect(page.locator("#option-keep_detail")).to_be_checked()
-        expect(page.get_by_role("button", name="✓ style")).to_have_count(1)
-    assert {*_traces(folder)} >= {name, "content.png", "style.png"}
-    assert {one.name for one in folder.parent.iterdir()} == {"pictures"}
-
-
-def _preview(page: Page, not_run: str | None = None) -> np.ndarray:
-    """The finished picture that is shown, of a run that is not this one."""
-    other = f":not([data-run='{not_run}'])" if not_run else ""
-    page.locator(f"#preview[data-finished=true][data-width='64']{other}").wait_for()
-    found = page.request.get(page.url.split("#")[0].rstrip("/") + (page.locator("#preview").get_attribute("src") or ""))
-    return np.asarray(Image.open(io.BytesIO(found.body())), int)
-
-
-def test_what_is_asked_last_is_rendered(folder: Path, small_weights: str) -> None:
+def test_what_is_asked_last_is_rendered(folder: Path) -> None:
     """A change cancels what is rendered; what is there already is shown at once."""
     values = {"content": "content.png", "styles": ["style.png"]}
     held = Folder(folder)
     configs = [
-        held.confined(_small(config_of({**values, "content_weight": str(weight)}), small_weights))
-        for weight in (1, 2, 3)
+        held.confined(small(config_of({**values, "content_weight": str(weight)}), folder)) for weight in (1, 2, 3)
     ]
-    with Previewer(held, Here) as previewer:  # type: ignore[arg-type]
-        numbers = [previewer.ask([("", config)], 64) for config in configs]
+    with Bench(held.said, Here) as bench:  # type: ignore[arg-type]
+        previewer = Previewer(held, bench)
+        numbers = [previewer.ask([Cell("", config)], 64) for config in configs]
         told = _done(previewer)
         assert (told["run"], told["error"]) == (numbers[-1], "")
         assert told["cells"][0]["finished"]
         assert previewer.picture(numbers[0], 0) is None
         pixels = previewer.picture(numbers[-1], 0)
-        again = previewer.ask([("", configs[-1])], 64)
+        again = previewer.ask([Cell("", configs[-1])], 64)
         assert _done(previewer)["cells"][0]["version"] == 1
         assert previewer.picture(again, 0) == pixels
         (folder / "style.png").unlink()
-        previewer.ask([("", configs[0])], 64)
+        previewer.ask([Cell("", configs[0])], 64)
         assert "style.png" in _done(previewer)["error"]
         assert str(folder) not in _done(previewer)["error"]
 
@@ -280,13 +192,12 @@ def test_previews_are_kept_and_removed_in_the_studio_s_own_folder_only(folder: P
         (elsewhere / f"{number:016x}").mkdir()
     place.parent.mkdir(exist_ok=True)
     place.symlink_to(elsewhere)
-    previewer = Previewer(Folder(folder), Here)
     with pytest.raises(ConfigError, match="previews: is no folder, or a link"):
-        previewer._place(RenderConfig(content="c.png", styles=("s.png",), output="p.png"), 64)
+        kept_place(Folder(folder), "previews", 64, 12)
     place.unlink()
     shutil.copytree(elsewhere, place)
     (place / ("f" * 16)).symlink_to(elsewhere)
-    previewer._place(RenderConfig(content="c.png", styles=("s.png",), output="p.png"), 64)
+    kept_place(Folder(folder), "previews", 64, 12)
     assert len(list(elsewhere.iterdir())) == 21
     assert {"old", "f" * 16} < {one.name for one in place.iterdir()}
     assert len(list(place.iterdir())) == 2 + 12
@@ -314,7 +225,7 @@ def test_controls_are_the_options(folder: Path) -> None:
     assert words[:5] == ["tiler", "render", "./-c d.png", "a.png", "b.png"]
     layers = ["--style-layer-weights=1,0,0,0,0", "--style-layer-weights=1,1,1,1,1"]
     assert words[5:] == ["-o", "poster.png", "--steps=5,4", *layers]
-    cells = several({"seed": "1"}, [["content_weight", ["1", "2"]], ["keep_detail", [True, False]]])
-    assert [caption.split(", ")[1] for caption, _ in cells] == ["keep detail True", "keep detail False"] * 2
-    with pytest.raises(ConfigError, match="49 previews; allowed: up to 36"):
-        several({}, [["seed", [str(n) for n in range(7)]], ["steps", [str(n) for n in range(7)]]])
+    many = varied([["content_weight", ["1", "2"]], ["keep_detail", ["yes", "no"]]])
+    assert [one.values for one in many] == [(1.0, 2.0), (True, False)]
+    with pytest.raises(ConfigError, match="content_layers: 25 values; allowed: 1 to 24, each once"):
+        varied([["content_layers", [str(n) for n in range(25)]]])

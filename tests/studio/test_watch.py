@@ -173,7 +173,7 @@ def test_tiles_arrive_in_the_page(paced: Paced, folder: Path, page: Page, showin
     monkeypatch.setattr("tiler.studio.watching._SHARE", 1e9)
     paced.go_on(1)
     watch = Watch(str(folder / "p.zarr"))
-    with showing(page, application("watch.html", routes(watch, Hands()))):
+    with showing(page, application("watch.html", routes(lambda request: watch, Hands()))):
         page.get_by_text("Level 2 of 2 (96 × 72), step 0 of 2 in the store").wait_for()
         page.locator("#viewer[data-shown='1']").wait_for()
         first = _shown(page)
@@ -215,6 +215,6 @@ def test_a_script_as_a_name_is_text(page: Page, showing: Any) -> None:
     page.on("dialog", lambda dialog: pytest.fail("it ran"))
     watch: Any = Odd()
     page.route("**/api/tiles/**", lambda route: route.fulfill(status=204))
-    with showing(page, application("watch.html", routes(watch, Hands()))):
+    with showing(page, application("watch.html", routes(lambda request: watch, Hands()))):
         page.get_by_text("<img src=x onerror=alert(1)><script>alert(2)</script>").wait_for()
         assert page.locator("img").count() == 0

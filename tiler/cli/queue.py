@@ -266,8 +266,9 @@ def _for_people(printer: Progress, alone: bool) -> Progress:
 @queue.command(cls=GroupedCommand, hidden=True)
 @_FOLDER
 @click.argument("name")
+@click.option("--within", type=PLACE, metavar="DIR")
 @partial(config_options, names=RUN_OPTIONS)
-def take(folder: str, name: str, **given: Any) -> None:
+def take(folder: str, name: str, within: str | None, **given: Any) -> None:
     """Render one job, for a runner, and end with it: standard input ends then."""
     threading.Thread(target=_follow, daemon=True).start()
     with loading():
@@ -276,7 +277,7 @@ def take(folder: str, name: str, **given: Any) -> None:
     said = {key: value for key, value in given.items() if value is not None}
     when_stopped()
     with make_progress(quiet=False, log_json=True) as progress:
-        ending = take_job(folder, name, said, progress)
+        ending = take_job(folder, name, said, progress, within=within)
         progress({"event": "ended", "how": ending.how, "reason": ending.reason})
 
 

@@ -28,18 +28,24 @@ PORT = click.option(
 @click.argument("store", type=PLACE)
 @HOST
 @PORT
-def watch(store: str, host: str, port: int) -> None:
+@click.option(
+    "--keep", type=PLACE, metavar="POSTER",
+    help="Let the page stop the render, and write what there is of it to this file.",
+)  # fmt: skip
+def watch(store: str, host: str, port: int, keep: str | None) -> None:
     """A page that shows the job in STORE as a deep zoom, level by level and tile by tile as they finish.
 
-    It reads and never writes: a render that goes on is not disturbed, and STORE may be another machine's shared folder
-    or a bucket.
+    It reads and never writes, but with --keep: a render that goes on is not disturbed, and STORE may be another
+    machine's shared folder or a bucket.
     """
     with loading():
         check_installed()
         from tiler.studio.answers import Hands, application
+        from tiler.studio.steering import Steered
         from tiler.studio.watching import Watch, routes
 
-        app = application("watch.html", routes(Watch(store), Hands()))
+        found, steering = Watch(store), None if keep is None else Steered(store, keep)
+        app = application("watch.html", routes(lambda request: found, Hands(), steering=steering))
     serve(app, host, port)
 
 

@@ -38,14 +38,7 @@ _PACKAGES = (
     "pillow",
 )
 # What each extra of this package brings.
-_EXTRAS = {
-    "geo": "rasterio",
-    "regions": "scikit-learn",
-    "s3": "obstore",
-    "demo": "basemap-data",
-    "notebook": "tqdm",
-    "pdf": "pypdfium2",
-}
+_EXTRAS = {"geo": "rasterio", "regions": "scikit-learn", "s3": "obstore", "demo": "basemap-data"}
 # Of the poster whose plan is shown, in pixels.
 EDGE = 4096
 

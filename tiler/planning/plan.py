@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -18,7 +19,6 @@ from tiler.planning.speed import Speed
 from tiler.planning.words import size
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
-from tiler.request.given import dropped
 from tiler.request.placing import BYTES_PER_PIXEL, sharing_gpu
 from tiler.request.resolve import store_url
 from tiler.request.schedules import QUALITIES, steps_of
@@ -102,29 +102,23 @@ class Plan:
         return f"<table><tr>{head}</tr>{rows}</table><p>{memory} of memory, {disk} of disk{hours}</p>"
 
 
-def plan(config: RenderConfig, notes: list[str] | None = None) -> Plan:
+def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None = None) -> Plan:
     """What `render(config)` would take on this machine, timed on a few tiles; nothing is left behind.
 
-    notes: gets a line for each thing that the user should know of how the pictures are read. Raises TilerError as
-    `render` does for what is wrong with the pictures or the options.
+    notes: gets a line for each thing that the user should know of how the pictures are read. pool: workers that are
+    there already, and stay; the time that workers take to start is then left out. Raises TilerError as `render` does
+    for what is wrong with the pictures or the options.
     """
-    asked = Asked.of(config)
-    try:
-        return _measured(asked, config, notes)
-    finally:
-        dropped(asked.landed)
-
-
-def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None) -> Plan:
     from tiler.engine.measuring import ask  # torch, which nothing else here needs
     from tiler.planning.probe import probe
 
+    asked = Asked.of(config)
     if notes is not None:
         notes.extend(asked.notes)
     shown = asked.job.cut.shown
     check_files(asked.config, shown.height, shown.width, asked.overlay)
     began = time.perf_counter()
-    with Pool(config.scheduler, 1, config.threads or cores()) as pool:
+    with contextlib.nullcontext(pool) if pool else Pool(config.scheduler, 1, config.threads or cores()) as pool:
         start = time.perf_counter() - began
         machine = ask(pool)
         resolved, job = asked.on(machine)

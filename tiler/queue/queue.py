@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from tiler.planning.plan import plan as plan_render
 from tiler.queue.job import OF_RUNS, REFUSED, QueuedJob, config_of, has_store, job_of, written
 from tiler.queue.marks import DONE, PAUSED, PLAN, STATE, STOPPED, Marks, held_soon
 from tiler.queue.runner import Runner
-from tiler.queue.turn import check_outputs
+from tiler.queue.turn import Child, check_outputs
 from tiler.request.config import RenderConfig
 
 PLACES = ("up", "down", "first", "last")
@@ -83,11 +85,15 @@ class Queue:
             self._marks.write_text(name, text)
         return self.job(name)
 
-    def free_name(self, like: str) -> str:
-        """A name for a new job."""
+    def free_name(self, like: str, ends: Collection[str] = ()) -> str:
+        """A name for a new job. ends: with which nothing in the folder is called so either."""
+
+        def is_free(name: str) -> bool:
+            return self._marks.is_free(name) and not any(os.path.lexists(self.folder / (name + end)) for end in ends)
+
         first = _spelled(like) or "poster"
         numbered = (f"{first[: _LONGEST - 6]}-{number}" for number in range(2, 10**5))
-        return next(name for name in (first, *numbered) if self._marks.is_free(name))
+        return next(name for name in (first, *numbered) if is_free(name))
 
     def _check_target(self, config: RenderConfig) -> None:
         target = str(Path(config.target).absolute())
@@ -158,26 +164,33 @@ class Queue:
         schedulers: Sequence[str] = (),
         progress: Progress | None = None,
         wait: bool = False,
+        cancelled: Callable[[], bool] | None = None,
+        within: str | Path | None = None,
         **said: Any,
     ) -> list[QueuedJob]:
         """Render what waits, one job after the other, until none waits, is paused or is rendered by others. Returns all
         jobs as they are then.
 
         schedulers: addresses of Dask clusters, on each of which a job is rendered at a time; none: on this machine.
-        wait: go on for ever. said: what this run decides: workers, state, checkpoint_seconds.
+        wait: go on for ever. cancelled: called several times a second; once it is true, what is rendered breaks off and
+        waits again. within: a folder; a job that names files elsewhere is left alone. said: what this run decides:
+        workers, state, checkpoint_seconds.
 
         progress(event) gets what `tiler.render` tells, with the job's name as `job`, and events of the queue itself:
         `queue begun`, `queue done`, `queue failed`, `queue refused`, `queue broke` (tried again), `queue held` (paused
-        or stopped), `queue not here` (too little memory or disk), `queue wait`, each with a text. Raises StoreError
-        where another runner works through this queue on the same machine or cluster, SchedulerError when no cluster
-        can be reached.
+        or stopped), `queue not here` (too little memory or disk, or files elsewhere), `queue wait`, each with a text.
+        Raises StoreError where another runner works through this queue on the same machine or cluster, SchedulerError
+        when no cluster can be reached.
         """
         for key in said:
             if key not in OF_RUNS or key in ("store", "scheduler"):
                 raise ConfigError(f"{key}: is not a run's to decide; allowed: workers, state, checkpoint_seconds")
         values = {key: value for key, value in said.items() if value is not None}
         replace(_ANY, **values)  # raises where a value cannot be
-        Runner(self._marks, schedulers, values, progress or (lambda event: None)).run(wait)
+        start = {} if within is None else {"start": partial(Child, within=within)}
+        Runner(self._marks, schedulers, values, progress or (lambda event: None), **start).run(
+            wait, cancelled or (lambda: False)
+        )
         return self.jobs()
 
 

@@ -77,10 +77,11 @@ class Runner:
             stack.callback(self._end)
             yield
 
-    def run(self, wait: bool) -> None:
-        """Until nothing is left to do; wait: for ever. Raises SchedulerError when no cluster can be used any more."""
+    def run(self, wait: bool, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Until nothing is left to do, or it is cancelled; wait: for ever. Raises SchedulerError when no cluster can be
+        used any more."""
         with self.seated():
-            while self.step() or wait:
+            while not cancelled() and (self.step() or wait):
                 sleep(_LOOK_EVERY)
 
     def step(self) -> bool:

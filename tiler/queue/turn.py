@@ -21,6 +21,7 @@ from tiler.engine.lease import Lease
 from tiler.engine.lock import Hold
 from tiler.engine.store import RenderStore
 from tiler.errors import (
+    ConfigError,
     OutputError,
     RenderError,
     ResourceError,
@@ -34,6 +35,7 @@ from tiler.queue.job import WAITING, config_of, marked
 from tiler.queue.marks import DONE, FAILED, PROGRESS, Marks, held_soon
 from tiler.render import render
 from tiler.request.config import RenderConfig
+from tiler.request.places import check_within
 from tiler.request.resume import check_replaced
 
 Progress = Callable[[dict[str, Any]], None]
@@ -73,20 +75,41 @@ def taken(marks: Marks, name: str) -> Iterator[Taken | None]:
 
 
 def take(
-    folder: str | Path, name: str, said: Mapping[str, Any], progress: Progress, work: Callable[..., Any] = render
+    folder: str | Path,
+    name: str,
+    said: Mapping[str, Any],
+    progress: Progress,
+    work: Callable[..., Any] = render,
+    within: str | Path | None = None,
 ) -> Ending:
     """Render a job of a queue in this process, and mark how that ended. said: what this run decides (`OF_RUNS`, the
-    store aside). work: as `tiler.render`."""
+    store aside). work: as `tiler.render`. within: see `Queue.run`."""
     marks = Marks(folder)
     try:
         with taken(marks, name) as turn:
-            return Ending(ELSEWHERE) if turn is None else _rendered(marks, name, turn, said, progress, work)
+            if turn is None:
+                return Ending(ELSEWHERE)
+            reason = _outside(turn.config, within)
+            if reason:
+                marks.set_state(name, WAITING, reason, turn.text)
+                return Ending(NOT_HERE, reason)
+            return _rendered(marks, name, turn, said, progress, work)
     except StoreInUseError:
         return Ending(ELSEWHERE)
     except TilerError as error:
         with contextlib.suppress(TilerError):
             marks.set_state(name, FAILED, str(error), marks.text(name) or b"")
         return Ending(FAILED, str(error))
+
+
+def _outside(config: RenderConfig, within: str | Path | None) -> str:
+    """Why this run leaves a job alone; empty where it does not."""
+    try:
+        if within is not None:
+            check_within(config, within)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _rendered(
@@ -154,8 +177,9 @@ class Child:
     """A process that takes a job: `tiler queue take`. It ends when this one does, since its standard input does then.
     events: what it has told, and nobody has taken from the list yet."""
 
-    def __init__(self, folder: Path, name: str, said: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, said: Mapping[str, Any], within: str | Path | None = None) -> None:
         options = [f"--{key.replace('_', '-')}={value}" for key, value in said.items()]
+        options += [] if within is None else [f"--within={within}"]
         root = str(Path(__file__).parents[2])
         # -P: nothing that lies in the current folder runs.
         words = [sys.executable, "-P", "-c", _PROGRAM, root, "queue", "take", *options, "--", str(folder), name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 from tiler.errors import ConfigError
@@ -30,12 +30,16 @@ def changes(said: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def changeable(item: Field[Any]) -> bool:
+    """Whether a field of RenderConfig may have another value in a part of a poster."""
+    return item.metadata["group"] in (LOOK, WORK) and not item.metadata["repeat"] and item.name not in _OF_ALL
+
+
 def check_changes(values: Mapping[str, Any]) -> None:
     """Raise ConfigError for a field that is the same in all of a poster."""
     check_keys(values, "set")
     for item in fields(RenderConfig):
-        changing = item.metadata["group"] in (LOOK, WORK) and not item.metadata["repeat"] and item.name not in _OF_ALL
-        if item.name in values and not changing:
+        if item.name in values and not changeable(item):
             raise ConfigError(
                 f"set = {item.name}: is the same in all of a poster; allowed: options of the look and the work: "
                 "content_weight, style_scale, seed or steps"

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tiler.errors import OutputError
+from tiler.errors import ConfigError, OutputError
 from tiler.pictures import fingerprint, replaced_by
 from tiler.request.config import RenderConfig
+from tiler.request.option import Places
 
 
 def pictures_of(config: RenderConfig) -> list[str]:
@@ -32,6 +33,19 @@ def check_places(config: RenderConfig, store: str, inputs: Iterable[str]) -> Non
         for what, other in others:
             if what != role and Path(os.path.realpath(other)).is_relative_to(os.path.realpath(place)):
                 raise OutputError(f"{name}: would replace {what}, {other}; choose another name")
+
+
+def check_within(config: RenderConfig, folder: str | Path) -> None:
+    """Raise ConfigError for a file that `config` names, to be read or written, and that does not lie in `folder`; links
+    count as what they lead to."""
+    whole = Path(os.path.realpath(folder))
+
+    def check(path: str, places: Places) -> str:
+        if "://" in path or not Path(os.path.realpath(path)).is_relative_to(whole):
+            raise ConfigError(f"{path}: lies outside of {folder}, where all files of this job must be")
+        return path
+
+    config.moved(check)
 
 
 def check_own(path: str, folder: Path | None, wrote: object, who: str, option: str) -> None:

@@ -35,13 +35,18 @@ class Varied:
         texts = tuple(text.strip() for text in rest.split(","))
         if not (equals and name and all(texts)):
             raise ConfigError(f"vary = {said!r}; allowed: NAME=VALUE,VALUE,... such as content-weight=0.05,0.2,0.8")
+        return cls.over(name, texts)
+
+    @classmethod
+    def over(cls, name: str, texts: Sequence[str]) -> Varied:
+        """name: of a field. Raises ConfigError."""
         check_keys({name: None}, "vary")
         item = next(item for item in fields(RenderConfig) if item.name == name)
         if item.metadata["group"] in _FIXED or item.metadata["repeat"]:
-            raise ConfigError(f"vary = {said!r}: {name} is the same for all; allowed: options of the look and the work")
-        if len(texts) > MOST_VALUES or len({*texts}) < len(texts):
-            raise ConfigError(f"vary = {said!r}: {len(texts)} values; allowed: up to {MOST_VALUES}, each once")
-        return cls(name, texts, tuple(value_of(item, text) for text in texts))
+            raise ConfigError(f"vary = {name}: is the same for all; allowed: options of the look and the work")
+        if not 0 < len(texts) <= MOST_VALUES or len({*texts}) < len(texts):
+            raise ConfigError(f"vary = {name}: {len(texts)} values; allowed: 1 to {MOST_VALUES}, each once")
+        return cls(name, tuple(texts), tuple(value_of(item, text) for text in texts))
 
     def on(self, config: RenderConfig, number: int) -> RenderConfig:
         """The same with one of the values. Raises ConfigError where that does not fit."""
@@ -59,7 +64,11 @@ def value_of(item: Any, text: str) -> Any:
 
 def varied(said: Sequence[str]) -> list[Varied]:
     """All that is varied, one or two. Raises ConfigError."""
-    found = [Varied.of(one) for one in said]
+    return checked_varied([Varied.of(one) for one in said])
+
+
+def checked_varied(found: list[Varied]) -> list[Varied]:
+    """The same. Raises ConfigError where these are none, or too many."""
     if not 0 < len(found) <= MOST_VARIED or len({one.name for one in found}) < len(found):
         names = ", ".join(one.name for one in found) or "nothing"
         raise ConfigError(f"vary: {names}; allowed: one or two different options")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tiler.engine.schedule import Pool
@@ -14,8 +15,10 @@ def proof(
     config: RenderConfig,
     at: tuple[float, float],
     edge: int = RenderConfig.edge,
-    progress: Progress | bool | None = None,
+    progress: Progress | None = None,
     pool: Pool | None = None,
+    force_new: bool = False,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Result:
     """Render a square of the poster that `config` asks for, as it would be there, and write it to `config.output`.
 
@@ -26,7 +29,12 @@ def proof(
     a fixed sample of the others from which the level's statistics are estimated: see `tiler.geometry.parts`. So it
     foretells the poster, and is not its bytes, but for a square that is the whole poster. The job is kept as any
     render's is: the same call goes on where it was stopped, and a proof of another spot takes over the small levels.
-    progress, pool, and what is raised: see `render`.
+    progress, pool, force_new, cancelled, and what is raised: see `render`.
     """
+    return render(replace(config, at=spot(at), edge=edge), progress, force_new, pool=pool, cancelled=cancelled)
+
+
+def spot(at: tuple[float, float]) -> str:
+    """As RenderConfig has it."""
     x, y = at
-    return render(replace(config, at=f"{x:.9f},{y:.9f}", edge=edge), progress, pool=pool)
+    return f"{x:.9f},{y:.9f}"

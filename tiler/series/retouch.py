@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +17,13 @@ from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
-from tiler.errors import ConfigError, StoreError
+from tiler.errors import CancelledError, ConfigError, StoreError
 from tiler.geometry import Rect
 from tiler.jobs import Found, Progress, Request, begin, disk_errors
 from tiler.levels import Levels
-from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_room
-from tiler.render import Result, settled
+from tiler.render import GLANCE, Result, checked, settled
 from tiler.request import identity
 from tiler.request.changing import check_changes
 from tiler.request.sizes import same_shape
@@ -45,8 +44,9 @@ def retouch(
     changes: Mapping[str, Any] | None = None,
     feather: int = FEATHER,
     store: str | None = None,
-    progress: Progress | bool | None = None,
+    progress: Progress | None = None,
     pool: Pool | None = None,
+    cancelled: Callable[[], bool] | None = None,
     **where: Any,
 ) -> Result:
     """Render a part of the finished poster in the store at `url` again, with other options, and write the whole to
@@ -60,19 +60,12 @@ def retouch(
 
     The store at `url` is read only, and so are the pictures that it was made of, which must be there as they were. The
     result has a store of its own, beside `output` by default; one that an earlier retouch of the same poster left there
-    is replaced. What was stopped starts over. progress, pool: see `render`. where: fields of
-    RenderConfig that say where it runs. Raises TilerError.
+    is replaced. What was stopped starts over. progress, pool, cancelled: see `render`. where: fields of RenderConfig
+    that say where it runs. Raises TilerError.
     """
+    began, tell = time.monotonic(), progress or (lambda event: None)
     before = _Before(url)
     request, picture = before.asked(mask, output, changes or {}, feather, {**where, "store": store})
-    with heard(progress) as tell:
-        return _retouched(before, request, picture, feather, tell, pool)
-
-
-def _retouched(
-    before: _Before, request: Request, picture: pictures.Picture, feather: int, tell: Progress, pool: Pool | None
-) -> Result:
-    began = time.monotonic()
     with sole_writer(request.url) as hold, disk_errors(request.url):
         config, again = request.asked.config, before.replaced(request.url)
         threads = config.threads or max(1, cores() // (config.workers or 1))
@@ -83,7 +76,7 @@ def _retouched(
             planned = plan_job(resolved, job, request.asked.sources.transparent, None, machine, beside)
             check_room(planned, config, job, request.url, False, machine)
             made, job, _ = begin(request, Found(None, None, uuid.uuid4().hex, []), resolved, job, machine, again)
-            made.guard(hold.check)
+            made.guard(checked(hold.check, cancelled))
             made.update(**{_RECORD: before.name})
             tell({"event": "plan", **planned.to_dict()})
             for text in filter(None, (planned.part, *hold.notes, *request.asked.notes)):
@@ -91,8 +84,15 @@ def _retouched(
             before.copy(made, job, picture, feather)
             homes = tuple(level.home for level in planned.levels)
             run = Levels(resolved, job, made, pool, tell, request.asked.sources, homes)
-            run.run()
-            loss = run.write_poster()
+            run.glance = GLANCE if cancelled else run.glance
+            try:
+                run.run()
+                loss = run.write_poster()
+            except CancelledError:
+                pool.stop()
+                raise
+            finally:
+                made.guard(hold.check)
             made.update(seconds=time.monotonic() - began)
     last = job.cut.last
     return Result(config.target, request.url, last.height, last.width, loss, time.monotonic() - began)

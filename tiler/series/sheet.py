@@ -35,8 +35,7 @@ def sheet(config: RenderConfig, vary: Sequence[str], output: str, progress: Prog
     tell = progress or (lambda event: None)
     many = varied(vary)
     config = replace(config, tiles=None, store=None, output="preview.png", bits=8, cog=False, compression=None)
-    cells = [_cell(config, many, numbers) for numbers in _numbers(many)]
-    table = Table(_title(config), *_named(many))
+    cells, table = cells_of(config, many), table_of(config, many)
     for cell in cells:
         size = Request.of(cell).asked.job.cut.shown
         check_sheet(output, table, size.height, size.width, pictures_of(cell))
@@ -57,6 +56,16 @@ def _told(tell: Progress, event: dict[str, Any], first: bool) -> None:
     """Of a preview: what goes wrong, and what is to be said of the pictures, once."""
     if event["event"] not in _OWN and (first or event["event"] != "note"):
         tell(event)
+
+
+def cells_of(config: RenderConfig, many: Sequence[Varied]) -> list[RenderConfig]:
+    """`config` with every combination of values, the last option's values following each other. Raises ConfigError."""
+    return [_cell(config, many, numbers) for numbers in _numbers(many)]
+
+
+def table_of(config: RenderConfig, many: Sequence[Varied]) -> Table:
+    """What is said of these."""
+    return Table(_title(config), *_named(many))
 
 
 def _numbers(many: Sequence[Varied]) -> list[tuple[int, ...]]:

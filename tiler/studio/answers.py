@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -52,11 +53,32 @@ async def body_of(request: Request, most: int = _BODY_BYTES) -> bytes:
     return bytes(found)
 
 
+async def said_in(request: Request, most: int = _BODY_BYTES) -> dict[str, Any]:
+    """The JSON object that was sent. Raises HTTPException for anything else."""
+    try:
+        said = json.loads(await body_of(request, most))
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise HTTPException(400, "This is not what the page sends.")
+    return said
+
+
+def page_of(name: str) -> str:
+    """A file of `page/`, with what all pages begin with."""
+    return (PAGE / "head.html").read_text("utf-8") + (PAGE / name).read_text("utf-8")
+
+
+def download(path: Path) -> Response:
+    """A file to be kept, whatever is in it."""
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
 def application(page: str, routes: Sequence[BaseRoute]) -> Starlette:
-    """page: a file of `page/`, which is what `/` shows. Errors of tiler's are {"error": their line}."""
+    """page: see `page_of`; it is what `/` shows. Errors of tiler's are {"error": their line}."""
 
     async def front(request: Request) -> Response:
-        return FileResponse(PAGE / page)
+        return HTMLResponse(page_of(page))
 
     async def wrong(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 400)

@@ -8,13 +8,14 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 from tiler.errors import ConfigError
-from tiler.request.config import FILE, PROOF, RUN, RenderConfig
+from tiler.request.changing import changeable, changes
+from tiler.request.config import PROOF, RUN, RenderConfig
 from tiler.request.option import ASKED
 from tiler.request.spoken import element, read_value
-from tiler.request.varying import MOST_VARIED
+from tiler.request.varying import Varied, checked_varied
 
-# What a preview shows nothing of, or what is this machine's to decide.
-_APART = (PROOF, FILE, RUN)
+# What is said otherwise, or what is this machine's to decide.
+_APART = (PROOF, RUN)
 _FIXED = ("weights",)
 # How far a control without a bound reaches, as a factor to its default.
 _REACH = 32.0
@@ -29,7 +30,8 @@ def shown(item: Field[Any]) -> bool:
 
 def controls() -> list[dict[str, Any]]:
     """One for every option, JSON values. kind: flag, choice, number, file, files, lines (one item each) or text. low,
-    high: of a number, None where there is no bound. reach: (low, high, whether logarithmic) of a slider, or None."""
+    high: of a number, None where there is no bound. reach: (low, high, whether logarithmic) of a slider, or None. part:
+    whether it may be other in a part of a poster."""
     hints = get_type_hints(RenderConfig)
     return [_control(item, hints[item.name]) for item in fields(RenderConfig) if shown(item)]
 
@@ -51,6 +53,7 @@ def _control(item: Field[Any], hint: Any) -> dict[str, Any]:
         "metavar": meta["metavar"],
         "default": None if meta["repeat"] else text,
         "reach": _reach(meta["low"], meta["high"], default) if kind == "number" else None,
+        "part": changeable(item) and meta["places"] is None,
     }
 
 
@@ -114,29 +117,25 @@ def command(said: Mapping[str, Any]) -> str:
     return shlex.join(["tiler", "render", *files, "-o", "poster.png", *options])
 
 
-def several(said: Mapping[str, Any], vary: Any) -> list[tuple[str, dict[str, Any]]]:
-    """(caption, what is said) of every combination of values. vary: [[option, [value, ...]], ...], at most two, none
-    for one picture. Raises ConfigError."""
-    found = [("", dict(said))]
-    given: list[Any] = vary if isinstance(vary, list) else [None]
-    if len(given) > MOST_VARIED or not all(_is_varied(one) for one in given):
-        raise ConfigError("vary: allowed: one or two options, each with a list of values")
-    for name, values in given:
-        found = [
-            (f"{caption}, {name} {value}".removeprefix(", ").replace("_", " "), {**one, name: value})
-            for caption, one in found
-            for value in values
-        ]
-    if len(found) > MOST_CELLS:
-        raise ConfigError(f"vary: {len(found)} previews; allowed: up to {MOST_CELLS}")
-    return found
+def varied(vary: Any) -> list[Varied]:
+    """What a page wants to vary: [[option, [text, ...]], ...], one or two. Raises ConfigError."""
+    found = []
+    for one in vary if isinstance(vary, list) else [None]:
+        match one:
+            case [str() as name, [*values]] if all(isinstance(value, str) for value in values):
+                found.append(Varied.over(name, values))
+            case _:
+                raise ConfigError("vary: allowed: one or two options, each with a list of values")
+    return checked_varied(found)
 
 
-MOST_CELLS = 36
-
-
-def _is_varied(one: Any) -> bool:
-    match one:
-        case [str(), [*values]]:
-            return bool(values) and all(isinstance(value, str | bool) for value in values)
-    return False
+def changed(said: Any) -> dict[str, Any]:
+    """What a page wants to be other in a part of a poster, values as RenderConfig has them. said: texts by option.
+    Raises ConfigError."""
+    known = {one["name"] for one in controls() if one["part"]}
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ConfigError("set: allowed: a text for each option")
+    for name in said:
+        if name not in known:
+            raise ConfigError(f"set = {name}: is the same in all of a poster, or a file")
+    return changes([f"{name}={value}" for name, value in said.items()])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tiler import pictures
-from tiler.errors import ConfigError, PictureError
+from tiler.errors import ConfigError, PictureError, TilerError
 from tiler.request.config import RenderConfig
 from tiler.request.option import Places
 
@@ -121,7 +121,15 @@ class Folder:
 
     def said(self, words: object) -> str:
         """A message for a page: without where the folder lies."""
-        return str(words).replace(f"{self.root}{os.sep}", "")
+        return str(words).replace(f"{self.root}{os.sep}", "").replace(str(self.root), self.root.name)
+
+    @contextlib.contextmanager
+    def clearly(self) -> Iterator[None]:
+        """Errors of tiler's without where the folder lies."""
+        try:
+            yield
+        except TilerError as error:
+            raise type(error)(self.said(error)) from None
 
     # What a page was left with --------------------------------------------------------------------------------------
 

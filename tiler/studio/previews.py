@@ -1,4 +1,4 @@
-"""Previews for a page: one is wanted at a time, and whoever asks for another has the one before cancelled."""
+"""Previews for a page: one, or some side by side."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import hashlib
 import json
 import re
 import shutil
-import threading
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiler.engine.schedule import Pool
-from tiler.errors import CancelledError, TilerError
+from tiler.output.contact import Table, write_sheet
 from tiler.request.config import RenderConfig
 from tiler.series.preview import Preview, preview
+from tiler.studio.bench import Bench, Task
 from tiler.studio.folder import Folder
 
 # So many of the last previews can be looked at again without rendering them.
@@ -25,21 +26,23 @@ _PREVIEWS, _OURS = "previews", re.compile("[0-9a-f]{16}")
 
 @dataclass
 class Cell:
-    """One picture of a run. version: grows with what it shows."""
+    """One picture of a run. whole: (height, width) of the poster. version: grows with what it shows."""
 
     caption: str
     config: RenderConfig
+    whole: tuple[int, int] | None = None
     version: int = 0
     seen: Preview | None = None
 
     def told(self) -> dict[str, Any]:
         seen = self.seen
         if seen is None:
-            return {"caption": self.caption, "version": 0}
+            return {"caption": self.caption, "version": 0, "whole": self.whole}
         height, width = seen.pixels.shape[:2]
         return {
             "caption": self.caption,
             "version": self.version,
+            "whole": self.whole,
             "level": seen.level,
             "levels": seen.levels,
             "steps": seen.steps,
@@ -53,131 +56,84 @@ class Cell:
         }
 
 
-@dataclass
-class Run:
-    """What was asked for at once."""
+class Run(Task):
+    """What was asked for at once. table: of more than one cell."""
 
-    number: int
-    cells: list[Cell]
-    edge: int
-    done: bool = False
-    error: str = ""
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, folder: Folder, cells: list[Cell], edge: int, table: Table | None) -> None:
+        super().__init__()
+        self._folder, self.cells, self._edge, self.table = folder, cells, edge, table
+
+    def work(self, pool: Pool, cancelled: Callable[[], bool], hear: Callable[[dict[str, Any]], None]) -> None:
+        for cell in self.cells:
+            preview(
+                cell.config,
+                edge=self._edge,
+                on_level=lambda seen, cell=cell: self._show(cell, seen),  # type: ignore[misc]
+                cancelled=cancelled,
+                progress=hear,
+                pool=pool,
+                folder=kept_place(self._folder, _PREVIEWS, [cell.config.to_dict(), self._edge], _KEPT),
+            )
+
+    def _show(self, cell: Cell, seen: Preview) -> None:
+        with self.lock:
+            cell.seen, cell.version = seen, cell.version + 1
+
+    def told(self) -> dict[str, Any]:
+        with self.lock:
+            return {**super().told(), "cells": [cell.told() for cell in self.cells]}
 
 
 class Previewer:
-    """A thread with workers that stay. A context manager. pool: makes the workers, when the first is wanted."""
+    """What a page asks for of previews. bench: where they are rendered."""
 
-    def __init__(self, folder: Folder, pool: Callable[[], Pool] = Pool) -> None:
-        self._folder, self._make_pool = folder, pool
-        self._changed = threading.Condition()
-        self._wanted: Run | None = None
-        self._now = Run(0, [], 0, done=True)
-        self._number, self._over = 0, False
-        self._thread = threading.Thread(target=self._work, daemon=True, name="previews")
+    def __init__(self, folder: Folder, bench: Bench) -> None:
+        self._folder, self._bench = folder, bench
+        self._now = Run(folder, [], 0, None)
+        self._now.done = True
 
-    def __enter__(self) -> Previewer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        with self._changed:
-            self._over, self._wanted = True, None
-            self._number += 1
-            self._changed.notify_all()
-        self._thread.join(10)
-
-    # What a page asks for -----------------------------------------------------------------------------------------
-
-    def ask(self, cells: list[tuple[str, RenderConfig]], edge: int) -> int:
+    def ask(self, cells: list[Cell], edge: int, table: Table | None = None) -> int:
         """Have these rendered, one after the other, in place of whatever was wanted until now. Returns their run's
         number."""
-        with self._changed:
-            self._number += 1
-            self._wanted = Run(self._number, [Cell(*one) for one in cells], edge)
-            self._changed.notify_all()
-            return self._number
-
-    def stop(self) -> None:
-        """Nothing is wanted; what was rendered is still to be seen."""
-        with self._changed:
-            self._number += 1
-            self._wanted = None
-            self._now.done = True
+        run = Run(self._folder, cells, edge, table)
+        number = self._bench.ask(run)
+        self._now = run
+        return number
 
     def told(self) -> dict[str, Any]:
         """How far the newest run is, JSON values."""
-        with self._changed:
-            run = self._wanted or self._now
-            return {
-                "run": run.number,
-                "done": run.done,
-                "error": run.error,
-                "notes": run.notes,
-                "cells": [cell.told() for cell in run.cells],
-            }
+        return self._now.told()
 
     def picture(self, run: int, cell: int) -> bytes | None:
         """A PNG of what is there of a cell."""
-        with self._changed:
-            if run != self._now.number or not 0 <= cell < len(self._now.cells):
-                return None
-            seen = self._now.cells[cell].seen
+        now = self._now
+        if run != now.number or not 0 <= cell < len(now.cells):
+            return None
+        seen = now.cells[cell].seen
         return None if seen is None else seen.png()
 
-    # The thread ---------------------------------------------------------------------------------------------------
+    def sheet(self, run: int, suffix: str) -> bytes | None:
+        """All cells of a run side by side, with what they are, as a file; None while one is missing. suffix: of
+        `contact.SUFFIXES`."""
+        now = self._now
+        pictures = [self.picture(run, cell) for cell in range(len(now.cells))]
+        if run != now.number or now.table is None or not all(pictures):
+            return None
+        with tempfile.TemporaryDirectory(dir=self._folder.own) as name:
+            cells = [Path(name) / f"{number}.png" for number in range(len(pictures))]
+            for cell, data in zip(cells, pictures, strict=True):
+                cell.write_bytes(data or b"")
+            made = Path(name) / f"sheet{suffix}"
+            write_sheet(made, suffix, now.table, cells)
+            return made.read_bytes()
 
-    def _work(self) -> None:
-        with self._make_pool() as pool:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._wanted is not None or self._over)
-                    if self._over or self._wanted is None:
-                        return
-                    self._now, self._wanted = self._wanted, None
-                self._render(self._now, pool)
 
-    def _render(self, run: Run, pool: Pool) -> None:
-        error = ""
-        try:
-            for cell in run.cells:
-                self._render_cell(run, cell, pool)
-        except CancelledError:
-            pass
-        except TilerError as wrong:
-            error = self._folder.said(wrong)
-        except Exception as wrong:  # the page says it, and the next change is rendered all the same
-            error = self._folder.said(f"{type(wrong).__name__}: {(str(wrong).splitlines() or [''])[0]}")
-        with self._changed:
-            run.error, run.done = error, True
-
-    def _render_cell(self, run: Run, cell: Cell, pool: Pool) -> None:
-        def show(seen: Preview) -> None:
-            with self._changed:
-                cell.seen, cell.version = seen, cell.version + 1
-
-        def hear(event: dict[str, Any]) -> None:
-            if event["event"] == "note":
-                with self._changed:
-                    note = self._folder.said(event["text"])
-                    run.notes = [*run.notes, *([note] if note not in run.notes else [])][-20:]
-
-        preview(
-            cell.config,
-            edge=run.edge,
-            on_level=show,
-            cancelled=lambda: self._number != run.number,
-            progress=hear,
-            pool=pool,
-            folder=self._place(cell.config, run.edge),
-        )
-
-    def _place(self, config: RenderConfig, edge: int) -> Path:
-        """Of its own for each configuration; the oldest make way."""
-        name = hashlib.sha256(json.dumps([config.to_dict(), edge], sort_keys=True).encode()).hexdigest()[:16]
-        place = self._folder.own_folder(_PREVIEWS, name)
-        place.touch()
-        ours = [one for one in place.parent.iterdir() if _OURS.fullmatch(one.name) and not one.is_symlink()]
-        for old in sorted(ours, key=lambda one: one.stat().st_mtime_ns, reverse=True)[_KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
-        return place
+def kept_place(folder: Folder, kind: str, what: Any, most: int) -> Path:
+    """A folder of its own for each `what`, JSON values; the oldest of more than `most` make way."""
+    name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    place = folder.own_folder(kind, name)
+    place.touch()
+    ours = [one for one in place.parent.iterdir() if _OURS.fullmatch(one.name) and not one.is_symlink()]
+    for old in sorted(ours, key=lambda one: one.stat().st_mtime_ns, reverse=True)[most:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import OrderedDict
 from typing import Any
@@ -14,22 +13,31 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tiler.errors import ConfigError
+from tiler.output.contact import SUFFIXES
 from tiler.request.asked import Asked
+from tiler.request.config import RenderConfig
+from tiler.series import sheet
 from tiler.series.preview import EDGE
-from tiler.studio.answers import Hands, body_of
-from tiler.studio.controls import command, config_of, controls, several
+from tiler.studio.answers import Hands, said_in
+from tiler.studio.bench import Bench
+from tiler.studio.controls import command, config_of, controls, varied
+from tiler.studio.errands import MOST_PROOF
 from tiler.studio.folder import MOST_REMEMBERED, Folder
-from tiler.studio.previews import Previewer
+from tiler.studio.poster_pages import PosterPages
+from tiler.studio.posters import FORMATS, Posters
+from tiler.studio.previews import Cell, Previewer
 
 MOST_EDGE = 1024
 _THUMBS = 512
 
 
 class Studio:
-    """Routes of the page. folder: its pictures; previewer: what renders."""
+    """Routes of the page. bench: what renders previews, plans and proofs; second: what renders retouches."""
 
-    def __init__(self, folder: Folder, previewer: Previewer, hands: Hands | None = None) -> None:
-        self._folder, self._previewer, self._hands = folder, previewer, hands or Hands()
+    def __init__(self, folder: Folder, posters: Posters, bench: Bench, second: Bench) -> None:
+        self._folder, self._bench, self._hands = folder, bench, Hands()
+        self._previewer = Previewer(folder, bench)
+        self._pages = PosterPages(folder, posters, bench, second, self._hands, self._asked)
         self._thumbs: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -44,12 +52,15 @@ class Studio:
             Route("/api/run", self._render, methods=["POST"]),
             Route("/api/stop", self._stop, methods=["POST"]),
             Route("/api/run/{run:int}/{cell:int}.png", self._picture),
+            Route("/api/run/{run:int}/sheet{suffix}", self._sheet),
+            *self._pages.routes(),
         ]
 
     # Pictures -----------------------------------------------------------------------------------------------------
 
     async def _controls(self, request: Request) -> Response:
-        return JSONResponse({"controls": controls(), "edge": EDGE, "most_edge": MOST_EDGE})
+        about = {"edge": EDGE, "most_edge": MOST_EDGE, "most_proof": MOST_PROOF, "formats": FORMATS}
+        return JSONResponse({"controls": controls(), **about})
 
     async def _pictures(self, request: Request) -> Response:
         def listed() -> list[dict[str, Any]]:
@@ -93,43 +104,45 @@ class Studio:
         return JSONResponse(await self._hands.do(self._folder.remembered))
 
     async def _keep_values(self, request: Request) -> Response:
-        try:
-            said = json.loads(await body_of(request, MOST_REMEMBERED))
-        except (ValueError, RecursionError):
-            raise HTTPException(400, "This is not what the page sends.") from None
-        if not isinstance(said, dict):
-            raise HTTPException(400, "This is not what the page sends.")
-        await self._hands.do(self._folder.remember, said)
+        await self._hands.do(self._folder.remember, await said_in(request, MOST_REMEMBERED))
         return JSONResponse({})
 
     # Previews -----------------------------------------------------------------------------------------------------
 
     async def _render(self, request: Request) -> Response:
-        try:
-            asked = json.loads(await body_of(request))
-            values, edge, vary = dict(asked["values"]), asked.get("edge", EDGE), asked.get("vary", [])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise HTTPException(400, "This is not what the page sends.") from None
+        said = await said_in(request)
+        values, edge, vary = said.get("values"), said.get("edge", EDGE), said.get("vary") or []
         if type(edge) is not int or not 16 <= edge <= MOST_EDGE:
             raise ConfigError(f"edge = {str(edge)[:20]}; allowed: 16 to {MOST_EDGE}")
         run = await self._hands.do(self._begun, values, edge, vary)
-        return JSONResponse({"run": run, "command": command(values)}, 202)
+        return JSONResponse({"run": run, "command": command(values or {})}, 202)
 
-    def _begun(self, values: dict[str, Any], edge: int, vary: Any) -> int:
+    def _asked(self, values: Any) -> RenderConfig:
+        """Raises ConfigError."""
+        if not isinstance(values, dict):
+            raise ConfigError("values: allowed: what is said of each option")
+        return self._folder.confined(config_of(values))
+
+    def _begun(self, values: Any, edge: int, vary: Any) -> int:
         """What is wrong is said before anything is rendered, and leaves what is rendered alone."""
-        cells = [(caption, self._folder.confined(config_of(said))) for caption, said in several(values, vary)]
-        try:
-            for _, config in cells:
-                Asked.of(config)
-        except ConfigError as error:
-            raise ConfigError(self._folder.said(error)) from None
-        return self._previewer.ask(cells, edge)
+        config, table = self._asked(values), None
+        cells = [Cell("", config)]
+        if vary:
+            many = varied(vary)
+            table, edge = sheet.table_of(config, many), min(edge, sheet.EDGE)
+            found = [self._folder.confined(one) for one in sheet.cells_of(config, many)]
+            cells = [Cell(table.caption(number), one) for number, one in enumerate(found)]
+        with self._folder.clearly():
+            for cell in cells:
+                last = Asked.of(cell.config).job.cut.last
+                cell.whole = last.height, last.width
+        return self._previewer.ask(cells, edge, table)
 
     async def _run(self, request: Request) -> Response:
         return JSONResponse(self._previewer.told())
 
     async def _stop(self, request: Request) -> Response:
-        self._previewer.stop()
+        self._bench.stop()
         return JSONResponse({})
 
     async def _picture(self, request: Request) -> Response:
@@ -137,3 +150,11 @@ class Studio:
         if found is None:
             raise HTTPException(404, "There is no such picture any more.")
         return Response(found, 200, {}, "image/png")
+
+    async def _sheet(self, request: Request) -> Response:
+        run, suffix = request.path_params["run"], request.path_params["suffix"]
+        found = await self._hands.do(self._previewer.sheet, run, suffix) if suffix in SUFFIXES else None
+        if found is None:
+            raise HTTPException(404, "There is no such sheet, or not all of it yet.")
+        headers = {"Content-Disposition": f"attachment; filename=sheet{suffix}"}
+        return Response(found, 200, headers, "application/octet-stream")

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,18 @@ from tiler.output.watched import MOST_TOLD, NOTHING, WRITTEN, Level, Watched, wr
 from tiler.studio.answers import Hands
 
 TILE = 256
+
+
+class Steering(Protocol):
+    """What a page that watches may do besides. Raises TilerError."""
+
+    def stop(self, request: Request) -> None:
+        """End the render."""
+
+    def keep(self, request: Request) -> str:
+        """Write what there is of it. Returns the file's name, as it is to be said."""
+
+
 _QUALITY, _KEPT_BYTES = 90, 2**26
 # Of the time of a machine that renders, what looking may take.
 _SHARE = 0.03
@@ -237,21 +249,39 @@ def _jpeg(pixels: np.ndarray, box: tuple[float, float, float, float], shape: tup
     return found.getvalue()
 
 
-def routes(watch: Watch, hands: Hands, prefix: str = "/api") -> list[Route]:
-    """What page/watch.html asks for."""
+def routes(
+    find: Callable[[Request], Watch], hands: Hands, prefix: str = "", steering: Steering | None = None
+) -> list[Route]:
+    """What page/watch.html asks for. find: which store is watched; prefix: of the page's own address."""
 
     async def state(request: Request) -> Response:
-        return JSONResponse(await hands.do(watch.state))
+        told = await hands.do(lambda: find(request).state())
+        return JSONResponse({**told, "steered": steering is not None})
 
     async def tile(request: Request) -> Response:
         names = request.path_params
         known = request.headers.get("if-none-match", "").strip('"')
-        mark, data = await hands.do(watch.tile, names["zoom"], names["column"], names["row"], known)
+        place = names["zoom"], names["column"], names["row"]
+        mark, data = await hands.do(lambda: find(request).tile(*place, known))
         # To be asked for again: what it shows changes while a render goes on.
         headers = {"ETag": f'"{mark}"', "Cache-Control": "private, no-cache"}
         return Response(data, 200 if data is not None else 304, headers, "image/jpeg")
 
-    return [
-        Route(prefix + "/state", state),
-        Route(prefix + "/tiles/{zoom:int}/{column:int}_{row:int}.jpg", tile),
+    async def stop(request: Request) -> Response:
+        assert steering is not None
+        await hands.do(steering.stop, request)
+        return JSONResponse({})
+
+    async def keep(request: Request) -> Response:
+        assert steering is not None
+        return JSONResponse({"file": await hands.do(steering.keep, request)})
+
+    found = [
+        Route(prefix + "/api/state", state),
+        Route(prefix + "/api/tiles/{zoom:int}/{column:int}_{row:int}.jpg", tile),
     ]
+    steered = [
+        Route(prefix + "/api/stop", stop, methods=["POST"]),
+        Route(prefix + "/api/keep", keep, methods=["POST"]),
+    ]
+    return found + (steered if steering is not None else [])

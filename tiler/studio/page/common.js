@@ -46,6 +46,13 @@ function duration(seconds) {
   return whole >= 60 ? `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s` : `${whole} s`;
 }
 
+function size(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let at = 0;
+  for (; bytes >= 1000 && at < units.length - 1; at++) bytes /= 1000;
+  return `${at ? Number(bytes.toPrecision(bytes < 10 ? 2 : 3)) : bytes} ${units[at]}`;
+}
+
 function number(value, digits = 4) {
   return value === null || value === undefined ? "" : Number(value).toPrecision(digits);
 }

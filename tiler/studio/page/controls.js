@@ -2,7 +2,7 @@
 
 /* One control for each option, by what the server says of it: studio.controls. */
 
-const OPEN = ["Look"];
+const OPEN = ["Look", "Size (one of)"];
 const fields = new Map();
 
 function makeControls() {

@@ -16,7 +16,7 @@ function setValue(name, value) {
 }
 
 function save() {
-  asked("/api/values", {method: "PUT", body: JSON.stringify(studio.values)}).catch(error => complain(error.message));
+  asked("/api/values", {method: "PUT", body: JSON.stringify({...studio.values, price_per_hour: byId("price").value})}).catch(error => complain(error.message));
 }
 
 async function loadPictures() {

@@ -7,9 +7,14 @@ function readyToRender() {
   return Boolean((studio.values.styles || []).length && (studio.values.content || studio.values.init));
 }
 
+/* Pages that have the worker to themselves: what changes there is rendered when the preview is looked at again. */
+const APART = ["proof", "poster", "retouch"];
+
 /* A change is rendered when no other has followed for a moment. */
 function renderSoon() {
   clearTimeout(timer);
+  studio.due = APART.includes(studio.tab);
+  if (studio.due) return;
   timer = setTimeout(render, WAIT_BEFORE);
 }
 
@@ -56,6 +61,7 @@ async function look() {
 function showPreview(now) {
   const cell = now.cells[0];
   byId("notes").replaceChildren(...now.notes.map(note => element("li", {}, note)));
+  studio.whole = cell?.whole || studio.whole;
   if (!cell || !cell.version) {
     byId("progress").textContent = now.done ? "" : "beginning …";
     return;
@@ -72,6 +78,7 @@ function showPreview(now) {
     Object.assign(byId("preview").dataset, {run: now.run, width: cell.width, finished: cell.finished});
     byId("preview").hidden = false;
     byId("nothing").hidden = true;
+    showWhole(address);
   };
   next.src = address;
 }

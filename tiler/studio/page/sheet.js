@@ -21,12 +21,14 @@ function prepareSheet() {
 function valuesOf(which) {
   const one = studio.controls.find(each => each.name === byId(`vary-${which}`).value);
   const texts = byId(`values-${which}`).value.split(one && one.kind === "text" ? ";" : ",").map(text => text.trim()).filter(Boolean);
-  return one && one.kind === "flag" ? texts.map(text => ["yes", "true", "on", "1"].includes(text.toLowerCase())) : texts;
+  return texts;
 }
 
 function showSheet(now) {
   const list = byId("cells"), {vary} = studio.sheet;
   byId("sheet-progress").textContent = `${now.cells.filter(cell => cell.finished).length} of ${now.cells.length}`;
+  byId("sheet-file").hidden = !now.cells.every(cell => cell.finished);
+  byId("sheet-file").href = `/api/run/${now.run}/sheet.png`;
   now.cells.forEach((cell, index) => {
     let item = list.children[index];
     if (!item) {
@@ -42,12 +44,17 @@ function showSheet(now) {
   });
 }
 
+function meant(name, text) {
+  const one = studio.controls.find(each => each.name === name);
+  return one.kind !== "flag" ? text : ["yes", "true", "on"].includes(text.toLowerCase()) ? true : null;
+}
+
 /* Cells are listed row by row: the second option's values follow each other. */
 function takeOver(vary, index) {
   const counts = vary.map(([, values]) => values.length);
   const places = counts.length > 1 ? [Math.floor(index / counts[1]), index % counts[1]] : [index];
   studio.sheet = null;
-  vary.forEach(([name, values], which) => setValue(name, values[places[which]] === false ? null : values[places[which]]));
+  vary.forEach(([name, values], which) => setValue(name, meant(name, values[places[which]])));
   showValues();
   showTab("preview");
 }

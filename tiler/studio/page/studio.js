@@ -28,11 +28,16 @@ function showTab(name) {
     tab.tabIndex = on ? 0 : -1;
   }
   history.replaceState(null, "", `#${name}`);
+  const due = studio.due && !APART.includes(name);
+  studio.tab = name;
+  if (due) renderSoon();
+  if (APART.includes(name)) lookAtQueue();
 }
 
 /* What was chosen when the page was last open; pictures that are gone are forgotten. */
 async function remember() {
   studio.values = await asked("/api/values");
+  byId("price").value = studio.values.price_per_hour ?? "";
   const known = new Set(studio.controls.map(one => one.name)), there = new Set(studio.pictures.map(one => one.name));
   for (const name of Object.keys(studio.values)) if (!known.has(name)) delete studio.values[name];
   if (!there.has(studio.values.content)) delete studio.values.content;
@@ -50,6 +55,9 @@ async function begin() {
     byId("edge").value = found.edge;
     byId("edge").addEventListener("change", renderSoon);
     byId("stop").addEventListener("click", () => asked("/api/stop", {method: "POST"}));
+    prepareProof(found.most_proof);
+    prepareOrder(found.formats);
+    prepareRetouch();
     await loadPictures();
     await remember();
     showPictures();
@@ -57,6 +65,8 @@ async function begin() {
     prepareSheet();
     onChange(name => { showValue(name); renderSoon(); });
     renderSoon();
+    look();
+    lookAtQueue();
   } catch (error) {
     complain(error.message);
   }

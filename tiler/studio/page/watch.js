@@ -11,7 +11,7 @@ function source(now) {
     tileOverlap: 0,
     minLevel: 0,
     tileExists: zoom => zoom <= now.zoom,
-    getTileUrl: (zoom, column, row) => `/api/tiles/${zoom}/${column}_${row}.jpg`,
+    getTileUrl: (zoom, column, row) => `api/tiles/${zoom}/${column}_${row}.jpg`,
     getTileHashKey: (zoom, column, row) => `${now.job}/${now.version}/${zoom}/${column}/${row}`,
   };
 }
@@ -139,6 +139,8 @@ function say(now) {
   }
   if (byId("status").textContent !== text) byId("status").textContent = text;
   byId("status").classList.toggle("bad", Boolean(now.gone));
+  byId("steering").hidden = !now.steered;
+  byId("stop").hidden = !now.writer;
   byId("levels").replaceChildren(...now.levels.map((one, index) => row(one, index, now)));
   const legend = {loss: level.losses ? "Redder: more of the loss of content and smoothness." :
                         "The loss of each tile is in the store while a level has a checkpoint.",
@@ -189,7 +191,7 @@ function drawCurves(now) {
 async function look() {
   let wait = ASK_EVERY;
   try {
-    const now = await asked("/api/state");
+    const now = await asked("api/state");
     noteChanges(state, now);
     state = now;
     if (!shown || shown.version !== now.version) showPicture(now);
@@ -213,5 +215,21 @@ addEventListener("keydown", event => {
   if (event.key === "-") viewer.viewport.zoomBy(1 / 1.5).applyConstraints();
 });
 for (const id of ["lines", "shade"]) byId(id).addEventListener("change", () => { drawOverlay(); if (state) say(state); });
+/* In the studio the file is one of its posters; else it is where whoever started this has said. */
+const inStudio = location.pathname.startsWith("/watch/");
+byId("back").hidden = !inStudio;
+
+async function steer(what) {
+  byId("kept").textContent = what === "keep" ? "writing …" : "stops …";
+  try {
+    const {file} = await asked(`api/${what}`, {method: "POST"});
+    const shown = !file ? "" : inStudio ? element("a", {href: `/api/poster/${encodeURIComponent(file)}`}, `download ${file}`) : `written: ${file}`;
+    byId("kept").replaceChildren(shown);
+  } catch (error) {
+    byId("kept").textContent = error.message;
+  }
+}
+
+for (const what of ["stop", "keep"]) byId(what).addEventListener("click", () => steer(what));
 makeViewer();
 look();

@@ -1,1 +1,0 @@
-"""Learning land from a few pictures, and growing it to any size."""
