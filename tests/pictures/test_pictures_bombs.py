@@ -186,7 +186,7 @@ def test_a_progressive_jpeg_is_not_looked_through_for_its_end(tmp_path: Path) ->
         open_picture(tmp_path / "a")
 
 
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script/></svg>'
 HIDDEN = (SVG, b"\n" * 20 + SVG, b"%PDF-1.7\n", b"%!PS\n", b"BM" + SVG, b"II*\0%PDF-1.7\n", b"P6 " + SVG,
           b"\0\0\0\x18ftypmif1" + SVG, b"push graphic-context\nimage over 0,0 1,1 'msl:x'\n", b"#?RADIANCE\n\n",
           b"SIMPLE  =                    T", b"\x93NUMPY", b"<?xml version='1.0'?>" + SVG)  # fmt: skip
@@ -209,5 +209,6 @@ def test_no_loader_but_a_pictures_is_asked(tmp_path: Path, data: bytes, name: st
 
 def test_what_is_not_for_strangers_files_is_shut(tmp_path: Path) -> None:
     """Should a loader be asked for by mistake."""
-    with pytest.raises(load_vips().Error, match="svgload_buffer"):
-        load_vips().Image.svgload_buffer(SVG)
+    (tmp_path / "a.svg").write_bytes(SVG)
+    with pytest.raises(load_vips().Error, match="svgload: operation is blocked"):
+        load_vips().Image.svgload(str(tmp_path / "a.svg"))

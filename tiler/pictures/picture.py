@@ -16,9 +16,9 @@ from tiler.pictures import colour
 from tiler.pictures.georef import Georef
 from tiler.pictures.kept import Kept, keep
 from tiler.pictures.meaning import Meaning
-from tiler.pictures.probe import is_harmless, unreadable
+from tiler.pictures.probe import LONGEST_SIDE, is_harmless, unreadable
 from tiler.pictures.resize import resize
-from tiler.pictures.source import Opener, opener
+from tiler.pictures.source import DRAWN, Opener, header, opener
 from tiler.pictures.stream import VipsError, bands_of, heard, load_vips
 from tiler.pictures.stretch import Spread, Values
 from tiler.pictures.tiffpage import Page
@@ -39,8 +39,9 @@ class Picture:
     `cropped`). stamp: tells the file from others that come under its name, without reading them. meaning: of its
     channels. page: of a TIFF, where it lies. spread: which of its values become 0 and 1 (see `stretched`). notes:
     what the user should know of how it is read. backdrop: the colour (sRGB 0..1) that "rgb" and "grey" show
-    transparent parts on. in_part: only what is opaque counts. kept: its pixels, where they are read more than once
-    (see `kept_in`).
+    transparent parts on. in_part: only what is opaque counts. scale: of a drawing, which is drawn anew at every size
+    that is asked for, how many times its own size this is (see `drawn`). kept: its pixels, where they are read more
+    than once (see `kept_in`).
     """
 
     path: Path
@@ -60,11 +61,14 @@ class Picture:
     notes: tuple[str, ...] = field(default=(), repr=False)
     backdrop: tuple[float, float, float] = (1.0, 1.0, 1.0)
     in_part: bool = False
+    scale: float = 1.0
     kept: Kept | None = field(default=None, repr=False, compare=False)
 
     def kept_in(self, folder: Path) -> Picture:
         """The same, decoded once however often it, and what is made of it, is read: its pixels wait in a file without a
         name in `folder`. As it is, with a note, where they would take much of the room that is free there."""
+        if self.kind in DRAWN:
+            return self
         height, width = self.file_size
         need = height * width * (self.channels + self.has_alpha) * max(1, self.bits // 8)
         kept, note = keep(self.path, need, folder)
@@ -77,6 +81,25 @@ class Picture:
         origin = self.origin[0] + y0, self.origin[1] + x0
         georef = self.georef and self.georef.cropped(y0, x0)
         return replace(self, height=y1 - y0, width=x1 - x0, origin=origin, georef=georef)
+
+    def drawn(self, height: int, width: int, crop: Crop | None) -> Picture:
+        """A drawing, or the part `crop` of it, in as many pixels as it takes to be height x width."""
+        y0, x0, y1, x1 = crop or (0, 0, self.height, self.width)
+        tall, wide = self.file_size
+        wanted = max(height / (y1 - y0), width / (x1 - x0))
+        scale = self.scale * min(wanted, LONGEST_SIDE / max(tall, wide))
+        vips = load_vips()
+        try:
+            image = header(self.path, self.kind, None, scale)
+        except vips.Error as error:
+            raise unreadable(self.path, self.kind, error) from None
+        down, across = image.height / tall, image.width / wide
+        top, left = round((self.origin[0] + y0) * down), round((self.origin[1] + x0) * across)
+        bottom, right = round((self.origin[0] + y1) * down), round((self.origin[1] + x1) * across)
+        top, left = min(top, image.height - 1), min(left, image.width - 1)
+        sides = max(1, bottom - top), max(1, right - left)
+        size = (image.height, image.width)
+        return replace(self, height=sides[0], width=sides[1], origin=(top, left), file_size=size, scale=scale)
 
     def cropped_like(self, other: Picture) -> Picture:
         """The part that `other` is of its file, however many pixels this one has."""
@@ -177,6 +200,14 @@ class Picture:
     def _bands(
         self, height: int, width: int, rows: int, channels: str, crop: Crop | None, within: Crop | None
     ) -> Iterator[np.ndarray]:
+        if self.kind in DRAWN:
+            yield from self.drawn(height, width, crop)._resized(height, width, rows, channels, None, within)
+        else:
+            yield from self._resized(height, width, rows, channels, crop, within)
+
+    def _resized(
+        self, height: int, width: int, rows: int, channels: str, crop: Crop | None, within: Crop | None
+    ) -> Iterator[np.ndarray]:
         y0, x0, y1, x1 = within or (0, 0, height, width)
         if channels == "alpha" and not self.has_alpha:
             for top in range(y0, y1, rows):
@@ -228,7 +259,7 @@ class Picture:
 
     @contextmanager
     def _decoder(self) -> Iterator[Opener]:
-        with opener(self.path, self.kind, self.page) as opened:
+        with opener(self.path, self.kind, self.page, self.scale) as opened:
             yield opened
         self._check_unchanged()
 

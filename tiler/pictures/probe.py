@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import PictureError
-from tiler.pictures import jpeg
+from tiler.pictures import jpeg, svg
 from tiler.pictures.stream import VipsError, first_line, load_vips
 
-KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP or PPM"
+KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP, PPM, SVG or PDF"
 # libvips itself goes on to 100 million; nothing printed or mapped comes near this, only forged headers do.
 LONGEST_SIDE = 1_000_000
 
@@ -35,6 +35,8 @@ _HARMLESS = ("profile", "iCCP", "cHRM", "gAMA", "sRGB", "exif", "eXIf", "xmp", "
              "iTXt", "zTXt", "text chunks", "pHYs", "tIME", "metadata")  # fmt: skip
 # libheif goes through whatever is not pixels byte by byte, and takes a second for a million of them.
 _HEIF_ABOUT_BYTES, _HEIF_BOXES = 2 * 2**20, 1000
+# Comments may stand before an SVG's first element.
+_HEAD_BYTES = 4096
 _PPM_HEAD_BYTES, _PPM_SPACE = 2**14, rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PPM_HEAD = re.compile(rb"P[1-6]" + _PPM_SPACE + rb"(\d{1,10})" + _PPM_SPACE + rb"(\d{1,10})\s")
 _NO_ROOM = re.compile("unable to write to|No space left|[Ww]rite failed|temporary")
@@ -49,7 +51,7 @@ def kind_of(path: Path) -> str:
             found = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise PictureError(f"{path}: is {found}; a picture file is needed ({KINDS})")
         with open(path, "rb") as file:
-            head = file.read(32)
+            head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
@@ -64,6 +66,11 @@ def kind_of(path: Path) -> str:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    # Drawings have a language of their own, and large readers: nobody hands one over under another name unknowingly.
+    if path.suffix.lower() in (".svg", ".svgz") and svg.is_svg(head):
+        return "svg"
+    if path.suffix.lower() == ".pdf" and head.startswith(b"%PDF-"):
+        return "pdf"
     raise PictureError(f"{path}: is not a picture of a known kind; {KINDS} are allowed")
 
 

@@ -16,7 +16,7 @@ from tiler.pictures.georef import read_georef
 from tiler.pictures.meaning import meaning_of
 from tiler.pictures.picture import COUNTS, Channels, Crop, Picture, orientation_of, stamp_of
 from tiler.pictures.probe import check_sides, kind_of, unreadable
-from tiler.pictures.source import header
+from tiler.pictures.source import drawn_meaning, header
 from tiler.pictures.stream import heard, load_vips
 from tiler.pictures.tiffpage import Page, read_page
 
@@ -32,8 +32,8 @@ _PIXELS_PER_BYTE, _MANY_PIXELS = 100_000, 2**32
 
 
 def open_picture(path: str | os.PathLike[str]) -> Picture:
-    """Reads the header of a picture file: PNG, JPEG, TIFF (the first page that is no preview), WebP, AVIF, GIF, BMP or
-    PPM.
+    """Reads the header of a picture file: PNG, JPEG, TIFF (the first page that is no preview), WebP, AVIF, GIF, BMP,
+    PPM; or a drawing, SVG or the first page of a PDF, whose size in pixels is that at 96 to an inch.
 
     The kind is told by the content, not by the name. Animations are refused. Raises PictureError, in one
     line, for a file that is missing, no picture, damaged in its header, or of pixels that cannot be used.
@@ -55,9 +55,11 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     _check_size(path, kind, image, height, width)
     try:
         colour.check_pixels(image)
-        meaning = page.meaning if page else meaning_of(image)
+        meaning = page.meaning if page else drawn_meaning(path, kind) or meaning_of(image)
     except colour.PixelsError as error:
         raise PictureError(f"{path}: {error}") from None
+    except vips.Error as error:
+        raise unreadable(path, kind, error) from None
     georef, about_place = read_georef(path, kind, page.chain if page else (0,))
     strays = jpeg.stray_bytes(path) if kind == "jpeg" else 0
     found = (

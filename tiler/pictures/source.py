@@ -7,20 +7,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tiler.errors import PictureError
+from tiler.pictures import pdf, svg
 from tiler.pictures.feed import streaming
-from tiler.pictures.meaning import CMYK, LAB
+from tiler.pictures.meaning import CMYK, LAB, RGB, Meaning
 from tiler.pictures.probe import check_sides, load
-from tiler.pictures.stream import load_vips
+from tiler.pictures.stream import heard, load_vips
 from tiler.pictures.tiffpage import Page, at
 from tiler.pictures.tiffrows import dtype_of, rows_of
 
 Opener = Callable[[str], Any]  # (access) -> libvips image, not turned upright
+# Kinds that have no pixels of their own.
+DRAWN = ("svg", "pdf")
 _INTERPRETATIONS = {CMYK: "cmyk", LAB: "lab"}
 
 
 @contextmanager
-def opener(path: Path, kind: str, page: Page | None) -> Iterator[Opener]:
-    """page: of a TIFF, as `read_page` gave it."""
+def opener(path: Path, kind: str, page: Page | None, scale: float = 1.0) -> Iterator[Opener]:
+    """page: of a TIFF, as `read_page` gave it. scale: of a drawing, how many times its own size it is to have."""
+    if kind == "svg":
+        drawing = svg.read_svg(path)
+        yield lambda access: drawing.image(scale)
+        return
+    if kind == "pdf":
+        height, width, _ = pdf.size_of(path, scale)
+        with streaming(lambda: pdf.rows_of(path, height, width), 3, height, width, np.dtype(np.uint8)) as opened:
+            yield opened
+        return
     if page is None or page.plain:
         yield lambda access: load(path, kind, access)
         return
@@ -29,13 +44,34 @@ def opener(path: Path, kind: str, page: Page | None) -> Iterator[Opener]:
         yield lambda access: _dressed(opened(access), path, page)
 
 
-def header(path: Path, kind: str, page: Page | None) -> Any:
+def header(path: Path, kind: str, page: Page | None, scale: float = 1.0) -> Any:
     """A libvips image with all that the picture's has but its pixels. Raises PictureError, or what libvips raises."""
+    if kind == "svg":
+        return svg.read_svg(path).image(scale)
+    if kind == "pdf":
+        height, width, _ = pdf.size_of(path, scale)
+        check_sides(path, height, width)
+        return load_vips().Image.black(width, height, bands=3)
     if page is None or page.plain:
         return load(path, kind)
     check_sides(path, page.height, page.width)  # libvips counts them by 32 bits
     black = load_vips().Image.black(page.width, page.height, bands=_channels(page))
     return _dressed(black.cast({1: "uchar", 2: "ushort", 4: "float"}[dtype_of(page).itemsize]), path, page)
+
+
+def drawn_meaning(path: Path, kind: str) -> Meaning | None:
+    """Of a drawing's channels; None for other kinds. One that covers all of its page is as opaque as a photo."""
+    if kind == "svg":
+        drawing = svg.read_svg(path)
+        with heard() as warnings:
+            opaque = drawing.is_opaque
+        if warnings:
+            raise PictureError(f"{path}: damaged SVG ({warnings[0]})")
+        return Meaning(RGB, None if opaque else 3, drawing.notes)
+    if kind == "pdf":
+        pages = pdf.size_of(path, 1.0)[2]
+        return Meaning(RGB, None, (f"the first of its {pages} pages",) if pages > 1 else ())
+    return None
 
 
 def _channels(page: Page) -> int:
