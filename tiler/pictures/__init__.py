@@ -4,7 +4,7 @@ Order is always (y, x) and (height, width). Pixels are float32 `[channels, rows,
 Nothing here holds a whole picture unless the file format leaves no choice (see `Picture.bands`).
 """
 
-from tiler.pictures.fingerprint import fingerprint
+from tiler.pictures.fingerprint import digest, fingerprint
 from tiler.pictures.georef import Georef
 from tiler.pictures.ground import metres_per_pixel
 from tiler.pictures.outputs import check_output, replaced_by
@@ -25,6 +25,7 @@ __all__ = [
     "check_output",
     "check_sidecars",
     "check_xyz",
+    "digest",
     "fingerprint",
     "label_bands",
     "mask_bands",

@@ -9,9 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tiler.errors import OutputError
+from tiler.pictures.mosaic import files
 from tiler.pictures.outputs import replaced_by
 
 _BYTES_AT_ONCE = 2**20
+
+
+def digest(path: Path) -> str:
+    """Of a folder of map tiles: a sha256 over the names and bytes of those that are read. Raises OSError."""
+    found = hashlib.sha256()
+    for name, tile in files(path):
+        found.update(b"%s\0" % name.encode())
+        _add(found, tile)
+    return found.hexdigest()
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tiler.errors import PictureChangedError, PictureError
-from tiler.pictures import colour
+from tiler.pictures import colour, mosaic
 from tiler.pictures.georef import Georef
 from tiler.pictures.kept import Kept, keep
 from tiler.pictures.meaning import Meaning
@@ -344,6 +345,8 @@ def stamp_of(path: Path) -> tuple[int, ...]:
         found = os.stat(path)
     except OSError:
         return ()
+    if stat.S_ISDIR(found.st_mode):
+        return mosaic.stamp(path)
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import PictureError
-from tiler.pictures import jpeg, svg
+from tiler.pictures import jpeg, mosaic, svg
 from tiler.pictures.stream import VipsError, first_line, load_vips
 
-KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP, PPM, SVG or PDF"
+KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP, PPM, SVG, PDF, MBTiles or a folder of map tiles"
 # libvips itself goes on to 100 million; nothing printed or mapped comes near this, only forged headers do.
 LONGEST_SIDE = 1_000_000
 
@@ -27,6 +27,7 @@ _MAGIC = (
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
     (b"BM", "bmp"),
+    (mosaic.MAGIC, "mbtiles"),
     *((b"P%d%c" % (kind, space), "ppm") for kind in range(1, 7) for space in b" \t\r\n"),
 )
 _HEIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim", b"heis")
@@ -47,6 +48,8 @@ def kind_of(path: Path) -> str:
     try:
         mode = os.stat(path).st_mode
         # Opening a FIFO would wait for a writer for ever.
+        if stat.S_ISDIR(mode) and mosaic.is_folder(path):
+            return "xyz"
         if not stat.S_ISREG(mode):
             found = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise PictureError(f"{path}: is {found}; a picture file is needed ({KINDS})")

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from tiler.errors import PictureError
-from tiler.pictures import colour, jpeg
+from tiler.pictures import colour, jpeg, mosaic
 from tiler.pictures.georef import read_georef
 from tiler.pictures.meaning import meaning_of
 from tiler.pictures.picture import COUNTS, Channels, Crop, Picture, orientation_of, stamp_of
 from tiler.pictures.probe import check_sides, kind_of, unreadable
-from tiler.pictures.source import drawn_meaning, header
+from tiler.pictures.source import header, told_meaning
 from tiler.pictures.stream import heard, load_vips
 from tiler.pictures.tiffpage import Page, read_page
 
@@ -55,12 +55,16 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     _check_size(path, kind, image, height, width)
     try:
         colour.check_pixels(image)
-        meaning = page.meaning if page else drawn_meaning(path, kind) or meaning_of(image)
+        meaning = page.meaning if page else told_meaning(path, kind) or meaning_of(image)
     except colour.PixelsError as error:
         raise PictureError(f"{path}: {error}") from None
     except vips.Error as error:
         raise unreadable(path, kind, error) from None
-    georef, about_place = read_georef(path, kind, page.chain if page else (0,))
+    georef, about_place = (
+        (mosaic.mosaic_of(path).georef, [])
+        if kind in mosaic.KINDS
+        else read_georef(path, kind, page.chain if page else (0,))
+    )
     strays = jpeg.stray_bytes(path) if kind == "jpeg" else 0
     found = (
         *meaning.notes,
@@ -110,7 +114,7 @@ def _check_size(path: Path, kind: str, image: Any, height: int, width: int) -> N
     per_byte = (
         _JPEG_PIXELS_PER_BYTE if kind == "jpeg" else _PIXELS_PER_BYTE if height * width > _MANY_PIXELS else math.inf
     )
-    if height * width > per_byte * path.stat().st_size:
+    if kind not in mosaic.KINDS and height * width > per_byte * path.stat().st_size:
         raise PictureError(f"{path}: its header says {height} x {width}, more than its few bytes can hold")
     scans = kind == "jpeg" and _decoded_whole(image, kind)
     if scans and path.stat().st_size > _SCANS_BYTES + 16 * height * width:

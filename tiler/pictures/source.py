@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tiler.errors import PictureError
-from tiler.pictures import pdf, svg
+from tiler.pictures import mosaic, pdf, svg
 from tiler.pictures.feed import streaming
 from tiler.pictures.meaning import CMYK, LAB, RGB, Meaning
 from tiler.pictures.probe import check_sides, load
@@ -36,6 +36,11 @@ def opener(path: Path, kind: str, page: Page | None, scale: float = 1.0) -> Iter
         with streaming(lambda: pdf.rows_of(path, height, width), 3, height, width, np.dtype(np.uint8)) as opened:
             yield opened
         return
+    if kind in mosaic.KINDS:
+        found = mosaic.mosaic_of(path)
+        with streaming(found.rows, found.channels, found.height, found.width, np.dtype(np.uint8)) as opened:
+            yield opened
+        return
     if page is None or page.plain:
         yield lambda access: load(path, kind, access)
         return
@@ -52,6 +57,10 @@ def header(path: Path, kind: str, page: Page | None, scale: float = 1.0) -> Any:
         height, width, _ = pdf.size_of(path, scale)
         check_sides(path, height, width)
         return load_vips().Image.black(width, height, bands=3)
+    if kind in mosaic.KINDS:
+        found = mosaic.mosaic_of(path)
+        check_sides(path, found.height, found.width)
+        return load_vips().Image.black(found.width, found.height, bands=found.channels)
     if page is None or page.plain:
         return load(path, kind)
     check_sides(path, page.height, page.width)  # libvips counts them by 32 bits
@@ -59,8 +68,8 @@ def header(path: Path, kind: str, page: Page | None, scale: float = 1.0) -> Any:
     return _dressed(black.cast({1: "uchar", 2: "ushort", 4: "float"}[dtype_of(page).itemsize]), path, page)
 
 
-def drawn_meaning(path: Path, kind: str) -> Meaning | None:
-    """Of a drawing's channels; None for other kinds. One that covers all of its page is as opaque as a photo."""
+def told_meaning(path: Path, kind: str) -> Meaning | None:
+    """Of the channels of what is no file of pixels; None for other kinds. A drawing that covers its page is opaque."""
     if kind == "svg":
         drawing = svg.read_svg(path)
         with heard() as warnings:
@@ -71,6 +80,9 @@ def drawn_meaning(path: Path, kind: str) -> Meaning | None:
     if kind == "pdf":
         pages = pdf.size_of(path, 1.0)[2]
         return Meaning(RGB, None, (f"the first of its {pages} pages",) if pages > 1 else ())
+    if kind in mosaic.KINDS:
+        found = mosaic.mosaic_of(path)
+        return Meaning(RGB, 3 if found.has_alpha else None, found.notes)
     return None
 
 

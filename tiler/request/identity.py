@@ -148,6 +148,10 @@ def _unreadable(url: str, stored: Mapping[str, Any], error: Exception) -> StoreE
 
 def _digest(path: Path) -> str:
     try:
+        if path.is_dir():
+            from tiler import pictures  # which what a store says does without
+
+            return pictures.digest(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
