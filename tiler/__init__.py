@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tiler.engine.schedule import Pool
     from tiler.errors import CancelledError, TilerError
     from tiler.output.export import Exported, export
+    from tiler.output.poster import Poster, open_poster
     from tiler.planning.plan import Plan, plan
     from tiler.queue.queue import Queue
     from tiler.render import Result, render
@@ -31,6 +32,7 @@ __all__ = [
     "Exported",
     "Plan",
     "Pool",
+    "Poster",
     "Preview",
     "Queue",
     "RenderConfig",
@@ -38,6 +40,7 @@ __all__ = [
     "TilerError",
     "__version__",
     "export",
+    "open_poster",
     "plan",
     "preview",
     "proof",
@@ -50,12 +53,14 @@ _PLACES = {
     "Exported": "tiler.output.export",
     "Plan": "tiler.planning.plan",
     "Pool": "tiler.engine.schedule",
+    "Poster": "tiler.output.poster",
     "Preview": "tiler.series.preview",
     "Queue": "tiler.queue.queue",
     "RenderConfig": "tiler.request.config",
     "Result": "tiler.render",
     "TilerError": "tiler.errors",
     "export": "tiler.output.export",
+    "open_poster": "tiler.output.poster",
     "plan": "tiler.planning.plan",
     "preview": "tiler.series.preview",
     "proof": "tiler.series.proof",

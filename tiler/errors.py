@@ -62,6 +62,10 @@ class WeightsError(TilerError):
     """The backbone's weights are missing, fail their checksum or do not fit VGG-19."""
 
 
+class LandError(TilerError):
+    """A learned land is missing, damaged, or another than is asked for."""
+
+
 class TileTooLargeError(TilerError):
     """A tile's activations did not fit into memory; a smaller tile may."""
 

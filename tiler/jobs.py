@@ -15,12 +15,13 @@ from tiler.engine.job import Job
 from tiler.engine.lineage import Lineage
 from tiler.engine.machine import Machine, difference, joined
 from tiler.engine.store import RenderStore
-from tiler.errors import RenderError
+from tiler.errors import RenderError, StoreError
 from tiler.output import export
 from tiler.request import guiding, identity
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
-from tiler.request.places import check_places
+from tiler.request.given import dropped
+from tiler.request.places import check_places, pictures_of
 from tiler.request.resolve import store_url
 from tiler.version import __version__
 
@@ -48,6 +49,14 @@ class Request:
     def of(cls, config: RenderConfig) -> Request:
         """Raises TilerError for whatever is wrong on any machine."""
         asked = Asked.of(config)
+        try:
+            return cls._of(asked)
+        except BaseException:
+            dropped(asked.landed)
+            raise
+
+    @classmethod
+    def _of(cls, asked: Asked) -> Request:
         config, sources, shown = asked.config, asked.sources, asked.job.cut.shown
         last = asked.job.cut.last
         georef = export.georef_of(config, sources.layout, last.height, last.width)
@@ -92,6 +101,14 @@ def find(request: Request, force_new: bool, replace_finished: bool = True) -> Fo
     store.update(job=job.to_dict(), asked=asked, run=run)  # files may have been moved since
     store.clear()
     return Found(store, job, run, request.asked.notes)
+
+
+def read_before(url: str) -> list[str]:
+    """The files of all pictures that the job in a store reads; none where there is no job, or it cannot be read."""
+    with contextlib.suppress(StoreError):
+        if RenderStore.exists(url):
+            return pictures_of(identity.load_config(RenderStore.open(url, writable=False), "asked"))
+    return []
 
 
 def _remarks(request: Request) -> list[str]:

@@ -22,11 +22,14 @@ from tiler.engine.machine import Machine
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
 from tiler.errors import CancelledError, StoreError
-from tiler.jobs import ComputedOn, Homes, Progress, Request, begin, disk_errors, find
+from tiler.jobs import ComputedOn, Found, Homes, Progress, Request, begin, disk_errors, find, read_before
+from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
+from tiler.request.given import dropped, tidy
+from tiler.request.places import pictures_of
 
 # Seconds between two looks whether a render is still wanted.
 GLANCE = 0.1
@@ -52,7 +55,7 @@ class Result:
 
 def render(
     config: RenderConfig,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     force_new: bool = False,
     replace_finished: bool = True,
     pool: Pool | None = None,
@@ -69,16 +72,31 @@ def render(
     `pool` are free again then, and the same call without it goes on where this one stopped.
 
     progress(event) is called with small dicts, in order and on the calling thread or a thread of the scheduler's; see
-    tiler/cli/progress.py for the kinds. Raises TilerError and its subclasses (tiler.errors); finished work stays in
-    the store. In a script, call this under `if __name__ == "__main__":`, since workers are processes of their own.
+    tiler/cli/progress.py for the kinds. True: a bar, drawn by tqdm. Raises TilerError and its subclasses
+    (tiler.errors); finished work stays in the store. In a script, call this under `if __name__ == "__main__":`, since
+    workers are processes of their own.
     """
-    began, progress = time.monotonic(), progress or (lambda event: None)
+    with heard(progress) as tell:
+        return _render(config, tell, force_new, replace_finished, pool, hold, cancelled)
+
+
+def _render(
+    config: RenderConfig,
+    progress: Progress,
+    force_new: bool,
+    replace_finished: bool,
+    pool: Pool | None,
+    hold: Hold | Lease | None,
+    cancelled: Callable[[], bool] | None,
+) -> Result:
+    began = time.monotonic()
     request = Request.of(config)
     asked, url = request.asked, request.url
     shown, transparent = asked.job.cut.shown, asked.sources.transparent
     RenderStore.exists(url)  # raises where something else is, which not even a lock may be written into
     with contextlib.nullcontext(hold) if hold else sole_writer(url) as held, disk_errors(url):
-        found = find(request, force_new, replace_finished)
+        read = read_before(url)
+        found = _found(request, force_new, replace_finished)
         config, begun = asked.config, found.job
         # With the largest tiles, hence the least disk: what is short now is short on any machine.
         beside = asked.sources.kept_bytes
@@ -99,6 +117,7 @@ def render(
                 store.guard(check)
             if store is None or begun is None:
                 store, job, replaced = begin(request, found, resolved, job, machine, force_new)
+                tidy(read, pictures_of(config))
             store.guard(check)
             computed_on = ComputedOn(store, machine.facts(job.device.kind), progress)
             homes = Homes(store, [Home(level.home, level.why) for level in planned.levels], computed_on.tell)
@@ -125,6 +144,15 @@ def render(
                 with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                     store.update(seconds=store.seconds + seconds, machine=computed_on.all)
     return Result(config.target, url, shown.height, shown.width, loss, seconds)
+
+
+def _found(request: Request, force_new: bool, replace_finished: bool) -> Found:
+    """See `find`. Nothing is left of a request that is refused."""
+    try:
+        return find(request, force_new, replace_finished)
+    except BaseException:
+        dropped(request.asked.landed)
+        raise
 
 
 def _loading() -> Callable[[], Any]:

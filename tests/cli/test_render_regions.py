@@ -41,6 +41,7 @@ def test_each_label_takes_its_own_style(here, labelled: Path) -> None:
     left, right = halves(labelled / "p.png")
     assert np.abs(left - (30, 60, 150)).max() < 25
     assert np.abs(right - (220, 190, 130)).max() < 25
+    assert here("info", "p.zarr").stdout.startswith("content.png in the style of blue.png, sand.png, to p.png")
     poster = (labelled / "p.png").read_bytes()
     again = here("render", "content.png", "-o", "p.png", *labels, *SMALL)
     assert again.returncode == 0, again.stderr

@@ -13,8 +13,10 @@ from tiler.cli import (
     doctor,
     dream,
     export,
+    grow,
     info,
     labels,
+    learn,
     plan,
     proof,
     queue,
@@ -55,6 +57,8 @@ def cli() -> None:
     tiler retouch POSTER.zarr --mask MASK --set content-weight=1 -o NEW.png   a part of it again, with other options
     tiler verify POSTER.zarr                      whether all of it can be read
     tiler dream PHOTO -o DREAM.png                what the network sees in a picture, amplified
+    tiler learn PHOTO... -o LAND.safetensors      what the land of pictures is like
+    tiler grow LAND.safetensors -o WORLD.png --size 16384x16384               such land, of any size
     tiler doctor                                  what this machine is, and whether all parts work on it
 
     Shell completion: eval "$(_TILER_COMPLETE=bash_source tiler)", likewise zsh_source and fish_source.
@@ -64,6 +68,7 @@ def cli() -> None:
 COMMANDS = (
     render.render, resume.resume, plan.plan, info.info, verify.verify, export.export, dream.dream, demo.demo,
     labels.labels, doctor.doctor, sheet.sheet, proof.proof, retouch.retouch, studio.studio, watch.watch, queue.queue,
+    learn.learn, grow.grow,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

@@ -1,9 +1,10 @@
 """Events of a render, for people (a live line, or plain lines where there is no terminal) and for machines (JSON).
 
 Kinds: `plan` (planning.plan.Plan: what it will take), `start` (levels, workers, how), `level`, `step` (one optimiser
-step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`; and what went wrong and
-is mended: `shrink` (tiles too large), `damage` (of the store), `not finite`, `retry` (of a task), `worker lost`,
-`worker joined`, `kernels` (plain torch for Triton).
+step of one tile), `tile` (one round of one tile), `level done`, `note` (text), `write`, `done`; of what is learned and
+grown `status` (text: how far it is), `learn` (a step's losses) and `grow` (rows); and what went wrong and is mended:
+`shrink` (tiles too large), `damage` (of the store), `not finite`, `retry` (of a task), `worker lost`, `worker joined`,
+`kernels` (plain torch for Triton).
 """
 
 from __future__ import annotations
@@ -137,6 +138,12 @@ class _Printer:
 
     def _on_kernels(self, event: dict[str, Any]) -> None:
         self._line(event["text"])
+
+    def _on_status(self, event: dict[str, Any]) -> None:
+        now = monotonic()
+        if now - self._last_print >= (0.2 if self._live else _PLAIN_EVERY):
+            self._last_print = now
+            self._show(event["text"])
 
     def _on_write(self, event: dict[str, Any]) -> None:
         self._show("writing " + event["output"])

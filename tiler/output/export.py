@@ -116,7 +116,7 @@ def remarks(
 def write_view(view: View, config: RenderConfig, overlay: pictures.Picture | None) -> Exported:
     """Write what a view shows, where and as `config` says. overlay: the picture that it names, as it was when it was
     checked; PictureChangedError is raised where the file is another by now."""
-    size, georef, metadata = (view.height, view.width), _georef(view), _metadata(view)
+    size, georef, metadata = (view.height, view.width), georef_of_view(view), _metadata(view)
     check_files(config, *size, overlay, georef)
     if config.output is not None:
         pictures.write_picture(
@@ -172,24 +172,33 @@ def _pixels(view: View, overlay: pictures.Picture | None, keeps_alpha: bool) -> 
 def _alpha_stage(view: View, keeps_alpha: bool) -> Stage:
     """The content's transparency as a fourth channel, or the poster on white.
 
-    What was rendered is the content on white, so the white is taken out again: soft edges would have a pale fringe.
+    See `with_alpha`.
     """
 
     def stage(band: np.ndarray, y: int) -> np.ndarray:
         rect = Rect(y, 0, y + band.shape[1], view.width).shifted(view.box.y0, view.box.x0)
-        alpha = view.store.read_picture(_alpha_path(view), rect)
-        own = np.clip((band - (1 - alpha)) / np.maximum(alpha, 1 / 65535), 0, 1)
-        colours = np.where(alpha > 0, own, band).astype(band.dtype)
-        return np.concatenate([colours, alpha.astype(band.dtype)]) if keeps_alpha else colours * alpha + (1 - alpha)
+        found = with_alpha(view, band, rect)
+        return found if keeps_alpha else found[:3] * found[3:] + (1 - found[3:])
 
     return stage
+
+
+def with_alpha(view: View, pixels: np.ndarray, rect: Rect) -> np.ndarray:
+    """A part of a level [3, h, w] with the content's transparency there, [4, h, w].
+
+    What was rendered is the content on white, so the white is taken out again: soft edges would have a pale fringe."""
+    alpha = view.store.read_picture(_alpha_path(view), rect)
+    own = np.clip((pixels - (1 - alpha)) / np.maximum(alpha, 1 / 65535), 0, 1)
+    colours = np.where(alpha > 0, own, pixels).astype(pixels.dtype)
+    return np.concatenate([colours, alpha.astype(pixels.dtype)])
 
 
 def _alpha_path(view: View) -> str:
     return f"levels/{view.level}/alpha"
 
 
-def _georef(view: View) -> pictures.Georef | None:
+def georef_of_view(view: View) -> pictures.Georef | None:
+    """Where what a view shows lies; None where that is not known. Raises StoreError."""
     found = identity.table(view.store.attributes, "place")
     if not found.get("georef"):
         return None

@@ -15,7 +15,8 @@ def describe(url: str) -> dict[str, Any]:
     """Plain facts of a job, JSON-ready. Raises StoreError when there is no job at `url`."""
     store = RenderStore.open(url, writable=False)
     stored = store.attributes
-    job, config = load_job(store), load_config(store).to_dict()
+    job, asked = load_job(store), load_config(store)
+    config = asked.to_dict()
     size, grid = job.cut.last, job.cut.grid(len(job.cut.levels) - 1)
     homes = homes_of(store)
     levels = [_describe_level(store, job, level) for level in range(len(job.cut.levels))]
@@ -23,7 +24,7 @@ def describe(url: str) -> dict[str, Any]:
         level.update(home=home.where, why=home.why)
     return {
         "content": config["content"],
-        "styles": config["styles"],
+        "styles": list(dict.fromkeys(source.picture for source in asked.regions.sources)),
         "output": config["output"] or config["tiles"],
         "height": size.height,
         "width": size.width,

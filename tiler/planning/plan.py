@@ -19,6 +19,7 @@ from tiler.planning.speed import Speed
 from tiler.planning.words import size
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
+from tiler.request.given import dropped
 from tiler.request.placing import BYTES_PER_PIXEL, sharing_gpu
 from tiler.request.resolve import store_url
 from tiler.request.schedules import QUALITIES, steps_of
@@ -109,10 +110,17 @@ def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None
     there already, and stay; the time that workers take to start is then left out. Raises TilerError as `render` does
     for what is wrong with the pictures or the options.
     """
+    asked = Asked.of(config)
+    try:
+        return _measured(asked, config, notes)
+    finally:
+        dropped(asked.landed)
+
+
+def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None) -> Plan:
     from tiler.engine.measuring import ask  # torch, which nothing else here needs
     from tiler.planning.probe import probe
 
-    asked = Asked.of(config)
     if notes is not None:
         notes.extend(asked.notes)
     shown = asked.job.cut.shown

@@ -12,6 +12,7 @@ from tiler.engine.machine import Machine
 from tiler.engine.place import folder_above
 from tiler.request import guiding
 from tiler.request.config import RenderConfig
+from tiler.request.given import landed
 from tiler.request.places import pictures_of
 from tiler.request.placing import placed
 from tiler.request.resolve import fitted, meant, settle_size
@@ -42,16 +43,22 @@ class Sources:
 @dataclass(frozen=True)
 class Asked:
     """config: as asked for, with the size in pixels; settled: with ground scales as numbers. job: as some machine would
-    have it, in the largest tiles."""
+    have it, in the largest tiles. landed: files that were written for it, of pictures that were given as pixels."""
 
     config: RenderConfig
     settled: RenderConfig
     sources: Sources
     job: Job
+    landed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: RenderConfig) -> Asked:
         """Open the pictures and read the weights. Raises TilerError for whatever is wrong on any machine."""
+        with landed(config) as new:
+            return cls._of(config, new)
+
+    @classmethod
+    def _of(cls, config: RenderConfig, new: tuple[str, ...]) -> Asked:
         # Beside the store, which takes more room than their pixels.
         keep_in = folder_above(config.store or config.target) or Path(tempfile.gettempdir())
         opened = guiding.opened_by(config, pictures_of(config), keep_in)
@@ -61,7 +68,7 @@ class Asked:
         layout = fitted(config, shape) if shape else styles[0]
         guiding.check_guides(config, layout, opened)
         settled, job = meant(config, layout, styles)
-        return cls(config, settled, Sources(opened, layout, styles, config.content is not None), job)
+        return cls(config, settled, Sources(opened, layout, styles, config.content is not None), job, new)
 
     def on(self, machine: Machine) -> tuple[RenderConfig, Job]:
         """The configuration with every None replaced, and the job that it means on this machine. Raises ConfigError

@@ -11,6 +11,7 @@ from typing import Any
 
 from tiler.errors import ConfigError
 from tiler.request import names, schedules, sizes
+from tiler.request.given import Given
 from tiler.request.option import HERE, TYPED, Places, checked, expanded, option
 from tiler.request.regions import REST, Regions, parse_regions, region_names, with_files
 from tiler.request.together import check_together
@@ -31,7 +32,11 @@ SIZE, PROOF, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
 class RenderConfig:
     """Everything a user may say about a render. None means: derived when the render starts, and stored with the job.
 
-    Every field is a command-line option (`long_edge` is `--long-edge`) and a key of a job file. Weights have no unit:
+    Every field is a command-line option (`long_edge` is `--long-edge`) and a key of a job file. In place of the name of
+    a picture that is read (but for those of NAME=FILE) may be its pixels: a PIL image with its profile and alpha; an
+    array [height, width] or [height, width, 3 or 4] of uint8, uint16 or floats in 0..1, sRGB, alpha straight; an xarray
+    DataArray, whose CRS and coordinates are the poster's georeference. They become files in POSTER.pictures when they
+    are first opened, which a job that goes on reads; see `tiler.request.given`. Weights have no unit:
     each term of the objective is a relative error or a mean per pixel (see `tiler.style.losses`).
 
     Raises ConfigError naming the field, its value and what is allowed.
@@ -286,14 +291,19 @@ class RenderConfig:
         for item in fields(self):
             value = checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
             object.__setattr__(self, item.name, value)
-        for name, value in with_places(vars(self), lambda path, places: expanded(path)).items():
-            object.__setattr__(self, name, value)
+        for change in (expanded, self._beside):
+            for name, value in with_places(vars(self), lambda path, places: change(path)).items():  # noqa: B023
+                object.__setattr__(self, name, value)
         if self.content is None and needs_content(vars(self)):
             raise ConfigError(
                 "content = None; allowed: a picture; none only where content_weight is 0, init noise or a picture, and "
                 "color style"
             )
         check_together(self)
+
+    def _beside(self, path: str) -> str:
+        """Where a picture that was given as pixels becomes a file."""
+        return path.beside(self.target) if isinstance(path, Given) and self.target else path
 
     @property
     def regions(self) -> Regions:

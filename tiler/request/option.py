@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import ConfigError
+from tiler.request.given import given, is_given
 from tiler.request.regions import spelled
 
 ASKED, HERE, TYPED = "asked", "here", "typed"
@@ -90,7 +91,7 @@ def checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
     if typing.get_origin(hint) is tuple:
         if isinstance(value, Mapping) and meta.get("repeat"):
             value = [_pair(name, *pair) for pair in value.items()]
-        items = [value] if isinstance(value, str | int | float | Path) else value
+        items = [value] if isinstance(value, str | int | float | Path) or is_given(value) else value
         if not isinstance(items, list | tuple):
             raise ConfigError(f"{name} = {value!r}; allowed: a list")
         return tuple(checked(name, item, typing.get_args(hint)[0], meta) for item in items)
@@ -121,6 +122,9 @@ def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> 
             raise ConfigError(f"{name} = {value!r}; allowed: {error}") from None
     if isinstance(value, Path) and kind is str:
         value = str(value)
+    places = meta.get("places")
+    if places and not places.written and not places.paired and is_given(value):
+        return given(name, value)
     if kind is bool and isinstance(value, bool):
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)

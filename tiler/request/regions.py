@@ -48,15 +48,15 @@ def parse_regions(
 ) -> Regions:
     """From the options' texts, each NAME=VALUE. Raises ConfigError, in one line, for what does not fit."""
     pictures = {REST: list(styles)} if styles else {}
-    for name, value in _pairs("region", region, "NAME=STYLE[,STYLE]"):
+    for name, value in pairs("region", region, "NAME=STYLE[,STYLE]"):
         if name == REST or name in pictures:
             raise ConfigError(
                 f"region = '{name}=...'; allowed: each name once, and '{REST}' is the default style's area"
             )
         pictures[name] = _files("region", name, value)
     where = {}
-    for text, value in _pairs("label", label, "'#RRGGBB=STYLE[,STYLE]' or '#RRGGBB=NAME'"):
-        colour, value = _colour(text), value if value.strip() not in (REST, *pictures) else value.strip()
+    for text, value in pairs("label", label, "'#RRGGBB=STYLE[,STYLE]' or '#RRGGBB=NAME'"):
+        colour, value = parse_colour(text), value if value.strip() not in (REST, *pictures) else value.strip()
         if colour in where:
             raise ConfigError(f"label = '{text}=...' is given twice; allowed: each colour once")
         if value == REST and REST not in pictures:
@@ -67,7 +67,7 @@ def parse_regions(
     names = list(pictures)
     masks = [
         (_known(name, names, "mask"), file)
-        for name, value in _pairs("mask", mask, "NAME=FILE[,FILE]")
+        for name, value in pairs("mask", mask, "NAME=FILE[,FILE]")
         for file in _files("mask", name, value)
     ]
     if bool(labels) != bool(where):
@@ -127,7 +127,7 @@ def _check_areas(regions: Regions) -> None:
 
 def _sources(pictures: dict[str, list[str]], names: list[str], style_mask: Sequence[str]) -> Iterable[Source]:
     masks: dict[str, list[str]] = {}
-    for name, value in _pairs("style_mask", style_mask, "NAME=FILE[,FILE]"):
+    for name, value in pairs("style_mask", style_mask, "NAME=FILE[,FILE]"):
         _known(name, names, "style_mask")
         masks[name] = _files("style_mask", name, value)
         if len(masks[name]) != len(pictures[name]):
@@ -138,7 +138,8 @@ def _sources(pictures: dict[str, list[str]], names: list[str], style_mask: Seque
             yield Source(index, picture, masks[name][i] if name in masks else None)
 
 
-def _pairs(option: str, texts: Sequence[str], form: str) -> Iterable[tuple[str, str]]:
+def pairs(option: str, texts: Sequence[str], form: str) -> Iterable[tuple[str, str]]:
+    """(name, value) of each text NAME=VALUE. Raises ConfigError, which names the option and its form."""
     for text in texts:
         name, _, value = text.partition("=")
         if not (name.strip() and value.strip()):
@@ -153,7 +154,8 @@ def _files(option: str, name: str, value: str) -> list[str]:
     return files
 
 
-def _colour(text: str) -> Colour:
+def parse_colour(text: str) -> Colour:
+    """ "#2244aa" -> (34, 68, 170). Raises ConfigError."""
     match = re.fullmatch(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
     if not match:
         raise ConfigError(f"label = '{text}=...'; allowed: a colour of six hexadecimal digits, such as '#2244aa'")

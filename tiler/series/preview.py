@@ -20,6 +20,7 @@ from tiler.errors import StoreError
 from tiler.geometry import Rect
 from tiler.jobs import Progress
 from tiler.output.watched import Watched
+from tiler.planning.bar import heard
 from tiler.render import render
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
@@ -67,7 +68,7 @@ def preview(
     edge: int = EDGE,
     on_level: Callable[[Preview], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     pool: Pool | None = None,
     folder: str | Path | None = None,
 ) -> Preview:
@@ -88,13 +89,14 @@ def preview(
         wanted = beginning(config, edge, place)
         eye = _Eye(str(place / "preview.zarr"), on_level or (lambda seen: None), cancelled or (lambda: False))
 
-        def heard(event: dict[str, Any]) -> None:
+        tell = stack.enter_context(heard(progress))
+
+        def seen(event: dict[str, Any]) -> None:
             if event["event"] == "level done":
                 eye.finished(event["level"])
-            if progress:
-                progress(event)
+            tell(event)
 
-        render(wanted, heard, force_new=not _is_finished(eye.url), pool=pool, cancelled=eye.cancelled)
+        render(wanted, seen, force_new=not _is_finished(eye.url), pool=pool, cancelled=eye.cancelled)
         return eye.last()
 
 

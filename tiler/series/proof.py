@@ -15,7 +15,7 @@ def proof(
     config: RenderConfig,
     at: tuple[float, float],
     edge: int = RenderConfig.edge,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     pool: Pool | None = None,
     force_new: bool = False,
     cancelled: Callable[[], bool] | None = None,

@@ -21,6 +21,7 @@ from tiler.errors import CancelledError, ConfigError, StoreError
 from tiler.geometry import Rect
 from tiler.jobs import Found, Progress, Request, begin, disk_errors
 from tiler.levels import Levels
+from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_room
 from tiler.render import GLANCE, Result, checked, settled
@@ -44,7 +45,7 @@ def retouch(
     changes: Mapping[str, Any] | None = None,
     feather: int = FEATHER,
     store: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     pool: Pool | None = None,
     cancelled: Callable[[], bool] | None = None,
     **where: Any,
@@ -63,9 +64,16 @@ def retouch(
     is replaced. What was stopped starts over. progress, pool, cancelled: see `render`. where: fields of RenderConfig
     that say where it runs. Raises TilerError.
     """
-    began, tell = time.monotonic(), progress or (lambda event: None)
     before = _Before(url)
     request, picture = before.asked(mask, output, changes or {}, feather, {**where, "store": store})
+    with heard(progress) as tell:
+        return _retouched(before, request, picture, feather, tell, pool)
+
+
+def _retouched(
+    before: _Before, request: Request, picture: pictures.Picture, feather: int, tell: Progress, pool: Pool | None
+) -> Result:
+    began = time.monotonic()
     with sole_writer(request.url) as hold, disk_errors(request.url):
         config, again = request.asked.config, before.replaced(request.url)
         threads = config.threads or max(1, cores() // (config.workers or 1))

@@ -1,0 +1,158 @@
+"""Learning: what is stopped goes on to the same numbers, what is wrong is one line, and it does learn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from here import run_main
+from PIL import Image
+from small_land import SMALL
+
+from tiler.growing.land import Colours, Facts
+from tiler.growing.learn import Lesson, learn
+from tiler.growing.photos import Photos
+from tiler.growing.training import Training
+
+
+def numbers(file: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load(file.read_bytes())
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = numbers(one), numbers(other)
+    return {*first} == {*second} and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["spatial", "dcgan"])
+def test_what_was_stopped_goes_on_to_the_same_numbers(kind: str, photos, tmp_path: Path) -> None:
+    small = SMALL if kind == "spatial" else {**SMALL, "patch": 64}
+
+    def lesson(name: str, **more: Any) -> Lesson:
+        return Lesson(photos, str(tmp_path / f"{name}.safetensors"), kind, steps=5, **small, **more)
+
+    learn(lesson("whole"))
+
+    def stop(event: dict[str, Any]) -> None:
+        if event.get("step") == 4:
+            raise _StoppedError
+
+    with contextlib.suppress(_StoppedError):
+        learn(lesson("parts", checkpoint_seconds=0.0), stop)
+    assert not (tmp_path / "parts.safetensors").exists()
+    notes: list[str] = []
+    done = learn(lesson("parts"), lambda event: notes.append(event.get("text", "")))
+    assert notes[0] == "goes on after 3 steps"
+    assert done.steps == 5
+    assert same(tmp_path / "whole.safetensors", tmp_path / "parts.safetensors")
+    states = [tmp_path / f"{name}.training" / "state.safetensors" for name in ("whole", "parts")]
+    assert same(*states)
+    assert {path.name for path in states[0].parent.iterdir()} == {"state.safetensors", "sample.png"}
+
+
+@pytest.mark.slow
+def test_what_was_killed_goes_on_to_the_same_numbers(photos, tmp_path: Path) -> None:
+    def words(name: str) -> list[str]:
+        return ["learn", *photos, "-o", str(tmp_path / f"{name}.safetensors"), "--steps", "60", "--channels", "2",
+                "--patch", "48", "--batch", "2", "--threads", "1", "--checkpoint-seconds", "0"]  # fmt: skip
+
+    state = tmp_path / "killed.training" / "state.safetensors"
+    process = subprocess.Popen([sys.executable, "-m", "tiler", *words("killed")], stderr=subprocess.DEVNULL)
+    while not state.exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for name in ("killed", "whole"):
+        subprocess.run([sys.executable, "-m", "tiler", *words(name)], check=True, capture_output=True)
+    assert same(tmp_path / "killed.safetensors", tmp_path / "whole.safetensors")
+
+
+def test_it_learns_what_colours_a_photo_has(tmp_path: Path) -> None:
+    """A discriminator that is not heard, or a generator that is not moved, would leave them as they were."""
+    rng = np.random.default_rng(0)
+    blocks = np.where(rng.random((20, 20, 1)) < 0.5, (200, 40, 40), (40, 40, 200)).repeat(8, 0).repeat(8, 1)
+    Image.fromarray(blocks.astype(np.uint8)).save(tmp_path / "blocks.png")
+    photos = Photos.read([str(tmp_path / "blocks.png")], 48)
+    facts = Facts("spatial", 4, photos.names, photos.colours(), 48, 4, 0, photos.digests, 0, 0.0, {})
+    training = Training(facts, photos)
+    before = {name: tensor.clone() for name, tensor in training.tensors().items()}
+    losses = np.array([training.step() for _ in range(40)])
+    assert losses[-10:, 0].mean() < losses[:5, 0].mean()
+    after = training.tensors()
+    for part in ("generator/", "average/", "discriminator/"):
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
+
+
+def test_colours_are_even_in_their_own_units() -> None:
+    rng = np.random.default_rng(0)
+    pixels = (0.4 + np.array([[0.1, 0.02, 0], [0.08, -0.03, 0.01], [0, 0.05, 0.03]]) @ rng.normal(size=(3, 4000))).clip(
+        0, 1
+    )
+    colours = Colours.of(pixels)
+    image = torch.from_numpy(pixels.reshape(1, 3, 40, 100).astype(np.float32))
+    units = colours.units(image)
+    assert (torch.cov(units[0].flatten(1)) - torch.eye(3)).abs().max() < 0.02
+    assert (colours.pixels(units) - image).abs().max() < 1e-5
+    assert np.isfinite(Colours.of(np.full((3, 50), 0.2)).axes).all()
+
+
+BAD = {
+    "no photo": (["-o", "x.safetensors"], ["PHOTO... is missing"]),
+    "a photo that is not there": (["none.png", "-o", "x.safetensors"], ["none.png"]),
+    "too small": (["sea.png", "-o", "x.safetensors", "--patch", "65"], ["sea.png", "72 x 64", "--patch 65"]),
+    "twice": (["sea.png", "sea.png", "-o", "x.safetensors"], ["a name of its own"]),
+    "another format": (["sea.png", "-o", "x.pt"], ["x.pt", ".safetensors"]),
+    "over a photo": (["sea.png", "-o", "sea.safetensors"], ["sea.safetensors", "no land"]),
+    "no folder": (["sea.png", "-o", "none/x.safetensors"], ["none"]),
+    "no architecture": (["sea.png", "-o", "x.safetensors", "--architecture", "vae"], ["architecture = vae", "dcgan"]),
+    "a patch of dcgan's": (["sea.png", "-o", "x.safetensors", "--architecture", "dcgan", "--patch", "96"], ["64"]),
+    "no minutes": (["sea.png", "-o", "x.safetensors", "--minutes", "-1"], ["minutes = -1"]),
+    "no number": (["sea.png", "-o", "x.safetensors", "--minutes", "nan"], ["minutes = nan"]),
+    "no steps": (["sea.png", "-o", "x.safetensors", "--steps", "0"], ["steps = 0"]),
+    "no device": (["sea.png", "-o", "x.safetensors", "--device", "tpu"], ["device = tpu"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_wrong_wishes_are_one_line(case: str, photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, words = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sea.png").write_bytes(Path(photos[0]).read_bytes())
+    (tmp_path / "sea.safetensors").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*")}
+    done = run_main("learn", *said)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_another_training_is_not_gone_on_with(photos, tmp_path: Path) -> None:
+    words = ["learn", photos[0], "-o", str(tmp_path / "x.safetensors"), "--steps", "1", "--channels", "2", "--patch",
+             "48", "--batch", "2", "--threads", "1", "--quiet"]  # fmt: skip
+    assert run_main(*words).returncode == 0
+    done = run_main(*words, "--seed", "4")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "other seed" in done.stderr
+    assert run_main(*words, "--seed", "4", "--force-new").returncode == 0
+    state = tmp_path / "x.training" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    done = run_main(*words, "--seed", "4")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "state.safetensors" in done.stderr

@@ -1,0 +1,1 @@
+"""Learning land from a few pictures, and growing it to any size."""

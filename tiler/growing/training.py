@@ -1,0 +1,149 @@
+"""One step after the other of a generator and a discriminator that learn from each other.
+
+All that a step draws is a function of the seed and the step's number, so that the state is the networks', their
+averages', and the optimisers', and nothing else: who goes on from it comes to the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from tiler.geometry import Rect
+from tiler.growing.architecture import Numbers
+from tiler.growing.land import Facts, load_into
+from tiler.growing.noise import Drawn
+from tiler.growing.photos import Photos, augmented
+
+# Of the generator's moving average, per step, at its end; it begins as the mean of all steps before.
+_DECAY = 0.998
+_PARTS = ("generator", "average", "discriminator")
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_GENERATOR_SEED = 1  # streams of the seed: of the first weights, and of the steps
+
+
+class Losses(NamedTuple):
+    """Of one step."""
+
+    discriminator: float
+    generator: float
+
+
+@dataclass
+class Training:
+    """facts: of the land as it was begun, but for its steps. photos: what is learned from."""
+
+    facts: Facts
+    photos: Photos
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        facts, lands = self.facts, len(self.facts.lands)
+        kind = facts.kind
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(facts.seed % 2**63)
+            self.generator = kind.generator(facts.channels, lands).to(self.device)
+            self.discriminator = kind.discriminator(facts.channels, lands).to(self.device)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.optimisers = {
+            name: torch.optim.Adam(getattr(self, name).parameters(), rate, kind.betas)
+            for name, rate in zip(("generator", "discriminator"), kind.rates, strict=True)
+        }
+        self.steps = 0
+
+    def step(self) -> Losses:
+        """One of each network's. Raises FloatingPointError where it came to nothing finite."""
+        facts, kind = self.facts, self.facts.kind
+        rng = np.random.Generator(np.random.Philox(key=np.array([facts.seed, _GENERATOR_SEED + self.steps], np.uint64)))
+        lands = rng.integers(0, len(facts.lands), facts.batch).tolist()
+        real = facts.colours.units(self.photos.drawn(rng, facts.patch, lands).to(self.device))
+        shares = torch.eye(len(facts.lands), device=self.device)[lands][:, :, None, None]
+        made = self._made(rng, shares)
+        seen = self._seen(augmented(torch.cat([real, made.detach()]), rng), shares.repeat(2, 1, 1, 1))
+        found = self.discriminator(seen)
+        judged = kind.judged([one[: facts.batch] for one in found], [one[facts.batch :] for one in found])
+        self._update("discriminator", judged)
+        self.discriminator.requires_grad_(False)
+        liked = kind.liked(self.discriminator(self._seen(augmented(made, rng), shares)))
+        self._update("generator", liked)
+        self.discriminator.requires_grad_(True)
+        self.steps += 1
+        self._average()
+        losses = Losses(float(judged.detach()), float(liked.detach()))
+        if not np.isfinite(losses).all():
+            raise FloatingPointError(f"step {self.steps}: the losses are {losses.discriminator}, {losses.generator}")
+        return losses
+
+    def _made(self, rng: np.random.Generator, shares: torch.Tensor) -> torch.Tensor:
+        """[batch, 3, patch, patch] of the generator's, at any place in their cells."""
+        facts, kind = self.facts, self.facts.kind
+        y, x = (int(rng.integers(0, kind.cell)) if facts.patch > kind.cell else 0 for _ in range(2))
+        box = Rect(y, x, y + facts.patch, x + facts.patch)
+        numbers = Numbers.joined([kind.numbers(Drawn(rng), box) for _ in range(facts.batch)]).to(self.device)
+        made: torch.Tensor = self.generator(numbers.of(shares), box)
+        return made
+
+    def _seen(self, units: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """With what the discriminator is told of them."""
+        if shares.shape[1] == 1:
+            return units
+        return torch.cat([units, shares.expand(-1, -1, *units.shape[2:])], 1)
+
+    def _update(self, name: str, loss: torch.Tensor) -> None:
+        self.optimisers[name].zero_grad()
+        loss.backward()
+        self.optimisers[name].step()
+
+    def _average(self) -> None:
+        decay = min(_DECAY, self.steps / (self.steps + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+            for held, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+                held.copy_(other)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The whole state."""
+        found = {
+            f"{part}/{name}": tensor
+            for part in _PARTS
+            for name, tensor in getattr(self, part).state_dict().items()
+        }  # fmt: skip
+        for part, optimiser in self.optimisers.items():
+            for number, moments in optimiser.state_dict()["state"].items():
+                found.update({f"adam/{part}/{number}/{name}": moments[name] for name in _MOMENTS})
+        return found
+
+    def load(self, tensors: Mapping[str, torch.Tensor], steps: int) -> None:
+        """Go on from a state after so many steps. Raises ValueError where it is not one of such networks."""
+        if steps < 1:
+            raise ValueError(f"steps are {steps}")
+        for part in _PARTS:
+            load_into(getattr(self, part), _below(tensors, f"{part}/"))
+        for part, optimiser in self.optimisers.items():
+            saved = optimiser.state_dict()
+            saved["state"] = _moments(_below(tensors, f"adam/{part}/"), getattr(self, part))
+            optimiser.load_state_dict(saved)
+        self.steps = steps
+
+
+def _below(tensors: Mapping[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
+
+
+def _moments(tensors: Mapping[str, torch.Tensor], module: nn.Module) -> dict[int, dict[str, torch.Tensor]]:
+    found: dict[int, dict[str, torch.Tensor]] = {}
+    for number, parameter in enumerate(module.parameters()):
+        found[number] = {}
+        for name in _MOMENTS:
+            tensor, shape = tensors.get(f"{number}/{name}"), torch.Size() if name == "step" else parameter.shape
+            if tensor is None or tensor.shape != shape or not tensor.isfinite().all():
+                raise ValueError(f"the optimiser's {name} of parameter {number} is missing, or of another shape")
+            found[number][name] = tensor.clone()
+    return found
