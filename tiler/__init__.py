@@ -17,6 +17,9 @@ from tiler.version import __version__
 if TYPE_CHECKING:
     from tiler.engine.schedule import Pool
     from tiler.errors import CancelledError, TilerError
+    from tiler.growing.grow import Grown, grow
+    from tiler.growing.growth import Growth
+    from tiler.growing.learn import Learned, Lesson, learn
     from tiler.output.export import Exported, export
     from tiler.output.poster import Poster, open_poster
     from tiler.planning.plan import Plan, plan
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CancelledError",
     "Exported",
+    "Grown",
+    "Growth",
+    "Learned",
+    "Lesson",
     "Plan",
     "Pool",
     "Poster",
@@ -40,6 +47,8 @@ __all__ = [
     "TilerError",
     "__version__",
     "export",
+    "grow",
+    "learn",
     "open_poster",
     "plan",
     "preview",
@@ -51,6 +60,10 @@ __all__ = [
 _PLACES = {
     "CancelledError": "tiler.errors",
     "Exported": "tiler.output.export",
+    "Grown": "tiler.growing.grow",
+    "Growth": "tiler.growing.growth",
+    "Learned": "tiler.growing.learn",
+    "Lesson": "tiler.growing.learn",
     "Plan": "tiler.planning.plan",
     "Pool": "tiler.engine.schedule",
     "Poster": "tiler.output.poster",
@@ -60,6 +73,8 @@ _PLACES = {
     "Result": "tiler.render",
     "TilerError": "tiler.errors",
     "export": "tiler.output.export",
+    "grow": "tiler.growing.grow",
+    "learn": "tiler.growing.learn",
     "open_poster": "tiler.output.poster",
     "plan": "tiler.planning.plan",
     "preview": "tiler.series.preview",

@@ -13,7 +13,7 @@ from serial_pool import Here
 
 import tiler
 
-_WITH_POOLS = ("tiler.render", "tiler.planning.plan", "tiler.series.sheet")
+_WITH_POOLS = ("tiler.render", "tiler.planning.plan", "tiler.series.sheet", "tiler.growing.grow")
 _SMALLER = {"render": "tiler.render", "plan": "tiler.planning.plan", "preview": "tiler.series.preview"}
 
 

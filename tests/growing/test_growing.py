@@ -135,3 +135,8 @@ def test_a_strangers_file_is_no_land(land: str) -> None:
         except module.LandError:
             refused += 1
     assert refused > 20
+    facts, tensors = module.unpacked(data, "land")
+    for wrong in (float("nan"), float("inf")):
+        other = {**tensors, "colours.bias": torch.full_like(tensors["colours.bias"], wrong)}
+        with pytest.raises(module.LandError, match="not finite"):
+            Land.of(module.packed(facts, other), "land")

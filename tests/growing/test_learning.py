@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -96,6 +97,22 @@ def test_it_learns_what_colours_a_photo_has(tmp_path: Path) -> None:
     after = training.tensors()
     for part in ("generator/", "average/", "discriminator/"):
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
+
+
+def test_every_step_draws_other_patches(photos) -> None:
+    drawn: list[torch.Tensor] = []
+
+    class Watched(Photos):
+        def drawn(self, *arguments: Any) -> torch.Tensor:
+            drawn.append(super().drawn(*arguments))
+            return drawn[-1]
+
+    watched = Watched(**vars(Photos.read(photos, 48)))
+    facts = Facts("spatial", 2, watched.names, watched.colours(), 48, 2, 0, watched.digests, 0, 0.0, {})
+    training = Training(facts, watched)
+    for _ in range(3):
+        training.step()
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(drawn, 2))
 
 
 def test_colours_are_even_in_their_own_units() -> None:
