@@ -199,7 +199,7 @@ def test_another_job_s_pictures_take_the_place_of_those_before(config: Any, tmp_
 
 
 def test_nothing_is_left_of_a_plan_a_preview_and_what_is_refused(config: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(planning, "_measured", lambda asked, config, notes: os.listdir(tmp_path / "poster.pictures"))
+    monkeypatch.setattr(planning, "_measured", lambda *asked: os.listdir(tmp_path / "poster.pictures"))
     assert len(planning.plan(config())) == 2
     assert os.listdir(tmp_path) == []
     seen = preview(config(), edge=16)

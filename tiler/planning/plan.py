@@ -112,12 +112,12 @@ def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None
     """
     asked = Asked.of(config)
     try:
-        return _measured(asked, config, notes)
+        return _measured(asked, config, notes, pool)
     finally:
         dropped(asked.landed)
 
 
-def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None) -> Plan:
+def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None, pool: Pool | None) -> Plan:
     from tiler.engine.measuring import ask  # torch, which nothing else here needs
     from tiler.planning.probe import probe
 

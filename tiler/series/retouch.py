@@ -67,11 +67,17 @@ def retouch(
     before = _Before(url)
     request, picture = before.asked(mask, output, changes or {}, feather, {**where, "store": store})
     with heard(progress) as tell:
-        return _retouched(before, request, picture, feather, tell, pool)
+        return _retouched(before, request, picture, feather, tell, pool, cancelled)
 
 
 def _retouched(
-    before: _Before, request: Request, picture: pictures.Picture, feather: int, tell: Progress, pool: Pool | None
+    before: _Before,
+    request: Request,
+    picture: pictures.Picture,
+    feather: int,
+    tell: Progress,
+    pool: Pool | None,
+    cancelled: Callable[[], bool] | None,
 ) -> Result:
     began = time.monotonic()
     with sole_writer(request.url) as hold, disk_errors(request.url):
