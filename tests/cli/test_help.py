@@ -24,7 +24,8 @@ LOOK = [
     "--chroma-weight X [2.0]", "--style-scale X,... [1.0]", "--content-gsd M|auto",
     "--style-gsd M,...", "--style-blend-weights W,...", "--style-layer-weights W,...",
     "--init content|noise|FILE [content]", "--wrap none|x|y|xy [none]",
-    "--color style|content|luminance|match [style]", "--stretch LOW,HIGH", "--seed N [0]",
+    "--color style|content|luminance|match [style]", "--transfer style|color [style]",
+    "--stretch LOW,HIGH", "--seed N [0]",
 ]  # fmt: skip
 REGIONS = [
     "--region NAME=STYLE[,STYLE]", "--mask NAME=FILE[,FILE]", "--labels FILE", "--label '#RRGGBB=STYLE'",

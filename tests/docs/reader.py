@@ -53,7 +53,8 @@ class Reader:
 
     def _added(self, words: list[str]) -> list[str]:
         known = {parameter.name for parameter in cli.commands[words[0]].params}
-        wanted = [name for name in self._small if name in known and f"--{name}" not in words]
+        given = [*words, *(["--steps"] if "--transfer" in words else [])]  # which takes none
+        wanted = [name for name in self._small if name in known and f"--{name}" not in given]
         return [word for name in wanted for word in (f"--{name}", self._small[name])]
 
     def python(self, text: str, place: str) -> Any:

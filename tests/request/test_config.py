@@ -13,6 +13,7 @@ from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
 from tiler.request.jobfile import read_job_file
 from tiler.request.sizes import SIZES
+from tiler.request.together import _OF_STEPS
 
 NEEDED = dict(content="a.png", styles=("b.png",), output="c.png")
 
@@ -69,6 +70,7 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "state": ("auto", "device", "host", "store"),
     "color": ("style", "content", "luminance", "match"),
+    "transfer": ("style", "color"),
 }
 # name: texts that it takes, in their final spelling.
 SPELLED = {
@@ -311,6 +313,8 @@ def configs(draw):
         values["optimizer"] = "adam"
     if values.get("style_gsd") or values.get("content_gsd"):
         values.pop("style_scale", None)
+    if values.get("transfer") == "color":
+        values = {name: value for name, value in values.items() if name not in (*_OF_STEPS, "steps", "levels")}
     return RenderConfig(**values)
 
 
@@ -383,7 +387,7 @@ DEFAULTS = dict(
     edge=768, bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="moments",
     content_weight=0.3, keep_detail=False,
     protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=2.0, style_scale=(1.0,), init="content",
-    wrap="none", color="style", seed=0, region_edge=1.0,
+    wrap="none", color="style", transfer="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
     pooling="avg", content_layers=("relu4_2",),
     style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",

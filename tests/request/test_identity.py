@@ -29,7 +29,7 @@ CHANGES = dict(
     statistics="w2", style_weight=2, content_weight=2, tv_weight=2, chroma_weight=3, lines=2,
     protect_strength=2, style_scale=2,
     style_blend_weights=(2, 1), wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
-    dream_weight=1, dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,
+    dream_weight=1, transfer="color", dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,
     quality="best", steps=(9, 6), levels=3, min_edge=64, optimizer="lbfgs", learning_rate=0.5, pooling="max",
     content_layers=("relu3_2",), style_layers=("relu1_1",), precision="bf16", mode="exact",
     steps_per_round=4, tile=32, feather=8, halo=32, threads=3, device="cuda", stretch="2,98",

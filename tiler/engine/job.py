@@ -78,18 +78,21 @@ class Network:
 class Look:
     """What levels start from and show, beside what is minimised. init: content, noise or picture. keep_detail: a level
     starts with the detail that the content has and the level before had not; without it, where the content is protected
-    only. jitter: the backbone's cells are moved by up to so many pixels, anew at each step."""
+    only. jitter: the backbone's cells are moved by up to so many pixels, anew at each step. transfer: style, or color
+    alone: the content in its styles' colours is the poster then."""
 
     init: str
     seed: int
     color: str
     keep_detail: bool
     jitter: int
+    transfer: str = "style"
 
     def rules(self) -> Rules:
         """Whether it holds, and what does not."""
         yield self.color in ("style", "content", "luminance", "match"), "its color is unknown"
         yield self.init in ("content", "noise", "picture"), "its init is unknown"
+        yield self.transfer in ("style", "color"), "its transfer is unknown"
         yield 0 <= self.jitter <= 64 and 0 <= self.seed < 2**63, "its jitter or seed is out of range"
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tiler.engine.blend import noise, repeated, upscale
+from tiler.engine.colours import recoloured
 from tiler.engine.contents import BEFORE, TOUCHED
 from tiler.engine.workplace import Workplace
 from tiler.geometry import Rect
@@ -58,7 +59,10 @@ def _start(here: Workplace, level: int, part: Rect) -> torch.Tensor:
     # In the style's colours. The content's regions keep the order of their colours, sea bluest and desert palest, and
     # the optimiser need not guess which is which; noise that varies as the style does ends with half the style loss.
     regions, guides = here.level_guides(0, part)
-    return here.tensor(recolour(begun, [here.colours[r] for r in regions], guides))
+    maps = [here.colours[r] for r in regions]
+    if job.look.transfer == "style":
+        return here.tensor(recolour(begun, maps, guides))
+    return here.tensor(recoloured(store, part, begun, maps, guides))
 
 
 def ground(here: Workplace, level: int, rect: Rect) -> torch.Tensor:

@@ -47,6 +47,11 @@ class StoredPictures(Arrays):
         for y in range(0, height, self.picture_rows):
             yield self.read_picture(path, Rect(y, 0, min(y + self.picture_rows, height), width))
 
+    def picture_size(self, path: str) -> tuple[int, int]:
+        """(height, width)."""
+        _, height, width = self._array(path).shape
+        return int(height), int(width)
+
     picture_rows = layout.PICTURE_ROWS
 
     def read_back(self, path: str, read: Sequence[Rect] | None) -> None:

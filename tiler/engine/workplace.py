@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tiler.engine.blend import repeated
+from tiler.engine.colours import as_seen
 from tiler.engine.contents import COLOURS
 from tiler.engine.faults import let_go, out_of_memory
 from tiler.engine.graphs import graphs_for
@@ -27,7 +28,7 @@ from tiler.engine.store import RenderStore
 from tiler.errors import RenderError, StoreError, TilerError, WeightsError
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone, kernels_on
-from tiler.style.colour import GREY, ColourMoments, colour_match, recolour
+from tiler.style.colour import GREY, OKLAB_FLOOR, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides, pooled
 from tiler.style.losses import Objective
@@ -254,7 +255,8 @@ class Workplace:
         for region in range(len(job.styles.regions)):
             start, mine = start_of(region), job.styles.of(region)
             wanted = ColourMoments.blended([styles[s] for s in mine], [shares[s] for s in mine])
-            maps.append(colour_match(start, wanted) if start.count else np.eye(3, 4))
+            floor = (OKLAB_FLOOR,) if job.look.transfer == "color" else ()
+            maps.append(colour_match(start, wanted, *floor) if start.count else np.eye(3, 4))
         return maps
 
     def _start_colours(self, region: int) -> ColourMoments:
@@ -267,6 +269,8 @@ class Workplace:
 
     def _colours(self, picture: str, guides: str | None, region: int) -> ColourMoments:
         planes = None if guides is None else (band[region] for band in self.store.picture_bands(guides))
+        if self.job.look.transfer == "color":
+            return as_seen(self.store, picture, planes)
         return ColourMoments.of(map(self.optimised, self.store.picture_bands(picture)), planes)
 
     def optimised(self, pixels: np.ndarray) -> np.ndarray:

@@ -135,7 +135,8 @@ def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None, pool:
     def planned(job: Job) -> Plan:
         return plan_job(resolved, job, asked.sources.transparent, speed, machine, asked.sources.kept_bytes)
 
-    each = {} if config.steps is not None else {name: planned(_of_quality(job, name)).seconds for name in QUALITIES}
+    decided = config.steps is not None or config.transfer == "color"
+    each = {} if decided else {name: planned(_of_quality(job, name)).seconds for name in QUALITIES}
     return replace(planned(job), qualities={name: seconds or 0.0 for name, seconds in each.items()})
 
 

@@ -173,6 +173,12 @@ class RenderConfig:
         LOOK,
         choices=("style", "content", "luminance", "match"),
     )
+    transfer: str = option(
+        "style",
+        "What of the styles is transferred: all, or their colours alone, which takes no steps.",
+        LOOK,
+        choices=("style", "color"),
+    )
     stretch: str | None = option(
         None,
         "Spread the content's and the styles' values, each between these percentiles of its own, over the whole range: "

@@ -201,8 +201,11 @@ def _check_channel(config: RenderConfig, channels: Mapping[str, int]) -> None:
 def _levels(config: RenderConfig, size: tuple[float, float], align: int) -> list[Level]:
     # Feature cells would not meet over an edge that wraps if the last ones were cut off.
     multiples = align if "y" in config.wrap else 1, align if "x" in config.wrap else 1
-    sizes = level_sizes(*size, min(config.min_edge, round(max(size))), config.levels, multiples)
-    if config.steps is None:
+    colours = config.transfer == "color"
+    sizes = level_sizes(*size, min(config.min_edge, round(max(size))), 1 if colours else config.levels, multiples)
+    if colours:
+        steps = [0]
+    elif config.steps is None:
         steps = [schedules.steps_of(config.quality, *hw) for hw in sizes]
     elif len(config.steps) == 1:
         steps = list(config.steps) * len(sizes)

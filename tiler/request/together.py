@@ -15,6 +15,7 @@ def check_together(config: RenderConfig) -> None:
     """Raise ConfigError naming the first that do not, and what is allowed."""
     _check_files(config)
     _check_terms(config)
+    _check_transfer(config)
     _check_styles(config)
     _check_shares(config)
 
@@ -57,6 +58,26 @@ def _check_terms(config: RenderConfig) -> None:
         raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
     if config.content_weight > 0 and not config.content_layers:
         raise ConfigError("content_layers is empty but content_weight is above 0")
+
+
+# What has a meaning only where something is minimised, or a picture is begun with.
+_OF_STEPS = ("init", "color", "keep_detail", "protect", "lines", "dream_weight", "jitter", "optimizer", "at")
+
+
+def _check_transfer(config: RenderConfig) -> None:
+    if config.transfer == "style":
+        return
+    if config.content is None:
+        raise ConfigError("transfer = color gives a content other colours; allowed: with a content")
+    for name in _OF_STEPS:
+        value, plain = getattr(config, name), getattr(type(config), name)
+        if value != plain:
+            said = "none" if plain is None else plain
+            raise ConfigError(f"{name} = {value}: with transfer color, which takes no steps, allowed: {said}")
+    if config.steps is not None and any(config.steps):
+        raise ConfigError(f"steps = {list(config.steps)}: with transfer color, which takes none, allowed: 0")
+    if config.levels not in (None, 1):
+        raise ConfigError(f"levels = {config.levels}: with transfer color, which is done at once, allowed: 1")
 
 
 def _check_styles(config: RenderConfig) -> None:

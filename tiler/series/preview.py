@@ -17,7 +17,7 @@ import numpy as np
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.errors import StoreError
-from tiler.geometry import Rect
+from tiler.geometry import Level, Rect
 from tiler.jobs import Progress
 from tiler.output.watched import Watched
 from tiler.planning.bar import heard
@@ -116,7 +116,7 @@ def beginning(config: RenderConfig, edge: int, folder: Path) -> RenderConfig:
     )
     cut = Asked.of(config).job.cut
     kept = [level for level in cut.levels if max(level.height, level.width) <= edge] or [cut.levels[0]]
-    last = kept[-1]
+    last = kept[-1] if config.transfer == "style" else _small(kept[-1], edge)
     # By its long edge where that is how it was said: then nothing is cropped to a shape that is rounded.
     cropped = config.size is not None or config.print is not None
     return replace(
@@ -128,6 +128,13 @@ def beginning(config: RenderConfig, edge: int, folder: Path) -> RenderConfig:
         levels=len(kept),
         steps=tuple(level.steps for level in kept),
     )
+
+
+def _small(level: Level, edge: int) -> Level:
+    """The same with `edge` pixels at most: colours alone are as well known of a smaller picture."""
+    scale = min(1.0, edge / max(level.height, level.width))
+    height, width = (max(1, round(side * scale)) for side in (level.height, level.width))
+    return replace(level, height=height, width=width)
 
 
 def _is_finished(url: str) -> bool:

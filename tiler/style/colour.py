@@ -51,14 +51,14 @@ class ColourMoments:
         return self.second / self.count - np.outer(self.mean, self.mean)
 
 
-def colour_match(source: ColourMoments, target: ColourMoments) -> np.ndarray:
+def colour_match(source: ColourMoments, target: ColourMoments, floor: float = _VARIANCE_FLOOR) -> np.ndarray:
     """[3, 4] affine map that gives pixels with `source`'s moments the mean and covariance of `target`.
 
     Of all such maps this is the one that moves colours least (Monge-Kantorovich; Pitié & Kokaram 2007), so blue stays
     the bluest. A floor on the variances keeps grey and flat pictures from being blown up into noise.
     """
-    floor = _VARIANCE_FLOOR * np.eye(3)
-    ours, theirs = source.covariance + floor, target.covariance + floor
+    least = floor * np.eye(3)
+    ours, theirs = source.covariance + least, target.covariance + least
     root, inverse = _power(ours, 0.5), _power(ours, -0.5)
     matrix = inverse @ _power(root @ theirs @ root, 0.5) @ inverse
     return np.column_stack([matrix, target.mean - matrix @ source.mean])
@@ -92,9 +92,55 @@ def recolour(pixels: np.ndarray, matrices: Sequence[np.ndarray], guides: np.ndar
 
     guides: [len(matrices), h, w], how much of each pixel each map decides; None: the only map decides all.
     """
+    return np.clip(_mapped(pixels, matrices, guides), 0, 1).astype(pixels.dtype)
+
+
+def _mapped(pixels: np.ndarray, matrices: Sequence[np.ndarray], guides: np.ndarray | None) -> np.ndarray:
     moved = [np.tensordot(one[:, :3], pixels, 1) + one[:, 3, None, None] for one in matrices]
-    blended = moved[0] if guides is None else sum(guide * one for guide, one in zip(guides, moved, strict=True))
-    return np.clip(blended, 0, 1).astype(pixels.dtype)
+    if guides is None:
+        return moved[0]
+    return np.sum([guide * one for guide, one in zip(guides, moved, strict=True)], axis=0)
+
+
+# Where only colours are transferred: distances there are those that are seen ------------------------------------------
+
+# Of variances there: colours spread less than the coded values do.
+OKLAB_FLOOR = 1e-5
+_TO_CONES = np.array(
+    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+     [0.0883024619, 0.2817188376, 0.6299787005]]
+)  # fmt: skip
+_TO_LAB = np.array(
+    [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+     [0.0259040371, 0.7827717662, -0.8086757660]]
+)  # fmt: skip
+_FROM_LAB, _FROM_CONES = np.linalg.inv(_TO_LAB), np.linalg.inv(_TO_CONES)
+
+
+def oklab(pixels: np.ndarray) -> np.ndarray:
+    """sRGB [3, h, w] in 0..1 as Oklab (Ottosson 2020): lightness in 0..1, and two axes of colour, in their float
+    type."""
+    linear = np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
+    return np.tensordot(_TO_LAB, np.cbrt(np.tensordot(_TO_CONES, linear, 1)), 1).astype(pixels.dtype)
+
+
+def srgb(lab: np.ndarray) -> np.ndarray:
+    """The way back, clipped to 0..1."""
+    linear = np.tensordot(_FROM_CONES, np.tensordot(_FROM_LAB, lab, 1) ** 3, 1).clip(0, 1)
+    coded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.clip(coded, 0, 1).astype(lab.dtype)
+
+
+def without_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The colours of pixels [3, h, w] that are shown on white, as opaque as alpha [h, w] says, in 0..1."""
+    return np.clip((pixels - (1 - alpha)) / np.maximum(alpha, 1 / 65535), 0, 1).astype(pixels.dtype)
+
+
+def recolour_as_seen(
+    pixels: np.ndarray, matrices: Sequence[np.ndarray], guides: np.ndarray | None = None
+) -> np.ndarray:
+    """As `recolour`, with maps between colours in Oklab."""
+    return srgb(_mapped(oklab(pixels), matrices, guides).astype(pixels.dtype))
 
 
 def _power(symmetric: np.ndarray, exponent: float) -> np.ndarray:
