@@ -42,7 +42,8 @@ class Numbers(NamedTuple):
 
 class Architecture(ABC):
     """cell: its side in pixels. channels, patch (its side in pixels), batch: what is chosen where nothing is said.
-    rates, betas: of the generator's and the discriminator's Adam, and of both."""
+    rates, betas: of the generator's and the discriminator's Adam, and of both. matched: the weight that the
+    generator gives to how its patches look (see `matching`), beside the discriminator's judgement."""
 
     name: str
     cell: int
@@ -51,6 +52,7 @@ class Architecture(ABC):
     batch: int
     rates: tuple[float, float]
     betas: tuple[float, float]
+    matched: float
 
     @abstractmethod
     def generator(self, channels: int, lands: int) -> nn.Module:

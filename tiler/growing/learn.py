@@ -33,7 +33,7 @@ MINUTES = 15.0
 _STATE, _SAMPLE = "state" + SUFFIX, "sample.png"
 _SAME = ("architecture", "channels", "lands", "patch", "batch", "seed", "photos")
 _RANGES = {
-    "minutes": (0.0, 1e5), "steps": (1, 10**8), "channels": (1, land.MOST_CHANNELS), "patch": (48, 1024),
+    "minutes": (0.0, 1e5), "steps": (1, 10**8), "channels": (1, land.MOST_CHANNELS), "patch": (64, 1024),
     "batch": (1, 1024), "seed": (0, 2**63 - 1), "threads": (1, 1024), "checkpoint_seconds": (0.0, 86400.0),
 }  # fmt: skip
 

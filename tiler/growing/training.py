@@ -18,6 +18,7 @@ from torch import nn
 from tiler.geometry import Rect
 from tiler.growing.architecture import Numbers
 from tiler.growing.land import Facts, load_into
+from tiler.growing.matching import mismatch
 from tiler.growing.noise import Drawn
 from tiler.growing.photos import Photos, augmented
 
@@ -25,6 +26,7 @@ from tiler.growing.photos import Photos, augmented
 _DECAY = 0.998
 _PARTS = ("generator", "average", "discriminator")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_REAL = 4
 _GENERATOR_SEED = 1  # streams of the seed: of the first weights, and of the steps
 
 
@@ -71,6 +73,8 @@ class Training:
         self._update("discriminator", judged)
         self.discriminator.requires_grad_(False)
         liked = kind.liked(self.discriminator(self._seen(augmented(made, rng), shares)))
+        if kind.matched:
+            liked = liked + kind.matched * self._mismatch(made, lands, rng)
         self._update("generator", liked)
         self.discriminator.requires_grad_(True)
         self.steps += 1
@@ -88,6 +92,12 @@ class Training:
         numbers = Numbers.joined([kind.numbers(Drawn(rng), box) for _ in range(facts.batch)]).to(self.device)
         made: torch.Tensor = self.generator(numbers.of(shares), box)
         return made
+
+    def _mismatch(self, made: torch.Tensor, lands: list[int], rng: np.random.Generator) -> torch.Tensor:
+        """From more real patches than made ones, of the same lands: they cost little, and few are not all."""
+        facts = self.facts
+        real = self.photos.drawn(rng, facts.patch, lands * _REAL).to(self.device)
+        return mismatch(made, facts.colours.units(real), rng)
 
     def _seen(self, units: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """With what the discriminator is told of them."""
