@@ -23,7 +23,7 @@ from tiler.studio.studio import Studio
 
 WEIGHTS = "small.safetensors"
 SMALL: dict[str, Any] = dict(
-    levels=2, steps=(2, 2), min_edge=16, long_edge=96, tile=32, feather=4, halo=8, steps_per_round=1, threads=1,
+    levels=2, steps=(2, 2), min_edge=16, long_edge=96, tile=48, feather=4, halo=8, steps_per_round=1, threads=1,
     precision="fp32", device="cpu", style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_2",),
 )  # fmt: skip
 

@@ -232,7 +232,7 @@ def test_what_there_is_is_kept(folder: Path) -> None:
     config = RenderConfig(**{**vars(_config(folder)), "output": str(output), "state": "store"})
 
     class Short(Here):
-        tiles = 9  # of the fine level's second round: eight
+        tiles = 7  # one of the coarse level, four of the fine one, and some more
 
     with pytest.raises(StoppedError):
         render_module().render(config, pool=Short())

@@ -211,7 +211,7 @@ def _part(job: Job) -> str:
     share = sum(map(cut.work, range(len(cut.levels)))) / max(1, sum(map(whole.work, range(len(cut.levels)))))
     where = f"{box.width} x {box.height} px from ({box.x0}, {box.y0}) of {cut.last.width} x {cut.last.height}"
     what = f"proof: {where}" if cut.crop else "retouch"
-    return f"{what}{tiles}; {share * 100:.2g} % of the poster's work"
+    return f"{what}{tiles}; {share * 100:{'.2g' if share < 0.1 else '.0f'}} % of the poster's work"
 
 
 def _level(job: Job, index: int, home: Home, workers: int, has_alpha: bool, speed: Speed | None) -> LevelPlan:

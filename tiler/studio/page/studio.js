@@ -29,7 +29,7 @@ function showTab(name) {
   }
   history.replaceState(null, "", `#${name}`);
   const due = studio.due && !APART.includes(name);
-  studio.tab = name;
+  document.body.dataset.tab = studio.tab = name;
   if (due) renderSoon();
   if (APART.includes(name)) lookAtQueue();
 }
