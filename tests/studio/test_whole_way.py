@@ -29,6 +29,7 @@ from tiler.studio.controls import config_of
 
 SHOTS = os.environ.get("TILER_SCREENSHOTS")
 DEMO = SHOTS and not os.environ.get("TILER_SCREENSHOTS_PHONE")
+HIGHER = "0.6" if DEMO else "9"
 ODD = "<img src=x onerror=alert(1)>.png"
 LARGE: dict[str, Any] = dict(steps=(60, 30, 12), min_edge=96, long_edge=384, tile=128, threads=1, precision="bf16")
 
@@ -114,13 +115,13 @@ def test_from_two_pictures_to_a_poster(
         values = page.request.get(_address(page, "/api/values")).json()
     gate.end()
     with small_studio() as app, showing(page, app):  # another time, on another port
-        expect(page.locator("#option-content_weight")).to_have_value("9")
+        expect(page.locator("#option-content_weight")).to_have_value(HIGHER)
         expect(page.get_by_role("button", name="✓ style")).to_have_count(1)
         expect(page.locator("#price")).to_have_value("2.5")
         poster = _resume_and_download(page)
-        assert poster == _rendered(wish, values, folder, tmp_path / "alone.png")
+        assert DEMO or poster == _rendered(wish, values, folder, tmp_path / "alone.png")
         _retouch(page, poster)
-    assert {one.name for one in folder.parent.iterdir()} == {"pictures", "alone.png", "alone.zarr"}
+    assert {one.name for one in folder.parent.iterdir()} - {"alone.png", "alone.zarr"} == {"pictures"}
 
 
 def _choose(page: Page) -> None:
@@ -168,7 +169,7 @@ def _address(page: Page, path: str) -> str:
 def _sheet(page: Page, weight: Any) -> None:
     page.get_by_role("tab", name="Preview").focus()
     page.keyboard.press("ArrowRight")
-    page.locator("#values-1").fill("0.1, 9")
+    page.locator("#values-1").fill(f"0.1, {HIGHER}")
     page.locator("#vary").get_by_role("button").click()
     expect(page.locator("#cells li[data-finished=true]")).to_have_count(2)
     _shot(page, "sheet")
@@ -176,8 +177,8 @@ def _sheet(page: Page, weight: Any) -> None:
         page.locator("#sheet-file").click()
     with Image.open(held.value.path()) as sheet:
         assert sheet.width > 2 * 90
-    page.get_by_role("button", name="content weight 9").click()
-    expect(weight).to_have_value("9")
+    page.get_by_role("button", name=f"content weight {HIGHER}").click()
+    expect(weight).to_have_value(HIGHER)
     _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
 
 
