@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tiler.queue.queue import Queue
     from tiler.render import Result, render
     from tiler.request.config import RenderConfig
+    from tiler.series.foretelling import Foretold, foretold
     from tiler.series.preview import Preview, preview
     from tiler.series.proof import proof
     from tiler.series.retouch import retouch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CancelledError",
     "Exported",
+    "Foretold",
     "Grown",
     "Growth",
     "Learned",
@@ -47,6 +49,7 @@ __all__ = [
     "TilerError",
     "__version__",
     "export",
+    "foretold",
     "grow",
     "learn",
     "open_poster",
@@ -60,6 +63,7 @@ __all__ = [
 _PLACES = {
     "CancelledError": "tiler.errors",
     "Exported": "tiler.output.export",
+    "Foretold": "tiler.series.foretelling",
     "Grown": "tiler.growing.grow",
     "Growth": "tiler.growing.growth",
     "Learned": "tiler.growing.learn",
@@ -73,6 +77,7 @@ _PLACES = {
     "Result": "tiler.render",
     "TilerError": "tiler.errors",
     "export": "tiler.output.export",
+    "foretold": "tiler.series.foretelling",
     "grow": "tiler.growing.grow",
     "learn": "tiler.growing.learn",
     "open_poster": "tiler.output.poster",

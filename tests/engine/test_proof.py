@@ -4,6 +4,7 @@ and a part that is the whole poster is the poster."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from serial_pool import Here, StoppedError
 
 from tiler.engine import cut, workplace
 from tiler.engine.store import RenderStore
-from tiler.geometry import parts
+from tiler.geometry import TileGrid, parts
+from tiler.geometry.tiles import Part
 from tiler.output.info import describe
 from tiler.output.verify import verify
 from tiler.render import render
 from tiler.request import identity
 from tiler.request.config import RenderConfig
+from tiler.series import foretelling
 from tiler.series import proof as series
+from tiler.series.foretelling import Foretold, foretold
 
 # 6 x 7 tiles, of which a part is rendered.
 SMALL: dict[str, Any] = dict(
@@ -79,6 +83,7 @@ def test_a_part_that_is_the_whole_poster_is_the_poster_byte_for_byte(proof: Proo
     assert whole.shape == (88, 112, 3)
     assert np.array_equal(whole, poster)
     assert _parts(tmp_path, "whole") == _parts(tmp_path, "poster")
+    assert foretold(str(tmp_path / "whole.zarr")) == Foretold(1.0, 0.0)
 
 
 def test_a_part_foretells_the_poster_there_and_nowhere_else(proof: Proof) -> None:
@@ -103,7 +108,21 @@ def test_little_else_is_rendered_and_each_level_begins_with_the_part_of_the_one_
     assert some <= second / 2
     assert few < last / 4
     assert verify(str(tmp_path / "x.zarr")) == []
+    said = foretold(str(tmp_path / "x.zarr"))
+    assert few / last * 0.8 < said.known < few / last * 1.25
+    assert 0 < said.error < 1
     assert [level["tiles"] for level in describe(str(tmp_path / "x.zarr"))["levels"]] == [all_of_it, some, few]
+
+
+def test_what_a_sample_has_not_seen_it_foretells_badly() -> None:
+    """A bright half, of which no tile is rendered: all of its energy is missing."""
+    grid = TileGrid(64, 64, 16, 16, 0, 0, part=Part((0, 1), (1.0, 15.0)))
+    assert foretelling._error(np.full((3, 32, 32), 0.5, np.float32), grid) < 1e-9
+    image = np.full((3, 32, 32), 0.1, np.float32)
+    image[:, 16:] = 0.9
+    assert foretelling._error(image, grid) > 0.9
+    seen = replace(grid, part=Part((0, 8), (8.0, 8.0)))
+    assert foretelling._error(image, seen) < 0.1
 
 
 @pytest.mark.parametrize("options", [{}, {"mode": "exact", "wrap": "xy", "at": (0.0, 1.0)}], ids=str)
