@@ -271,6 +271,8 @@ def _retouch(page: Page, poster: bytes) -> None:
     page.mouse.down()
     page.mouse.move(x + box["width"] / 5, y, steps=3)
     page.mouse.up()
+    page.locator("#paint").press("ArrowRight")
+    page.keyboard.press("Space")
     _shot(page, "retouch")
     page.get_by_role("button", name="Render the area").click()
     expect(page.locator("#retouch-progress")).to_have_text("finished: my-map-retouched")

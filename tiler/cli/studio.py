@@ -35,5 +35,5 @@ def studio(folder: str, host: str, port: int, schedulers: tuple[str, ...]) -> No
 
         held = Folder(folder)
     second = Bench(held.said, stay=False, name="retouches")
-    with Posters(held, schedulers) as posters, Bench(held.said) as bench, second:
+    with second, Bench(held.said) as bench, Posters(held, schedulers) as posters:
         serve(application("studio.html", Studio(held, posters, bench, second).routes()), host, port)

@@ -37,11 +37,11 @@ function showFinished(jobs) {
   const names = jobs.filter(job => job.state === "done" && job.has_store).map(job => job.name), select = byId("touched");
   byId("nothing-finished").hidden = names.length > 0;
   byId("retouching").hidden = !names.length;
+  const held = byId("finished").dataset.name || names[0];
+  if (names.length && studio.tab === "retouch" && !names.includes(byId("finished").dataset.name)) showTouched(names[0]);
   if ([...select.options].map(each => each.value).join("\n") === names.join("\n")) return;
-  const held = select.value;
   select.replaceChildren(...names.map(name => element("option", {value: name}, name)));
   if (names.includes(held)) select.value = held;
-  else if (names.length) showTouched(names[0]);
 }
 
 function retouchPoster(name) {

@@ -45,6 +45,13 @@ async function remember() {
   studio.values.styles = styles.filter(name => there.has(name));
 }
 
+/* What was asked for before the page was left for another, and goes on. */
+async function goOn() {
+  const [proof, retouch] = await Promise.all(["proof", "retouch"].map(kind => asked(`/api/errand/${kind}`)));
+  if (proof.run) followProof(proofing = proof.run);
+  if (retouch.run && !retouch.done) followRetouch(retouching = retouch.run);
+}
+
 async function begin() {
   makeTabs();
   acceptDrops();
@@ -64,6 +71,7 @@ async function begin() {
     makeControls();
     prepareSheet();
     onChange(name => { showValue(name); renderSoon(); });
+    await goOn();
     renderSoon();
     look();
     lookAtQueue();
