@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import re
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -94,6 +96,27 @@ class Client:
         _, headers, _ = self.ask("GET", "/?" + self.place.query)
         self.cookie = headers["Set-Cookie"].partition(";")[0]
         return self
+
+    def flooded(self, path: str, times: int) -> list[bytes]:
+        """The statuses of as many requests at once."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+        head = f"GET {path} HTTP/1.1\r\nHost: {self.place.netloc}\r\nCookie: {self.cookie}\r\nConnection: close\r\n\r\n"
+
+        async def one() -> bytes:
+            reader, writer = await asyncio.open_connection(self.place.hostname, self.place.port)
+            writer.write(head.encode())
+            answer = await reader.read()
+            writer.close()
+            return answer.split(b" ")[1]
+
+        async def all_of_them() -> list[bytes]:
+            return await asyncio.wait_for(asyncio.gather(*(one() for _ in range(times))), 60)
+
+        try:
+            return asyncio.run(all_of_them())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     @property
     def origin(self) -> str:

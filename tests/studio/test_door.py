@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -129,27 +128,7 @@ def test_what_is_sent_has_an_end(client: Any) -> None:
 
 
 def test_a_thousand_at_once_are_answered(client: Any) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    client.let_in()
-    head = (
-        f"GET /secret HTTP/1.1\r\nHost: {client.place.netloc}\r\nCookie: {client.cookie}\r\nConnection: close\r\n\r\n"
-    )
-
-    async def one() -> bytes:
-        reader, writer = await asyncio.open_connection(client.place.hostname, client.place.port)
-        writer.write(head.encode())
-        answer = await reader.read()
-        writer.close()
-        return answer.split(b" ")[1]
-
-    async def all_of_them() -> list[bytes]:
-        return await asyncio.wait_for(asyncio.gather(*(one() for _ in range(1000))), 60)
-
-    try:
-        statuses = asyncio.run(all_of_them())
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    statuses = client.let_in().flooded("/secret", 1000)
     assert {*statuses} <= {b"200", b"503"}
     assert statuses.count(b"200") > 100
     assert client.ask("GET", "/secret")[0] == 200

@@ -114,6 +114,12 @@ def test_what_is_sent_has_an_end_and_is_no_program(client: Any) -> None:
     assert status == 413
 
 
+def test_many_requests_at_once_are_answered(client: Any, folder: Path) -> None:
+    for path in ("/api/queue", "/watch/nothing/api/state"):
+        assert {*client.flooded(path, 400)} <= {b"200", b"400", b"503"}
+    assert client.ask("GET", "/api/queue")[0] == 200
+
+
 def test_a_script_as_a_job_s_name_is_text(client: Any, folder: Path, page: Any, showing: Any, studio: Any) -> None:
     """As is whatever a job file says."""
     page.on("dialog", lambda dialog: pytest.fail("a script ran"))

@@ -31,7 +31,7 @@ SHOTS = os.environ.get("TILER_SCREENSHOTS")
 DEMO = SHOTS and not os.environ.get("TILER_SCREENSHOTS_PHONE")
 HIGHER = "0.6" if DEMO else "9"
 ODD = "<img src=x onerror=alert(1)>.png"
-LARGE: dict[str, Any] = dict(steps=(60, 30, 12), min_edge=96, long_edge=384, tile=128, threads=1, precision="bf16")
+LARGE: dict[str, Any] = dict(steps=(40, 15, 6), min_edge=80, long_edge=320, tile=112, threads=1, precision="bf16")
 
 
 class Gate:
