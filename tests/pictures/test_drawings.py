@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tiler.errors import PictureError
+from tiler.output.overlay import overlay_notes, overlay_stage
 from tiler.pictures import open_picture, pdf, read_picture
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
@@ -179,6 +180,16 @@ def test_a_drawing_is_content_as_any_picture(tmp_path: Path) -> None:
     layout = asked.sources.layout
     assert (layout.height, layout.width) == (16, 80)
     assert next(layout.bands(100, 500, 100))[:, 50, 100].tolist() == pytest.approx([32 / 255, 128 / 255, 48 / 255])
+
+
+def test_a_drawing_on_top_is_as_sharp_as_the_poster(tmp_path: Path) -> None:
+    picture = open_picture(svg(tmp_path, MAP))
+    assert overlay_notes(picture, 600, 800) == []
+    stage = overlay_stage(picture, 600, 800, 300)
+    found = [stage(np.zeros((3, 300, 800), np.float32), y) for y in (0, 300)]
+    assert found[1][:, 0, 200].tolist() == pytest.approx([32 / 255, 128 / 255, 48 / 255])
+    assert found[1][0, 0, 402] == pytest.approx(136 / 255)
+    assert found[1][0, 0, 403] == 0
 
 
 # PDF ---------------------------------------------------------------------------------------------------------------

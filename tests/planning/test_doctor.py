@@ -35,6 +35,9 @@ def test_all_is_well_on_this_machine() -> None:
     assert [one["name"] for one in found["checks"]] == [
         "worker", "weights", "kernels", "backbone", "store", ".png file", ".tif file", ".jpg file", ".webp file",
     ]  # fmt: skip
+    assert {name for name, why in found["reads"].items() if not why} == {"AVIF", "SVG", "PDF"}
+    assert "HEVC" in found["reads"]["HEIC"]
+    assert found["reads"]["JPEG XL"].startswith("is a JPEG XL, which the libvips of this machine does not read")
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0] or found["versions"]["torch"]
     assert found["chosen"]["device"] in ("cpu", "cuda")
     assert [one["level"] for one in found["chosen"]["homes"]] == list(range(len(found["chosen"]["homes"])))
@@ -93,6 +96,11 @@ def test_what_does_not_work_is_said_and_ends_with_1(monkeypatch: pytest.MonkeyPa
         "GPU:     2 x H100, 70.0 GB of 80.0 GB free",
     ]
     assert lines[4] == "a poster of 4096 px is computed on cuda in bf16, since bf16 is faster there;"
+    read = list(_lines(replace(found, reads={"AVIF": "", "HEIC": "no HEVC", "SVG": ""})))
+    assert {*read} - {*lines} == {
+        "reads, beside PNG, JPEG, TIFF, WebP, GIF, BMP, PPM and map tiles: AVIF, SVG",
+        "does not read HEIC: no HEVC",
+    }
     assert lines[-2:] == ["worker         1.2 s  started", "kernels        0.5 s  FAILED  ValueError: off"]
     monkeypatch.setattr(doctor, "examine", lambda: found)
     assert run_main("doctor").returncode == 1

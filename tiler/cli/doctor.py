@@ -51,6 +51,7 @@ def _lines(found: Findings) -> Iterator[str]:
     else:
         yield "GPU:     none that torch finds"
     yield from _chosen(found)
+    yield from _reads(found)
     for check in found.checks:
         how = f"FAILED  {check.error}" if check.error else check.said
         yield f"{check.name:<12}{check.seconds:6.1f} s  {how}"
@@ -60,6 +61,15 @@ def _extras(found: Findings) -> Iterator[str]:
     missing = [name for name, version in found.extras.items() if version == "none"]
     if missing:
         yield f"not installed: {', '.join(missing)}; to have them: pip install 'tiler-render[{','.join(missing)}]'"
+
+
+def _reads(found: Findings) -> Iterator[str]:
+    read = [name for name, why in found.reads.items() if not why]
+    if read:
+        yield f"reads, beside PNG, JPEG, TIFF, WebP, GIF, BMP, PPM and map tiles: {', '.join(read)}"
+    for name, why in found.reads.items():
+        if why:
+            yield f"does not read {name}: {why}"
 
 
 def _chosen(found: Findings) -> Iterator[str]:

@@ -29,7 +29,7 @@ def check_overlay(config: RenderConfig, height: int, width: int, found: pictures
 
 def overlay_notes(found: pictures.Picture | None, height: int, width: int) -> list[str]:
     """What the user should know of an overlay that is not of the poster's size."""
-    if found is None or (found.height, found.width) == (height, width):
+    if found is None or found.is_drawn or (found.height, found.width) == (height, width):
         return []
     return [f"overlay {found.path}: resized from {found.width} x {found.height} to {width} x {height} px"]
 

@@ -12,6 +12,7 @@ from tiler.pictures.parts import as_style, part_bands
 from tiler.pictures.picture import Channels, Picture
 from tiler.pictures.planes import label_bands, mask_bands
 from tiler.pictures.read import open_picture, read_picture, shown_small
+from tiler.pictures.readable import readable
 from tiler.pictures.sidecars import check_sidecars
 from tiler.pictures.stream import reading_until
 from tiler.pictures.tiles import check_xyz, write_xyz
@@ -33,6 +34,7 @@ __all__ = [
     "open_picture",
     "part_bands",
     "read_picture",
+    "readable",
     "reading_until",
     "replaced_by",
     "shown_small",

@@ -65,10 +65,15 @@ class Picture:
     scale: float = 1.0
     kept: Kept | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it has no pixels of its own: it is as sharp at any size."""
+        return self.kind in DRAWN
+
     def kept_in(self, folder: Path) -> Picture:
         """The same, decoded once however often it, and what is made of it, is read: its pixels wait in a file without a
         name in `folder`. As it is, with a note, where they would take much of the room that is free there."""
-        if self.kind in DRAWN:
+        if self.is_drawn:
             return self
         height, width = self.file_size
         need = height * width * (self.channels + self.has_alpha) * max(1, self.bits // 8)
@@ -201,7 +206,7 @@ class Picture:
     def _bands(
         self, height: int, width: int, rows: int, channels: str, crop: Crop | None, within: Crop | None
     ) -> Iterator[np.ndarray]:
-        if self.kind in DRAWN:
+        if self.is_drawn:
             yield from self.drawn(height, width, crop)._resized(height, width, rows, channels, None, within)
         else:
             yield from self._resized(height, width, rows, channels, crop, within)

@@ -28,6 +28,8 @@ _MAGIC = (
     (b"GIF89a", "gif"),
     (b"BM", "bmp"),
     (mosaic.MAGIC, "mbtiles"),
+    (b"\xff\n", "jxl"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
     *((b"P%d%c" % (kind, space), "ppm") for kind in range(1, 7) for space in b" \t\r\n"),
 )
 _HEIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim", b"heis")
@@ -85,6 +87,8 @@ def load(path: Path, kind: str, access: str = "sequential") -> Any:
     if kind == "heif":
         _check_heif(path)
     vips = load_vips()
+    if kind == "jxl":
+        _let_jxl_in(path)
     # Named loaders: new_from_file would read "[...]" in a file name as options, and try loaders we do not want.
     loader = getattr(vips.Image, f"{kind}load")
     mended = jpeg.without_strays(path) if kind == "jpeg" else None
@@ -97,6 +101,16 @@ def load(path: Path, kind: str, access: str = "sequential") -> Any:
     except ValueError as error:
         raise PictureError(f"{path}: the name cannot be used ({error})") from None
     return image
+
+
+def _let_jxl_in(path: Path) -> None:
+    """PictureError where this libvips has no such reader, as its wheels have none."""
+    vips = load_vips()
+    if not vips.type_find("VipsOperation", "jxlload"):
+        raise PictureError(
+            f"{path}: is a JPEG XL, which the libvips of this machine does not read; save it as PNG or TIFF"
+        )
+    vips.operation_block_set("VipsForeignLoadJxlFile", False)
 
 
 def _check_heif(path: Path) -> None:

@@ -129,7 +129,7 @@ def _check_size(path: Path, kind: str, image: Any, height: int, width: int) -> N
 def _decoded_whole(image: Any, kind: str) -> bool:
     """Whether the codec holds all the pixels at once, however they are asked for."""
     flags = ("interlaced", "jpeg-multiscan")
-    return kind in ("gif", "webp", "heif") or any(image.get_typeof(flag) and image.get(flag) for flag in flags)
+    return kind in ("gif", "webp", "heif", "jxl") or any(image.get_typeof(flag) and image.get(flag) for flag in flags)
 
 
 def _bits(image: Any, page: Page | None) -> int:

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,15 @@ EDGE = 4096
 @dataclass(frozen=True)
 class Findings:
     """versions: of Python, the system and packages, `none` where one is missing. extras: by their names. machine: what
-    a worker told. chosen: of a poster of EDGE x EDGE pixels. checks: each on its own."""
+    a worker told. chosen: of a poster of EDGE x EDGE pixels. checks: each on its own. reads: formats that not every
+    machine reads, with the reason where this one does not."""
 
     versions: dict[str, str]
     extras: dict[str, str]
     machine: dict[str, Any]
     chosen: dict[str, Any]
     checks: list[Check]
+    reads: dict[str, str] = field(default_factory=dict)
 
     @property
     def well(self) -> bool:
@@ -81,7 +83,7 @@ def examine() -> Findings:
         config, chosen = _chosen(machine)
         told = pool.submit(selftest.on_worker, config.device, config.precision).result()
     checks = [started, *(Check(**one) for one in told), *selftest.here()]
-    return Findings(_versions(), _installed(_EXTRAS), _shown(machine), chosen, checks)
+    return Findings(_versions(), _installed(_EXTRAS), _shown(machine), chosen, checks, pictures.readable())
 
 
 def _installed(names: Mapping[str, str]) -> dict[str, str]:
