@@ -46,7 +46,14 @@ function use(one) {
   });
 }
 
+/* What is to be done next. */
+function nextWords() {
+  if (!studio.pictures.length) return "Two pictures are needed: a content, which gives the layout, and a style, which gives the look.";
+  return readyToRender() ? "Ready: see Preview, then Poster." : "Say which picture is the content, and which the style.";
+}
+
 function showPictures() {
+  byId("next").textContent = nextWords();
   byId("pictures").replaceChildren(...studio.pictures.map(one => element("li", {},
     one.error ? "" : element("img", {src: `/api/thumbnail/${one.name.split("/").map(encodeURIComponent).join("/")}`, alt: "", loading: "lazy"}),
     element("b", {}, one.name),

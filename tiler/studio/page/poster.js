@@ -48,7 +48,7 @@ function showPlan(plan) {
   const money = price ? `${(plan.seconds / 3600 * price).toFixed(2)} at ${price} an hour` : "";
   const others = Object.entries(plan.qualities).map(([name, seconds]) => `${name} ${duration(seconds)}`).join(", ");
   const rows = [
-    ["pixels", `${plan.width} × ${plan.height}, ${plan.levels.length} levels, ${plan.levels.at(-1).tiles} tiles on the finest`],
+    ["pixels", `${plan.width} × ${plan.height}, ${plan.levels.length} levels, ${plan.levels.at(-1).tiles} tile${plan.levels.at(-1).tiles > 1 ? "s" : ""} on the finest`],
     ["where", `${plan.device}, ${plan.precision}, ${plan.workers} worker${plan.workers > 1 ? "s" : ""}`],
     ["memory", size(plan.memory_bytes) + (plan.gpu_bytes ? `, and ${size(plan.gpu_bytes)} on each GPU` : "")],
     ["disk", `${size(disk)} at its peak, the poster ${size(plan.output_bytes)} of it${plan.free_bytes === null ? "" : `; ${size(plan.free_bytes)} are free`}`],
@@ -109,7 +109,7 @@ function showQueue(now) {
     if (!jobRows.has(job.name)) jobRows.set(job.name, makeJob(job.name));
     const row = jobRows.get(job.name), list = byId("jobs");
     if (list.children[at] !== row.item) list.insertBefore(row.item, list.children[at] || null);
-    showJob(row, job);
+    showJob(row, job, now.jobs.length > 1);
   });
   showFinished(now.jobs);
 }
@@ -139,7 +139,7 @@ function confirmed(button) {
   return false;
 }
 
-function showJob(row, job) {
+function showJob(row, job, several) {
   const going = ["waiting", "running"].includes(job.state), open = going || ["paused", "stopped", "failed"].includes(job.state);
   row.item.dataset.state = job.state;
   row.item.dataset.name = job.name;
@@ -150,7 +150,7 @@ function showJob(row, job) {
   row.words.classList.toggle("bad", ["failed", "refused"].includes(job.state));
   const shown = {
     file: job.file, soFar: job.so_far, watch: job.has_store, pause: going, resume: ["paused", "stopped", "failed"].includes(job.state), stop: going || job.state === "paused",
-    keep: open && job.has_store && job.share > 0, retouch: job.state === "done" && job.has_store, up: going, down: going, remove: job.queued,
+    keep: open && job.has_store && job.share > 0, retouch: job.state === "done" && job.has_store, up: several && job.queued, down: several && job.queued, remove: job.queued,
   };
   for (const [name, on] of Object.entries(shown)) row[name].hidden = !on;
   if (job.file) row.file.href = `/api/poster/${encodeURIComponent(job.file)}`;
