@@ -43,9 +43,9 @@ class Varied:
         check_keys({name: None}, "vary")
         item = next(item for item in fields(RenderConfig) if item.name == name)
         if item.metadata["group"] in _FIXED or item.metadata["repeat"]:
-            raise ConfigError(f"vary = {name}: is the same for all; allowed: options of the look and the work")
+            raise ConfigError(f"vary: {name} is the same for all; allowed: options of the look and the work")
         if not 0 < len(texts) <= MOST_VALUES or len({*texts}) < len(texts):
-            raise ConfigError(f"vary = {name}: {len(texts)} values; allowed: 1 to {MOST_VALUES}, each once")
+            raise ConfigError(f"vary = {name}: {len(texts)} values; allowed: up to {MOST_VALUES}, each once")
         return cls(name, tuple(texts), tuple(value_of(item, text) for text in texts))
 
     def on(self, config: RenderConfig, number: int) -> RenderConfig:
