@@ -30,6 +30,8 @@ LEVELS = ((8, 2), (6, 1), (4, 1), (2, 2))
 _PIXELS = 2  # along a place of the last level
 _STREAM = 16  # of the finest octave; those of the levels' own noise come before it
 _SLOPE = 0.2
+# Of the noise of the levels, at first: from none (as Karras et al.) it takes many steps until anything is made of it.
+_STRENGTH = 0.5
 
 
 def boxes(box: Rect) -> list[Rect]:
@@ -52,7 +54,7 @@ class _Layer(nn.Module):
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(before, after, 3)
-        self.strength = nn.Parameter(torch.zeros(after, 1, 1))
+        self.strength = nn.Parameter(_STRENGTH * torch.randn(after, 1, 1))
         nn.init.kaiming_normal_(self.conv.weight, _SLOPE)
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

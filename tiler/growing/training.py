@@ -23,7 +23,7 @@ from tiler.growing.noise import Drawn
 from tiler.growing.photos import Photos, augmented
 
 # Of the generator's moving average, per step, at its end; it begins as the mean of all steps before.
-_DECAY = 0.998
+_DECAY = 0.995
 _PARTS = ("generator", "average", "discriminator")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _REAL = 4
