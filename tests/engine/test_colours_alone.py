@@ -94,7 +94,9 @@ def test_what_is_transparent_does_not_count_and_edges_have_no_fringe(
     alpha[:, :50], alpha[:, 50:60] = 0, 100
     rgba = np.dstack([np.asarray(Image.open(soft["content"])), alpha])
     rgba[:, :50] = 0
-    config = dict(output=str(tmp_path / "p.png"), size="120x90", weights=small_weights, device="cpu", bits=16)
+    config = dict(
+        output=str(tmp_path / "p.png"), size="120x90", weights=small_weights, device="cpu", bits=16, threads=1
+    )
     render_module().render(RenderConfig(**{**soft, **config, "content": rgba}))
     found = read_picture(tmp_path / "p.png", channels="rgba")
     np.testing.assert_allclose(found[3], alpha / 255, atol=1e-4)
@@ -108,7 +110,9 @@ def test_a_preview_is_small(
     small_weights: str, soft: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render_module(), "Pool", Here)
-    config = RenderConfig(**soft, output=str(tmp_path / "p.png"), long_edge=1000, weights=small_weights, device="cpu")
+    config = RenderConfig(
+        **soft, output=str(tmp_path / "p.png"), long_edge=1000, weights=small_weights, device="cpu", threads=1
+    )
     seen = preview(config, edge=40)
     assert (seen.levels, seen.pixels.shape) == (1, (30, 40, 3))
 

@@ -188,7 +188,8 @@ def test_a_drawing_on_top_is_as_sharp_as_the_poster(tmp_path: Path) -> None:
     stage = overlay_stage(picture, 600, 800, 300)
     found = [stage(np.zeros((3, 300, 800), np.float32), y) for y in (0, 300)]
     assert found[1][:, 0, 200].tolist() == pytest.approx([32 / 255, 128 / 255, 48 / 255])
-    assert found[1][0, 0, 402] == pytest.approx(136 / 255)
+    assert found[1][0, 0, 401] == pytest.approx(136 / 255)
+    assert found[1][0, 0, 402] == pytest.approx(68 / 255)  # the square begins in its middle
     assert found[1][0, 0, 403] == 0
 
 

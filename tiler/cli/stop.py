@@ -14,7 +14,8 @@ from importlib.machinery import ExtensionFileLoader
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANGUP = getattr(signal, "SIGHUP", None)  # no terminal hangs up on Windows
+_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)))
 _PATIENCE, _LOOK_EVERY = 10.0, 0.05
 _BEGINNINGS = ("create_module", "exec_module")
 
@@ -52,7 +53,7 @@ class Stoppable:
         self._before = signal.set_wakeup_fd(write, warn_on_full_buffer=False), sys.unraisablehook
         for each in _SIGNALS:
             # Of a terminal that is closed, who started this with nohup has said what to think.
-            if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:
+            if each != _HANGUP or signal.getsignal(each) != signal.SIG_IGN:
                 signal.signal(each, self._stop)
         sys.unraisablehook = self._unraisable
         return self

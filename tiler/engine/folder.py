@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tiler.engine.handle import READ, WRITE, Handle, opened
 from tiler.errors import StoreError
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -36,29 +33,23 @@ class Folder:
     # The way -------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _folder(self, path: str, make: bool = False) -> Iterator[int]:
-        """The descriptor of a folder below the root. make: create what is missing on the way."""
+    def _folder(self, path: str, make: bool = False) -> Iterator[Handle]:
+        """A folder below the root, opened. make: create what is missing on the way."""
         if make:
             self.root.mkdir(parents=True, exist_ok=True)
-        here = os.open(self.root, _FOLDER)
-        try:
+        with contextlib.ExitStack() as stack:
+            here = stack.enter_context(opened(self.root))
             for name in filter(None, path.split("/")):
                 if name in (".", ".."):
                     self._refuse(path, "is a way out")
-                above = here
-                try:
-                    here = self._step(above, name, path, make)
-                finally:
-                    if here != above:
-                        os.close(above)
+                here = self._step(here, name, path, make)
+                stack.callback(here.close)
             yield here
-        finally:
-            os.close(here)
 
-    def _step(self, above: int, name: str, path: str, make: bool) -> int:
+    def _step(self, above: Handle, name: str, path: str, make: bool) -> Handle:
         for _ in range(2):
             try:
-                return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+                return above.step(name)
             except NotADirectoryError:
                 self._refuse_link(above, name, path)
                 raise
@@ -66,11 +57,11 @@ class Folder:
                 if not make:
                     raise
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=above)
+                    above.make(name)
         raise FileNotFoundError(path)  # removed as fast as it was made
 
-    def _refuse_link(self, above: int, name: str, path: str) -> None:
-        if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+    def _refuse_link(self, above: Handle, name: str, path: str) -> None:
+        if stat.S_ISLNK(above.mode(name)):
             self._refuse(path, f"{name!r} is a link")
 
     def _refuse(self, path: str, what: str) -> NoReturn:
@@ -93,14 +84,17 @@ class Folder:
         except _NOT_THERE:
             return None
 
-    def _opened(self, folder: int, name: str, key: str) -> int | None:
+    def _opened(self, folder: Handle, name: str, key: str) -> int | None:
         """The descriptor of a regular file; None for a folder."""
         try:
-            found = os.open(name, _READ, dir_fd=folder)
+            found = folder.open(name, READ)
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            self._refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode, key)
+            mode = folder.mode(name)
+            self._refuse_odd(mode, key)
+            if stat.S_ISDIR(mode):
+                return None
             raise
         mode = os.fstat(found).st_mode
         if stat.S_ISREG(mode):
@@ -118,16 +112,16 @@ class Folder:
         path, _, name = key.rpartition("/")
         partial = f"{name.partition('.')[0]}.{uuid.uuid4().hex}.partial"
         with self._folder(path, make=True) as folder:
-            file = os.open(partial, _WRITE, 0o666, dir_fd=folder)
+            file = folder.open(partial, WRITE)
             try:
                 with os.fdopen(file, "wb", buffering=0) as out:
                     left = memoryview(data).cast("B")
                     while left:
                         left = left[out.write(left) :]
-                os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+                folder.replace(name, partial)
             except BaseException:
                 with contextlib.suppress(OSError):
-                    os.unlink(partial, dir_fd=folder)
+                    folder.unlink(partial)
                 raise
 
     def delete(self, key: str) -> None:
@@ -136,18 +130,18 @@ class Folder:
         if not name:
             raise ValueError("the root is not deleted")
         with contextlib.suppress(*_NOT_THERE), self._folder(path) as folder:
-            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            mode = folder.mode(name)
             self._refuse_odd(mode, key)
             if stat.S_ISDIR(mode):
-                shutil.rmtree(name, dir_fd=folder)  # by descriptors, too
+                folder.remove_all(name)
             else:
-                os.unlink(name, dir_fd=folder)
+                folder.unlink(name)
 
     def is_file(self, key: str) -> bool:
         path, _, name = key.rpartition("/")
         try:
             with self._folder(path) as folder:
-                return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+                return stat.S_ISREG(folder.mode(name))
         except _NOT_THERE:
             return False
 
@@ -155,6 +149,6 @@ class Folder:
         """Of all that lies in a folder; nothing where there is none."""
         try:
             with self._folder(path) as folder:
-                return os.listdir(folder)
+                return folder.names()
         except _NOT_THERE:
             return []

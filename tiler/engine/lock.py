@@ -21,7 +21,8 @@ from tiler.engine.place import LOCK_FILE
 from tiler.errors import StoreError
 
 _RECORD_BYTES = 1024
-_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+# What Windows has not is not needed there: no pipe lies in a folder, and few may make links.
+_LOOK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class Hold:
@@ -100,15 +101,23 @@ def holder_of(folder: Path) -> str | None:
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             return None
-        record = os.read(file, _RECORD_BYTES).decode(errors="replace")
+        record = _record(file)
         return record if _is_locked(file, record) else None
     finally:
         os.close(file)
 
 
-def _is_locked(file: int, record: str) -> bool:
-    import fcntl
+def _record(file: int) -> str:
+    with contextlib.suppress(OSError):  # Windows lets nobody read what is locked
+        return os.read(file, _RECORD_BYTES).decode(errors="replace")
+    return ""
 
+
+def _is_locked(file: int, record: str) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return _is_locked_on_windows(file)
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # and let go again as the file is closed
     except BlockingIOError:
@@ -116,6 +125,20 @@ def _is_locked(file: int, record: str) -> bool:
     except OSError:
         pid, host, *_ = [*record.splitlines(), "", ""]
         return not (host == socket.gethostname() and pid.isdecimal() and not psutil.pid_exists(int(pid)))
+    return False
+
+
+def _is_locked_on_windows(file: int) -> bool:
+    """By the one byte that filelock locks there."""
+    import msvcrt
+
+    try:
+        os.lseek(file, 0, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        return True
+    os.lseek(file, 0, os.SEEK_SET)
+    msvcrt.locking(file, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined, unused-ignore]
     return False
 
 

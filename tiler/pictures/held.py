@@ -6,11 +6,14 @@ import os
 import stat
 from pathlib import Path
 
+# What Windows has not is not needed there: no pipe lies in a folder, and few may make links.
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
 
 def held(path: Path, most: int) -> bytes:
     """The bytes of a regular file that is no link, of `most` bytes at most. Raises OSError for whatever else is there:
     a pipe would be waited for, and a device has no end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:

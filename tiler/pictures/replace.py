@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from tiler.errors import OutputError
 from tiler.pictures.held import same_bytes
@@ -25,6 +26,8 @@ _SCRATCH = re.compile(r"\.tiler-[0-9a-f]{12}\.part")
 _PATIENCE, _LOOK_EVERY = 3.0, 0.02
 _HERE = -100  # AT_FDCWD
 _SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+# Else nobody can hold a folder: what killed processes left is then left to its owner.
+_OPENS_FOLDERS = hasattr(os, "O_DIRECTORY")
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -46,7 +49,7 @@ def scratch(path: Path) -> Iterator[Path]:
         descriptor = -1
         try:
             os.mkdir(folder, 0o700)
-            descriptor = os.open(folder, os.O_RDONLY)
+            descriptor = os.open(folder, os.O_RDONLY) if _OPENS_FOLDERS else -1
             if not _lock(descriptor):  # somebody is about to sweep it away
                 continue
             yield _plain_name(folder, descriptor)
@@ -106,7 +109,7 @@ def new_folder(path: str | os.PathLike[str], kind: str, shown_by: Mapping[Path, 
 
 def publish(temporary: Path, final: Path) -> None:
     """Moves a finished file to its name, after its bytes: a power cut leaves the old file or the new one."""
-    descriptor = os.open(temporary, os.O_RDONLY)
+    descriptor = os.open(temporary, os.O_RDONLY if _OPENS_FOLDERS else os.O_RDWR)  # Windows syncs what it may write
     try:
         os.fsync(descriptor)
     finally:
@@ -126,9 +129,14 @@ def restore(final: Path) -> None:
         os.rename(aside, final)
 
 
+def _system() -> Any:
+    """The system's own library, as far as it is known by no name: Windows' is not."""
+    return object() if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
+
+
 def exchange(one: Path, other: Path) -> None:
     """Two names change places in one step. Raises OSError, also where the system cannot."""
-    library = ctypes.CDLL(None, use_errno=True)
+    library = _system()
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin":
         failed = library.renamex_np(*names, ctypes.c_uint(_SWAP))
@@ -143,7 +151,7 @@ def exchange(one: Path, other: Path) -> None:
 
 def _write_through(folder: Path) -> None:
     """All bytes to the disk before the names change, where the system can: one call, however many files."""
-    library = ctypes.CDLL(None)
+    library = _system()
     if hasattr(library, "syncfs"):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -230,8 +238,10 @@ def _lock(descriptor: int) -> bool:
 
 def sweep(parent: Path) -> None:
     """Remove the scratch folders in `parent` that nobody holds."""
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:
+        return
     with contextlib.suppress(OSError):
         for name in [name for name in os.listdir(parent) if _SCRATCH.fullmatch(name)]:
             with contextlib.suppress(OSError):

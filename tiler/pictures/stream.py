@@ -26,6 +26,8 @@ from tiler.pictures.png import chunk, head
 # How long a blocked side waits before it looks whether the other side is still there.
 _POLL_SECONDS = 0.5
 _TICK_SECONDS = 0.02
+# Windows cannot say whether a pipe has something: there the other side's end, which closes it, ends a wait.
+POLLED = hasattr(os, "O_NONBLOCK")
 DTYPES = {
     name: np.dtype(code)
     for name, code in {"uchar": "u1", "ushort": "u2", "uint": "u4", "float": "f4", "double": "f8"}.items()
@@ -173,16 +175,20 @@ def _fill(pipe: Any, band: np.ndarray, job: _Job, tick: Callable[[], None] | Non
         if _given_up.get()():
             raise GivenUpError
         alive = job.is_alive()
-        arrived = select.select([pipe], [], [], _TICK_SECONDS if tick else _POLL_SECONDS)[0]
+        arrived = _has_arrived(pipe, _TICK_SECONDS if tick else _POLL_SECONDS)
         if tick:
             tick()
         if not arrived and alive:
             continue
-        count = pipe.readinto(view) if select.select([pipe], [], [], 0)[0] else 0
+        count = pipe.readinto(view) if _has_arrived(pipe, 0) else 0
         if not count:
             job.join()
             raise VipsError(job.error or "the pixels ended early")
         view = view[count:]
+
+
+def _has_arrived(pipe: Any, seconds: float) -> bool:
+    return not POLLED or bool(select.select([pipe], [], [], seconds)[0])
 
 
 def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable[[Any], None]) -> None:
@@ -203,7 +209,7 @@ def consume(bands: Iterable[np.ndarray], height: int, width: int, save: Callable
 
     job = _Job(load_and_save)
     job.start()
-    os.set_blocking(write_end, False)
+    os.set_blocking(write_end, not POLLED)
     try:
         with open(write_end, "wb", buffering=0) as pipe, read_ahead(bands) as arriving:
             for piece in _png_of(arriving, height, width):
@@ -228,7 +234,7 @@ class Feeder:
     def __init__(self, pieces: Iterator[bytes], write_end: int) -> None:
         self.error: BaseException | None = None
         self._closed = threading.Event()
-        os.set_blocking(write_end, False)
+        os.set_blocking(write_end, not POLLED)
         self._thread = threading.Thread(target=self._run, args=(pieces, write_end), daemon=True, name="tiler-feeder")
         self._thread.start()
 
@@ -260,11 +266,15 @@ def _write_all(pipe: Any, piece: bytes, wanted: Callable[[], bool]) -> bool:
     while len(view):
         if not wanted():
             return False
-        if select.select([], [pipe], [], _POLL_SECONDS)[1]:
+        if not POLLED or select.select([], [pipe], [], _POLL_SECONDS)[1]:
             try:
                 view = view[pipe.write(view) or 0 :]
             except BrokenPipeError:
                 return False
+            except OSError:
+                if POLLED:
+                    raise
+                return False  # as Windows says it
     return True
 
 
