@@ -42,7 +42,7 @@ WORK = [
 ]  # fmt: skip
 RUN = [
     "--store DIR|URL", "--workers N", "--state auto|device|host|store [auto]", "--checkpoint-seconds S [60.0]",
-    "--threads N", "--device auto|cpu|cuda [auto]", "--scheduler tcp://HOST:PORT",
+    "--threads N", "--device auto|cpu|cuda|mps [auto]", "--scheduler tcp://HOST:PORT",
 ]  # fmt: skip
 RENDER = {"Size (one of)": SIZE, "A proof": PROOF, "The file": FILE, "Look": LOOK, "Regions": REGIONS, "Dream": DREAM,
           "How it is computed": WORK, "Where it runs": RUN}  # fmt: skip
@@ -98,7 +98,7 @@ COMMANDS = {
         "This command": ["FOLDER", "[CONTENT] STYLE...", "-o, --output POSTER [FOLDER/NAME.png]", "--job FILE.toml",
                          "--name NAME", "--auto-regions N", HELP],
         **RENDER,
-        "Where it runs": ["--threads N", "--device auto|cpu|cuda [auto]"],
+        "Where it runs": ["--threads N", "--device auto|cpu|cuda|mps [auto]"],
     },
     "queue run": {
         "This command": ["FOLDER", "--scheduler tcp://HOST:PORT", "--wait", *SAYING, HELP],
@@ -120,7 +120,7 @@ COMMANDS = {
         "The file": [option for option in FILE if not option.startswith(("--tiles", "--overlay"))],
         "Look": ["--wrap none|x|y|xy [none]", "--seed N [0]"],
         "Regions": ["--labels FILE"],
-        "Where it runs": ["--workers N", "--device auto|cpu|cuda [auto]", "--scheduler tcp://HOST:PORT"],
+        "Where it runs": ["--workers N", "--device auto|cpu|cuda|mps [auto]", "--scheduler tcp://HOST:PORT"],
     },
     "info": {"Options": ["--json", HELP]},
     "verify": {"Options": [HELP]},

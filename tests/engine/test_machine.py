@@ -234,3 +234,12 @@ def test_going_on_with_other_facts_is_said_and_kept() -> None:
     assert difference(both, now) == difference(both, before) == ""
     assert joined({}, now) == now
     assert Machine().facts("cpu") == {"device": ""}
+
+
+def test_an_apple_gpu_can_be_asked_for_where_every_worker_has_one_and_is_said_to_be_untested() -> None:
+    assert not merged([worker()]).mps
+    assert not merged([worker(mps=True), worker()]).mps
+    found = merged([worker(mps=True), worker(mps=True)])
+    assert (found.mps, found.device) == (True, "cpu")
+    assert found.trouble("mps").startswith("device mps is untested: ")
+    assert found.trouble("cpu") == ""

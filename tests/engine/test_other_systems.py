@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ import pytest
 from PIL import Image
 from serial_pool import Here, render_module
 
-from tiler.engine import handle, lock
+from tiler.engine import handle, lock, wide
 from tiler.engine.folder import Folder
-from tiler.errors import PictureError, StoreError
+from tiler.engine.job import Job
+from tiler.engine.machine import Machine
+from tiler.errors import ConfigError, PictureError, StoreError
 from tiler.pictures import open_picture, read_picture, replace, stream, write_picture
+from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 
 KINDS = [handle.ByNumber, handle.ByName]
@@ -99,6 +103,28 @@ def test_who_holds_a_store_is_seen_by_the_byte_that_is_locked(
     (tmp_path / lock.LOCK_FILE).write_text("somebody")
     assert lock.holder_of(tmp_path) == ("somebody" if locked else None)
     assert asked == ([2] if locked else [2, 0])
+
+
+def test_an_apple_gpu_is_taken_where_it_is_asked_for(inputs: Path, small_weights: str) -> None:
+    files = dict(content=str(inputs / "map.png"), styles=(str(inputs / "photo.png"),), output=str(inputs / "p.png"))
+    asked = Asked.of(RenderConfig(**files, weights=small_weights, device="mps"))
+    with pytest.raises(ConfigError, match="device = mps, but torch finds no Apple GPU; allowed: auto, cpu"):
+        asked.on(Machine())
+    config, job = asked.on(Machine(mps=True, bf16=("cpu",)))
+    assert (job.device.kind, job.device.precision, config.workers) == ("mps", "fp32", 1)
+    assert Job.from_dict(job.to_dict()) == job
+    wide_job = Asked.of(RenderConfig(**files, weights=small_weights, device="mps", precision="fp64"))
+    with pytest.raises(ConfigError, match="precision = fp64: an Apple GPU has none"):
+        wide_job.on(Machine(mps=True))
+
+
+def test_sums_without_float64_on_the_device_are_the_same(
+    render_serially: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = dict(long_edge=64, levels=1, steps=2, tile=48, precision="fp32")
+    before = render_serially(**how)
+    monkeypatch.setattr(wide, "NARROW", {"cpu"})
+    np.testing.assert_array_equal(render_serially(**how), before)
 
 
 SIMULATED = """

@@ -67,7 +67,7 @@ CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16", "fp64"),
     "mode": ("fast", "exact"),
     "wrap": ("none", "x", "y", "xy"),
-    "device": ("auto", "cpu", "cuda"),
+    "device": ("auto", "cpu", "cuda", "mps"),
     "state": ("auto", "device", "host", "store"),
     "color": ("style", "content", "luminance", "match"),
     "transfer": ("style", "color"),

@@ -23,6 +23,7 @@ from tiler.engine.inputs import LevelInputs
 from tiler.engine.seeding import before, ground, kept_outside, start
 from tiler.engine.state import Kept, LevelState, Resident, Stored
 from tiler.engine.turn import Done, Round, Send, Turns
+from tiler.engine.wide import wide
 from tiler.engine.workplace import Planes, Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
@@ -172,7 +173,7 @@ class Holding:
 
         def of_tile(index: int) -> Sums:
             tile, weight = self._grid.tile(index), self._grid.weight(index)
-            return {layer: weight * self._state.grams(state, tile, layer, regions).double() for layer in self._layers}
+            return {layer: weight * wide(self._state.grams(state, tile, layer, regions)) for layer in self._layers}
 
         return summed(node, self._grid, of_tile, added)
 

@@ -114,7 +114,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Device:
-    """Where and how it is computed. kind: cpu or cuda. precision: fp32, bf16, fp16 or fp64, the backbone's number
+    """Where and how it is computed. kind: cpu, cuda or mps. precision: fp32, bf16, fp16 or fp64, the backbone's number
     type. threads: of a worker, on the CPU."""
 
     kind: str
@@ -123,7 +123,7 @@ class Device:
 
     def rules(self) -> Rules:
         """Whether it holds, and what does not."""
-        yield self.kind in ("cpu", "cuda"), "its device is unknown"
+        yield self.kind in ("cpu", "cuda", "mps"), "its device is unknown"
         yield self.precision in ("fp32", "bf16", "fp16", "fp64"), "its precision is unknown"
         yield 0 < self.threads <= 1024, "its counts are out of range"
 

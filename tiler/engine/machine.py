@@ -42,16 +42,22 @@ class Gpus:
     total_bytes: int = UNBOUNDED
 
 
+# Of Apple's GPUs.
+UNTRIED = "device mps is untested: no such machine has run tiler yet; compare with --device cpu"
+
+
 @dataclass(frozen=True)
 class Machine:
     """What all workers have. workers: how many were asked. gpus: None where one of them has none. bf16: the kinds of
-    device on which that is faster than fp32. versions: of what bytes depend on; (name, version)."""
+    device on which that is faster than fp32. versions: of what bytes depend on; (name, version). mps: whether an Apple
+    GPU can be asked for."""
 
     workers: int = 1
     host: Host = field(default_factory=Host)
     gpus: Gpus | None = None
     bf16: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
+    mps: bool = False
 
     @property
     def device(self) -> str:
@@ -59,7 +65,9 @@ class Machine:
         return "cuda" if self.gpus else "cpu"
 
     def trouble(self, device: str) -> str:
-        """A line where the fast kernels cannot be had; else empty."""
+        """A line where the fast kernels cannot be had, or nobody has tried; else empty."""
+        if device == "mps":
+            return UNTRIED
         why = self.gpus.why if self.gpus and device == "cuda" else ""
         return (
             f"Triton cannot run on {self.gpus.name}, {self.gpus.kernels} takes its place: {why}"
@@ -120,6 +128,7 @@ def merged(workers: Iterable[Mapping[str, Any]]) -> Machine:
         ),
         gpus=_merged_gpus(hosts) if len(with_gpu) == len(records) else None,
         bf16=tuple(kind for kind in ("cpu", "cuda") if all(kind in record["bf16"] for record in records)),
+        mps=all(record.get("mps", False) for record in records),
         versions=tuple((key, _all(record["versions"].get(key, "none") for record in records)) for key in sorted(names)),
     )
 

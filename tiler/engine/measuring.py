@@ -95,6 +95,7 @@ def measure(shares: Mapping[str, str], dask_worker: Any = None) -> dict[str, Any
         "held_bytes": memory.rss - getattr(memory, "shared", 0),
         "processor": _processor(),
         "bf16": [kind for kind in ("cpu", *(["cuda"] if gpu else [])) if best_precision(kind) == "bf16"],
+        "mps": torch.backends.mps.is_available(),
         "versions": _versions(gpu),
     }
 

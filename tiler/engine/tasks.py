@@ -21,6 +21,7 @@ from tiler.engine.schedule import reporter
 from tiler.engine.seeding import before
 from tiler.engine.state import spread
 from tiler.engine.turn import Round
+from tiler.engine.wide import wide
 from tiler.engine.workplace import Address, Workplace, workplace
 from tiler.geometry import Tile, TileGrid
 from tiler.geometry.blocks import Node, joined, summed
@@ -62,7 +63,7 @@ def _style_tile(here: Workplace, level: int, style: int, index: int) -> Sums:
         core, guides = tile.core.relative_to(tile.read), here.guides(*planes, layers)
         what = f"{path}, tile {index}"
         found = finite.measured(here.backbones, here.tensor(pixels), layers, core, guides, here.job.terms.means, what)
-        return {layer: value.double().cpu() for layer, value in found.sums.items()}
+        return {layer: wide(value).cpu() for layer, value in found.sums.items()}
 
     return here.compute(sums)
 
@@ -97,7 +98,7 @@ def _rest_tile(here: Workplace, level: int, tile: Tile) -> Sums:
         layers, core, what = job.terms.style_layers, tile.core.relative_to(box), f"level {level + 1}, tile {tile.index}"
         guides = here.guides(*planes, layers)
         found = finite.measured(here.backbones, pixels, layers, core, guides, job.terms.means, what)
-        return {layer: spread(value, planes[0], regions).double().cpu() for layer, value in found.sums.items()}
+        return {layer: wide(spread(value, planes[0], regions)).cpu() for layer, value in found.sums.items()}
 
     return here.compute(sums)
 

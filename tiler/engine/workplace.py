@@ -72,6 +72,8 @@ class Workplace:
             settle_gpu()
         if self.job.device.kind == "cuda" and not torch.cuda.is_available():
             raise RenderError(f"worker {socket.gethostname()}: has no GPU, and the job was begun on one")
+        if self.job.device.kind == "mps" and not torch.backends.mps.is_available():
+            raise RenderError(f"worker {socket.gethostname()}: has no Apple GPU, and the job was begun on one")
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.device.threads,))
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}

@@ -287,7 +287,7 @@ class RenderConfig:
         60.0, "Between two checkpoints of a level: what a crash can cost.", RUN, 0, 86400, decided=HERE, metavar="S"
     )
     threads: int | None = option(None, "CPU threads per worker; default: cores / workers.", RUN, 1, 1024)
-    device: str = option("auto", "Where tiles are computed.", RUN, choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "Where tiles are computed.", RUN, choices=("auto", "cpu", "cuda", "mps"))
     scheduler: str | None = option(
         None, "Address of a running Dask cluster.", RUN, metavar="tcp://HOST:PORT", decided=TYPED
     )

@@ -12,7 +12,7 @@ from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
 
 # On a GPU halos count more, since whatever is small there takes as long: 1.13 of the pixels are read, and 1.27 at 1024.
-LARGEST_TILE = {"cpu": 1024, "cuda": 2048}
+LARGEST_TILE = {"cpu": 1024, "cuda": 2048, "mps": 1024}
 # Peak memory of a step per pixel of the read area: activations kept for the backward pass and the working memory of
 # the widest convolutions. Measured at 1024 px: 2540 in fp32, 1370 in bf16.
 BYTES_PER_PIXEL = {"fp64": 5400, "fp32": 2700, "bf16": 1450, "fp16": 1450}
@@ -51,6 +51,10 @@ def _device(config: RenderConfig, machine: Machine) -> str:
     if config.device == "cuda" and not machine.gpus:
         found = f"not every worker at {config.scheduler} has a" if config.scheduler else "torch finds no"
         raise ConfigError(f"device = cuda, but {found} CUDA GPU; allowed: auto, cpu")
+    if config.device == "mps" and not machine.mps:
+        raise ConfigError("device = mps, but torch finds no Apple GPU; allowed: auto, cpu")
+    if config.device == "mps" and config.precision == "fp64":
+        raise ConfigError("precision = fp64: an Apple GPU has none; allowed with device mps: auto, fp32, bf16, fp16")
     return machine.device if config.device == "auto" else config.device
 
 

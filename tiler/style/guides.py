@@ -57,7 +57,8 @@ class Guides:
         """[R] float64: the sum of each guide over a box of feature cells."""
         if self.planes is None:
             return torch.tensor([cells.height * cells.width], dtype=torch.float64)
-        return self.planes[layer][(slice(None), *cells.slices)].sum((1, 2), dtype=torch.float64)
+        box = self.planes[layer][(slice(None), *cells.slices)]
+        return (box.cpu() if box.device.type == "mps" else box).sum((1, 2), dtype=torch.float64)  # it has no float64
 
 
 EVERYWHERE = Guides((0,), None)
