@@ -101,8 +101,11 @@ class Duel:
         about = {"pair": self._pair.name, "contender": contender.name, "weight": weight, "seconds": seconds}
         return {**about, **self.judge.all(path), "poster": str(path)}
 
-    def fight(self, contenders: Sequence[_contenders.Contender], tolerance: float, tries: int) -> list[Row]:
-        """A row of each, ours at its default weight and the others at a weight of as much content."""
+    def fight(
+        self, contenders: Sequence[_contenders.Contender], tolerance: float, tries: int, found: dict[str, float]
+    ) -> list[Row]:
+        """A row of each, ours at its default weight and the others at a weight of as much content. found: by
+        contender, where the search of the pair before ended and this one begins; is brought up to date."""
         reference = _contenders.BY_NAME[_contenders.REFERENCE]
         rows = [self.row(reference, reference.weight)]
         print(line(rows[0]), flush=True)
@@ -113,7 +116,8 @@ class Duel:
             def distance(weight: float, contender: _contenders.Contender = contender) -> float:
                 return self.judge.content(self.poster(contender, weight))
 
-            weight = search(distance, contender.weight, rows[0]["content"], tolerance, tries)
+            start = found.get(contender.name, contender.weight)
+            weight = found[contender.name] = search(distance, start, rows[0]["content"], tolerance, tries)
             rows.append(self.row(contender, weight))
             rows[-1]["reached"] = abs(rows[-1]["content"] / rows[0]["content"] - 1) <= tolerance
             print(line(rows[-1]), flush=True)
@@ -198,10 +202,11 @@ def main() -> None:
     folder = options.work.resolve()
     setting = _contenders.Setting(options.long_edge, options.peer_steps, options.threads, folder)
     contenders, rows, inputs = [_contenders.BY_NAME[name] for name in options.contenders], [], {}
+    found: dict[str, float] = {}
     for name in options.pairs:
         pair = _duel_pairs.make(name, folder)
         inputs[name] = (pair.content, pair.style)
-        rows += Duel(pair, setting).fight(contenders, options.tolerance, options.tries)
+        rows += Duel(pair, setting).fight(contenders, options.tolerance, options.tries, found)
         write(options.into, rows, options, inputs)
 
 
