@@ -102,10 +102,10 @@ class Duel:
         return {**about, **self.judge.all(path), "poster": str(path)}
 
     def fight(
-        self, contenders: Sequence[_contenders.Contender], tolerance: float, tries: int, found: dict[str, float]
+        self, contenders: Sequence[_contenders.Contender], tolerance: float, tries: int, found: dict[str, list[float]]
     ) -> list[Row]:
         """A row of each, ours at its default weight and the others at a weight of as much content. found: by
-        contender, where the search of the pair before ended and this one begins; is brought up to date."""
+        contender, where the searches of other pairs ended; this one begins in their middle, and is added."""
         reference = _contenders.BY_NAME[_contenders.REFERENCE]
         rows = [self.row(reference, reference.weight)]
         print(line(rows[0]), flush=True)
@@ -116,8 +116,10 @@ class Duel:
             def distance(weight: float, contender: _contenders.Contender = contender) -> float:
                 return self.judge.content(self.poster(contender, weight))
 
-            start = found.get(contender.name, contender.weight)
-            weight = found[contender.name] = search(distance, start, rows[0]["content"], tolerance, tries)
+            known = found.setdefault(contender.name, [])
+            start = statistics.geometric_mean(known) if known else contender.weight
+            weight = search(distance, start, rows[0]["content"], tolerance, tries)
+            known.append(weight)
             rows.append(self.row(contender, weight))
             rows[-1]["reached"] = abs(rows[-1]["content"] / rows[0]["content"] - 1) <= tolerance
             print(line(rows[-1]), flush=True)
@@ -202,7 +204,7 @@ def main() -> None:
     folder = options.work.resolve()
     setting = _contenders.Setting(options.long_edge, options.peer_steps, options.threads, folder)
     contenders, rows, inputs = [_contenders.BY_NAME[name] for name in options.contenders], [], {}
-    found: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     for name in options.pairs:
         pair = _duel_pairs.make(name, folder)
         inputs[name] = (pair.content, pair.style)

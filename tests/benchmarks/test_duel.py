@@ -109,3 +109,26 @@ def test_measures_of_the_style_and_of_the_content_themselves(tmp_path: Path) -> 
     assert of_style["light"] == pytest.approx(1, abs=0.1)
     assert of_style["layout"] > 0.95
     assert of_content["layout"] < 0.7
+
+
+def test_a_search_begins_in_the_middle_of_what_others_came_to(tmp_path: Path) -> None:
+    """Each pair's contenders are rendered at weights of their own; the next pair's search starts between these."""
+    pair = duel._duel_pairs.Pair("a", picture(tmp_path / "c.png", 1), picture(tmp_path / "s.png", 2), None)
+    fight = duel.Duel(pair, duel._contenders.Setting(EDGE, 1, 1, tmp_path))
+    asked: list[float] = []
+
+    def poster(contender: duel._contenders.Contender, weight: float) -> Path:
+        asked.append(weight)
+        path = tmp_path / "poster.png"
+        path.with_suffix(".seconds").write_text("1\n")
+        return picture(path, 3)
+
+    fight.poster = poster  # type: ignore[method-assign]
+    found: dict[str, list[float]] = {"pastiche": [1.0, 100.0]}
+    fight.fight(duel._contenders.PEERS, 0.1, 1, found)
+    ours, neural, pastiche = (
+        duel._contenders.BY_NAME[name] for name in (duel._contenders.REFERENCE, "neural-style", "pastiche")
+    )
+    assert asked == pytest.approx([ours.weight, neural.weight, neural.weight, 10.0, 10.0])
+    assert found == {"neural-style": [neural.weight], "pastiche": [1.0, 100.0, pytest.approx(10.0)]}
+    assert pastiche.weight != 10.0
