@@ -167,6 +167,21 @@ def test_what_is_no_picture_is_refused_in_one_line(value: Any, words: str, confi
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(output=RGB), r"output = an array of shape \(30, 40, 3\); allowed: a text"),
+        (dict(seed=RGB), "seed = an array of shape"),
+        (dict(region={"sea": RGB}), r"region\.sea = an array of shape \(30, 40, 3\); allowed: a name"),
+        (dict(mask=RGB), "mask = an array of shape"),
+    ],
+)
+def test_pixels_where_none_are_taken_are_refused_in_one_line(options: dict[str, Any], words: str, config: Any) -> None:
+    with pytest.raises(ConfigError, match=words) as error:
+        config(**options)
+    assert "\n" not in str(error.value)
+
+
 def test_a_configuration_stays_what_it_is_in_whatever_hands(config: Any, tmp_path: Path) -> None:
     one = config()
     assert one == config()

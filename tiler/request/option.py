@@ -93,7 +93,7 @@ def checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
             value = [_pair(name, *pair) for pair in value.items()]
         items = [value] if isinstance(value, str | int | float | Path) or is_given(value) else value
         if not isinstance(items, list | tuple):
-            raise ConfigError(f"{name} = {value!r}; allowed: a list")
+            raise ConfigError(f"{name} = {_said(value)}; allowed: a list")
         return tuple(checked(name, item, typing.get_args(hint)[0], meta) for item in items)
     return _checked_one(name, value, hint, meta)
 
@@ -102,8 +102,13 @@ def _pair(name: str, key: Any, value: Any) -> str:
     """A table's entry as the text NAME=FILE[,FILE]."""
     files = [value] if isinstance(value, str) else value
     if not (isinstance(files, list | tuple) and all(isinstance(one, str) for one in files)) or "=" in str(key):
-        raise ConfigError(f"{name}.{key} = {value!r}; allowed: a name without '=', and a text or a list of texts")
+        raise ConfigError(f"{name}.{key} = {_said(value)}; allowed: a name without '=', and a text or a list of texts")
     return f"{key}={value if isinstance(value, str) else spelled(files)}"
+
+
+def _said(value: Any) -> str:
+    """In one line: arrays write many."""
+    return f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
 
 
 def _usable(text: str) -> bool:
@@ -135,7 +140,7 @@ def _checked_one(name: str, value: Any, kind: type, meta: Mapping[str, Any]) -> 
             value = math.inf
     if not isinstance(value, kind) or isinstance(value, bool):
         words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-        raise ConfigError(f"{name} = {value!r}; allowed: {words[kind]}")
+        raise ConfigError(f"{name} = {_said(value)}; allowed: {words[kind]}")
     if isinstance(value, str) and not _usable(value):
         raise ConfigError(f"{name} = {value!r}; allowed: a text that is not empty")
     if meta.get("choices") and value not in meta["choices"]:
