@@ -31,7 +31,7 @@ from _inputs import picture, tiny_backbone
 from resumable import Here, HerePool
 
 from tiler import RenderConfig
-from tiler.engine.holding import Block
+from tiler.engine.address import Block
 from tiler.geometry import level_sizes
 
 # The package has a function of its name.

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tiler import pictures
-from tiler.engine import tasks
+from tiler.engine.address import Address
 from tiler.engine.home import DEVICE, from_here
 from tiler.engine.job import Job
 from tiler.engine.lineage import Lineage
-from tiler.engine.rounds import LevelRun, Site, measure_rest, measure_styles
+from tiler.engine.rounds import LevelRun, Site, measure_rest, measure_styles, tasks
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.errors import (
@@ -62,7 +62,7 @@ class Levels:
         self._lineage = lineage
         self._homes = homes or (DEVICE,) * len(job.cut.levels)
         self._sources, self._overlay = sources, sources.opened.get(config.overlay or "")
-        self._address = tasks.Address(store.url, job.id, store.holder())
+        self._address = Address(store.url, job.id, store.holder())
         self._checked: set[int] = set()  # finished levels whose images were written or read in this run
 
     def run(self) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tiler import pictures
 from tiler.engine import place
+from tiler.engine.asking import ask
 from tiler.engine.home import Home
 from tiler.engine.job import Job
 from tiler.engine.lease import Lease
@@ -23,6 +21,7 @@ from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
 from tiler.errors import CancelledError, StoreError
 from tiler.jobs import ComputedOn, Found, Homes, Progress, Request, begin, disk_errors, find, read_before
+from tiler.levels import Levels
 from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_disk, check_room
@@ -102,11 +101,7 @@ def _render(
         beside = asked.sources.kept_bytes
         check_disk(plan_job(config, begun or asked.job, transparent, pictures_bytes=beside), config, url)
         threads = begun.device.threads if begun else config.threads or max(1, cores() // (config.workers or 1))
-        loaded = _loading()
         with contextlib.nullcontext(pool) if pool else Pool(config.scheduler, config.workers or 1, threads) as pool:
-            loaded()
-            from tiler.levels import Levels
-
             resolved, job, machine = settled(asked, pool)
             job = begun or job
             planned = plan_job(resolved, job, transparent, None, machine, beside)
@@ -155,15 +150,6 @@ def _found(request: Request, force_new: bool, replace_finished: bool) -> Found:
         raise
 
 
-def _loading() -> Callable[[], Any]:
-    """Begin to load the loop, and torch with it, which takes about as long as workers take to start; what is returned
-    waits for it."""
-    loader = ThreadPoolExecutor(1)
-    loading = loader.submit(importlib.import_module, "tiler.levels")
-    loader.shutdown(wait=False)
-    return loading.result
-
-
 def checked(held: Callable[[], None], cancelled: Callable[[], bool] | None) -> Callable[[], None]:
     """A check that raises what the holder's own does, and CancelledError once nobody wants the render any more."""
 
@@ -178,8 +164,6 @@ def checked(held: Callable[[], None], cancelled: Callable[[], bool] | None) -> C
 def settled(asked: Asked, pool: Pool) -> tuple[RenderConfig, Job, Machine]:
     """The configuration with every None replaced, the job that it means on the workers' machine, and that machine once
     there are as many workers as it is to have."""
-    from tiler.engine.measuring import ask
-
     machine = ask(pool)
     resolved, job = asked.on(machine)
     if (resolved.workers or 1) > machine.workers:

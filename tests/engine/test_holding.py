@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiler.engine.holding import Block, Holding, hold, new_attempt
+from tiler.engine.address import Address, Block, new_attempt
+from tiler.engine.holding import Holding, hold
 from tiler.engine.home import DEVICE, STORE
 from tiler.engine.state import Stored
 from tiler.engine.store import RenderStore
-from tiler.engine.workplace import Address, Workplace
+from tiler.engine.workplace import Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect
 from tiler.geometry.blocks import root

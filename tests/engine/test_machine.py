@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tiler.engine import measuring
+from tiler.engine.asking import ask, share_gpus
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, difference, joined, merged
-from tiler.engine.measuring import ask, measure, share_gpus
+from tiler.engine.measuring import measure
 from tiler.engine.schedule import cores
 
 GB = 10**9

@@ -10,7 +10,7 @@ import pytest
 from serial_pool import SerialPool
 
 from tiler.engine import tasks
-from tiler.engine.holding import Block
+from tiler.engine.address import Block
 
 SMALL = dict(long_edge=64, tile=32, levels=1, steps=3, steps_per_round=1, feather=8, halo=16, precision="fp32")
 

@@ -15,9 +15,10 @@ from serial_pool import Kept, SerialPool
 from shallow import SHALLOW
 
 from tiler.engine import behind, tasks, workplace
+from tiler.engine.address import Address
 from tiler.engine.behind import Behind
 from tiler.engine.holding import Holding
-from tiler.engine.workplace import Address, Workplace
+from tiler.engine.workplace import Workplace
 from tiler.errors import StateLostError, StoreError
 from tiler.ingest import Ingest
 

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 from shallow import SHALLOW
 
-from tiler.engine.holding import Block, hold, new_attempt
+from tiler.engine.address import Address, Block, new_attempt
+from tiler.engine.holding import hold
 from tiler.engine.home import STORE
 from tiler.engine.state import Kept, Resident, Stored
 from tiler.engine.store import RenderStore
-from tiler.engine.workplace import Address, Workplace
+from tiler.engine.workplace import Workplace
 from tiler.errors import LevelMovedError, StoreError, TilerError
 from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import root

@@ -589,7 +589,7 @@ def pictures(tmp_path, monkeypatch) -> Path:
 def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
     monkeypatch.setattr("tiler.planning.probe.probe", lambda *arguments: SPEED)
     monkeypatch.setattr(planning, "Pool", lambda *arguments: contextlib.nullcontext())
-    monkeypatch.setattr("tiler.engine.measuring.ask", lambda pool: ANY)
+    monkeypatch.setattr(planning, "ask", lambda pool: ANY)
     arguments = ["plan", "content.png", "style.png", "--long-edge", "700", "--tile", "256", "--device", "cpu"]
     code, text, _ = run(arguments, monkeypatch, capsys)
     assert code == 0
@@ -632,7 +632,7 @@ def test_a_render_that_cannot_fit_is_refused_at_once(short_of, pictures, monkeyp
         monkeypatch.setattr(rendering, "Pool", no_machine)
     else:
         monkeypatch.setattr(rendering, "Pool", lambda *arguments: contextlib.nullcontext())
-        monkeypatch.setattr("tiler.engine.measuring.ask", lambda pool: with_memory(10**7))
+        monkeypatch.setattr(rendering, "ask", lambda pool: with_memory(10**7))
     code, _, text = run(["render", "content.png", "style.png", "-o", "p.png"], monkeypatch, capsys)
     assert code == 2
     assert "need" in text

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from tiler.engine import finite
+from tiler.engine.address import Block
 from tiler.engine.ahead import in_turn
 from tiler.engine.behind import Behind
 from tiler.engine.blend import composite
@@ -33,33 +33,6 @@ from tiler.style.colour import keep_chroma
 Sums = dict[str, torch.Tensor]
 # (kind, tile): which part of the tile's patch, and its pixels or moments there.
 Strips = dict[tuple[str, int], tuple[Rect, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Block:
-    """attempt: one of the client's, to bring the level to its end; what another left behind is of no use. shares: the
-    tiles of all blocks; number: which of them this one is. base: see `Stored`."""
-
-    level: int
-    attempt: str
-    shares: tuple[tuple[Node, ...], ...]
-    number: int
-    home: str
-    base: int = 0
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        return self.shares[self.number]
-
-    @property
-    def alone(self) -> bool:
-        """Whether it is the whole level."""
-        return len(self.shares) == 1
-
-
-def new_attempt() -> str:
-    """Unlike every other."""
-    return uuid.uuid4().hex
 
 
 class Holding:

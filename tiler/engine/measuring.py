@@ -1,5 +1,4 @@
-"""Asking the machine that computes. Workers are asked: the process that plans may run elsewhere, sees other hardware,
-and holds no GPU."""
+"""What a worker is and has, and how it is set up for work."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ import os
 import platform
 import socket
 import warnings
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,13 @@ from typing import Any
 import psutil
 import torch
 
-from tiler.engine.machine import CONTEXT_BYTES, Machine, merged
-from tiler.engine.schedule import Pool, beside, cores, memory_bytes, memory_there
+from tiler.engine.asking import share_gpus
+from tiler.engine.machine import CONTEXT_BYTES
+from tiler.engine.schedule import beside, cores, memory_bytes, memory_there
 from tiler.style.backbone import best_precision, kernels_on
 from tiler.version import __version__
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
-def ask(pool: Pool) -> Machine:
-    """Have each worker take a GPU of those that it sees, and tell what it is and has."""
-    shares = share_gpus(pool.everywhere(look))
-    return merged(pool.everywhere(measure, shares).values())
 
 
 def look() -> dict[str, Any]:
@@ -38,20 +31,6 @@ def look() -> dict[str, Any]:
     else:
         gpus = [str(i) for i in range(torch.cuda.device_count())]
     return {"host": socket.gethostname(), "gpus": gpus}
-
-
-def share_gpus(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Which GPU each worker takes: of those that it sees the one that fewest on its host have taken, and of these the
-    first. workers: what each one's `look` found."""
-    taken: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    found = {}
-    # Who sees few comes first: what it has taken already, or is bound to, is not given to another.
-    for worker in sorted(workers, key=lambda one: (len(workers[one]["gpus"]), one)):
-        host, gpus = workers[worker]["host"], workers[worker]["gpus"]
-        if gpus:
-            found[worker] = min(gpus, key=lambda gpu: taken[host][gpu])
-            taken[host][found[worker]] += 1
-    return found
 
 
 def take_gpu(gpu: str) -> None:
@@ -110,7 +89,7 @@ def _gpu(token: str) -> dict[str, Any]:
 
 
 def _versions(gpu: bool) -> dict[str, str]:
-    found = {"tiler": __version__, "torch": torch.__version__}
+    found = {"tiler": __version__, "torch": str(torch.__version__)}
     if gpu:
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
         try:

@@ -10,19 +10,23 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiler.engine import tasks
-from tiler.engine.holding import Block, new_attempt
+from tiler.engine.address import Address, Block, new_attempt
 from tiler.engine.home import STORE
 from tiler.engine.job import Job
+from tiler.engine.remote import Remote
 from tiler.engine.schedule import Pool, Promise
 from tiler.engine.store import RenderStore
-from tiler.engine.workplace import Address
 from tiler.errors import StateLostError, TilerError, WorkerDiedError
 from tiler.geometry.blocks import shares
+
+if TYPE_CHECKING:
+    from tiler.engine import tasks
+else:
+    tasks = Remote("tiler.engine.tasks")
 
 # How often a level may go back to one and the same checkpoint.
 _TRIES = 4

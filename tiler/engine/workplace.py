@@ -9,13 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from tiler.engine.address import Address
 from tiler.engine.blend import repeated
 from tiler.engine.colours import as_seen
 from tiler.engine.contents import COLOURS
@@ -40,17 +40,6 @@ NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye
 Computed = TypeVar("Computed")
 # The regions that lie somewhere, and where [R, h, w]; None: the one region is everywhere.
 Planes = tuple[tuple[int, ...], np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a task finds its job. id guards against a store that was replaced while a worker lived on; run, of who
-    holds the store, against tasks that nobody waits for: those of a process that has ended, and those of a level that
-    went back to its last checkpoint. They may go on in a cluster, and would write over what came after them."""
-
-    url: str
-    id: str
-    run: str = ""
 
 
 class Workplace:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tiler import pictures
+from tiler.engine.asking import ask
 from tiler.engine.machine import Machine
-from tiler.engine.measuring import ask
 from tiler.engine.schedule import Pool, cores
 from tiler.planning import selftest
 from tiler.planning.plan import plan_job

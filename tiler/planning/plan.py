@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tiler.engine import layout, stages
+from tiler.engine.asking import ask
 from tiler.engine.home import INPUTS_BYTES, STORE, Home
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine
@@ -118,8 +119,7 @@ def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None
 
 
 def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None, pool: Pool | None) -> Plan:
-    from tiler.engine.measuring import ask  # torch, which nothing else here needs
-    from tiler.planning.probe import probe
+    from tiler.planning.probe import probe  # torch, which nothing else here needs
 
     if notes is not None:
         notes.extend(asked.notes)

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from tiler.engine import tasks
-from tiler.engine.holding import Block, hold, new_attempt
+from tiler.engine.address import Address, Block, new_attempt
+from tiler.engine.holding import hold
 from tiler.engine.home import DEVICE, STORE
 from tiler.engine.job import Job, Styles
 from tiler.engine.place import folder_above
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.engine.turn import Round
-from tiler.engine.workplace import Address, workplace
+from tiler.engine.workplace import workplace
 from tiler.geometry import Level, Rect
 from tiler.geometry.blocks import root
 from tiler.planning.speed import Speed
