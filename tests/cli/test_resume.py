@@ -25,7 +25,15 @@ def _wait_for_tiles(process: subprocess.Popen[str], count: int) -> None:
     pytest.fail("the render ended before it could be killed")
 
 
-@pytest.mark.parametrize(("mode", "whom"), [("fast", "client"), ("exact", "client"), ("fast", "worker")])
+# In fast mode the kills of test_soak.py do the same.
+@pytest.mark.parametrize(
+    ("mode", "whom"),
+    [
+        pytest.param("fast", "client", marks=pytest.mark.slow),
+        ("exact", "client"),
+        pytest.param("fast", "worker", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_render_ends_byte_identical(
     here, undisturbed, inputs: Path, small_weights: str, mode: str, whom: str
 ) -> None:

@@ -33,7 +33,7 @@ from tiler.engine.state import Kept, Resident
 
 States = dict[tuple[int, int], Kept]
 QUICK = settings(
-    max_examples=6, stateful_step_count=8, deadline=None, phases=(Phase.generate,),
+    max_examples=4, stateful_step_count=8, deadline=None, phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck), print_blob=True,
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 import dask.system
 import pytest
 import torch
+from distributed.utils import has_keyword
 
 from tiler.engine import measuring
 from tiler.engine.asking import ask, share_gpus
@@ -151,7 +152,7 @@ class FakePool:
             with self._patch.context() as patch:
                 patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
                 FakeCuda(patch)
-                given = {"dask_worker": SimpleNamespace(address=address)} if function is measure else {}
+                given = {"dask_worker": SimpleNamespace(address=address)} if has_keyword(function, "dask_worker") else {}
                 found[address] = function(*arguments, **given)
                 self.seen[address] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         return found
