@@ -152,7 +152,9 @@ class FakePool:
             with self._patch.context() as patch:
                 patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
                 FakeCuda(patch)
-                given = {"dask_worker": SimpleNamespace(address=address)} if has_keyword(function, "dask_worker") else {}
+                given = (
+                    {"dask_worker": SimpleNamespace(address=address)} if has_keyword(function, "dask_worker") else {}
+                )
                 found[address] = function(*arguments, **given)
                 self.seen[address] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         return found
