@@ -146,7 +146,7 @@ def _watch(url: str, over: Event, answer: Any) -> None:
             state = watch.state()
         except StoreError:  # not begun
             continue
-        if state["version"] == version:
+        if state["version"] == version or state["zoom"] < 0:
             continue
         version, count = state["version"], count + 1
         zoom = min(state["zoom"], math.ceil(math.log2(max(state["width"], state["height"]))) - 1)

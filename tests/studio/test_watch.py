@@ -197,6 +197,34 @@ def test_tiles_arrive_in_the_page(paced: Paced, folder: Path, page: Page, showin
             assert (page.locator(part).bounding_box() or {"width": 0})["width"] <= 390
 
 
+def test_coarse_levels_are_seen_while_the_finest_is_not_there(page: Page, showing: Any) -> None:
+    """As in a render whose state is in memory; tile lines lie where they are on the poster."""
+    red = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 20, 20)).save(red, "JPEG")
+
+    class Coarse:
+        def state(self) -> dict[str, Any]:
+            level = {"width": 1024, "height": 768, "steps": 9, "steps_done": 0, "report": None, "core": [384, 512],
+                     "rows": 2, "columns": 2, "written": 0, "tiles": None, "losses": None}  # fmt: skip
+            return {"gone": "", "version": 1, "job": "j", "width": 1024, "height": 768, "tile": 256, "zoom": 6,
+                    "level": 0, "levels": [level], "course": [], "writer": None, "seconds_left": None}  # fmt: skip
+
+        def tile(self, zoom: int, column: int, row: int, known: str) -> tuple[str, bytes]:
+            if zoom > 6:
+                raise HTTPException(404)
+            return "m", red.getvalue()
+
+    watch: Any = Coarse()
+    with showing(page, application("watch.html", routes(lambda request: watch, Hands()))):
+        page.locator("#viewer[data-shown='1']").wait_for()
+        page.keyboard.press("l")
+        middle = _shown(page)
+        middle = middle[:, middle.shape[1] // 2 - 100 : middle.shape[1] // 2 + 100].astype(int)
+    assert (middle[..., 0] - middle[..., 1] > 100).mean() > 0.7
+    lines = (middle.max(2) < 80).mean(0)
+    assert lines.argmax() in range(97, 104)
+
+
 def _shown(page: Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB"))
 
@@ -209,7 +237,7 @@ def test_a_script_as_a_name_is_text(page: Page, showing: Any) -> None:
             name = "<img src=x onerror=alert(1)><script>alert(2)</script>"
             level = {"width": 9, "height": 9, "steps": 1, "steps_done": 0, "report": None, "core": [9, 9], "rows": 1,
                      "columns": 1, "written": 0, "tiles": None, "losses": None}  # fmt: skip
-            return {"gone": name, "version": 0, "job": name, "width": 9, "height": 9, "tile": 256, "zoom": 0,
+            return {"gone": name, "version": 0, "job": name, "width": 9, "height": 9, "tile": 256, "zoom": -1,
                     "level": 0, "levels": [level], "course": [], "writer": None, "seconds_left": None}  # fmt: skip
 
     page.on("dialog", lambda dialog: pytest.fail("it ran"))

@@ -31,7 +31,7 @@ SHOTS = os.environ.get("TILER_SCREENSHOTS")
 DEMO = SHOTS and not os.environ.get("TILER_SCREENSHOTS_PHONE")
 HIGHER = "0.6" if DEMO else "9"
 ODD = "<img src=x onerror=alert(1)>.png"
-LARGE: dict[str, Any] = dict(steps=(40, 15, 6), min_edge=80, long_edge=320, tile=112, threads=1, precision="bf16")
+LARGE: dict[str, Any] = dict(steps=(24, 10), min_edge=112, long_edge=224, tile=112, threads=1, precision="bf16")
 
 
 class Gate:
@@ -221,21 +221,26 @@ def _add_and_stop(page: Page, gate: Gate, folder: Path) -> None:
     shown = page.locator("#viewer").get_attribute("data-shown")
     gate.go_on(4)
     page.locator(f"#viewer[data-shown]:not([data-shown='{shown}'])").wait_for()
+    _seen(page)
     _shot(page, "watch")
-    red, green, _ = _viewed(page).reshape(-1, 3).mean(0)
-    assert red > green + 10 or SHOTS, "the poster's colour, which is no grey"
     page.get_by_role("button", name="Keep what there is").click()
     with page.expect_download() as held:
         page.get_by_role("link", name="download my-map-so-far.png").click()
     with Image.open(held.value.path()) as kept:
-        assert kept.width in (48, 96, 256, 512)
+        assert kept.width in ((112, 224) if DEMO else (48, 96))
     page.get_by_role("link", name="back to the studio").click()
     expect(job).to_contain_text("stopped")
     assert not (folder / "posters" / "my-map.png").exists()
 
 
-def _viewed(page: Page) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB"), int)
+def _seen(page: Page) -> None:
+    """Waits until the viewer shows anything but grey."""
+    for _ in range(150):
+        shown = Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB")
+        if np.asarray(shown, int).std() > 15:
+            return
+        page.wait_for_timeout(200)
+    raise AssertionError("nothing was to be seen")
 
 
 def _resume_and_download(page: Page) -> bytes:

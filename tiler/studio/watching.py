@@ -129,10 +129,10 @@ class Watch:
         }
 
     def _zoom(self) -> int:
-        """The largest of the deep zoom that anything is to be seen at."""
+        """The largest of the deep zoom that anything is to be seen at; -1 where nothing is yet."""
         last = self._shown.job.cut.last
-        seen = max((level.grid.width for level in self._shown.levels if level.has_pixels), default=1)
-        return _finest(last) - max(0, math.floor(math.log2(last.width / seen)))
+        seen = max((level.grid.width for level in self._shown.levels if level.has_pixels), default=0)
+        return _finest(last) - max(0, math.floor(math.log2(last.width / seen))) if seen else -1
 
     def _level(self, number: int, level: Level) -> dict[str, Any]:
         grid = level.grid

@@ -3,14 +3,15 @@
 const ASK_EVERY = 1000, ASK_AT_REST = 10000;
 let state = null, shown = null, changed = new Map(), viewer = null;
 
+/* As large as anything is to be seen at: of zooms that are not there yet the viewer would show nothing at all. */
 function source(now) {
+  const smaller = 2 ** (Math.ceil(Math.log2(Math.max(now.width, now.height))) - now.zoom);
   return {
-    width: now.width,
-    height: now.height,
+    width: Math.ceil(now.width / smaller),
+    height: Math.ceil(now.height / smaller),
     tileSize: now.tile,
     tileOverlap: 0,
     minLevel: 0,
-    tileExists: zoom => zoom <= now.zoom,
     getTileUrl: (zoom, column, row) => `api/tiles/${zoom}/${column}_${row}.jpg`,
     getTileHashKey: (zoom, column, row) => `${now.job}/${now.version}/${zoom}/${column}/${row}`,
   };
@@ -73,7 +74,8 @@ function drawOverlay() {
   const context = layer.getContext("2d");
   context.scale(ratio, ratio);
   const item = viewer.world.getItemAt(viewer.world.getItemCount() - 1);
-  const place = (x, y) => item.imageToViewerElementCoordinates(new OpenSeadragon.Point(x, y));
+  const shownAt = item.getContentSize();
+  const place = (x, y) => item.imageToViewerElementCoordinates(new OpenSeadragon.Point(x / state.width * shownAt.x, y / state.height * shownAt.y));
   const {level} = found, across = state.width / level.width, down = state.height / level.height;
   const shade = byId("shade").value, lines = byId("lines").checked;
   if (!lines && !shade) return;
@@ -194,7 +196,7 @@ async function look() {
     const now = await asked("api/state");
     noteChanges(state, now);
     state = now;
-    if (!shown || shown.version !== now.version) showPicture(now);
+    if (now.zoom >= 0 && shown?.version !== now.version) showPicture(now);
     say(now);
     drawCurves(now);
     drawOverlay();
