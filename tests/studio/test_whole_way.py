@@ -90,7 +90,8 @@ def _shot(page: Page, name: str) -> None:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             data = page.screenshot()
-            Image.open(io.BytesIO(data)).convert("RGB").save(place / f"{name}-{scheme}.jpg", quality=82)
+            small = Image.open(io.BytesIO(data)).convert("RGB").resize((960, 540), Image.Resampling.LANCZOS)
+            small.save(place / f"{name}-{scheme}.jpg", quality=72, optimize=True)
             if os.environ.get("TILER_SCREENSHOTS_PHONE"):
                 page.set_viewport_size({"width": 390, "height": 800})
                 page.screenshot(path=str(place / f"{name}-phone-{scheme}.png"))
