@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,10 +17,11 @@ from PIL import Image
 from serial_pool import Here, StoppedError, render_module
 from small_studios import small
 
-from tiler.errors import ConfigError, StoreError
+from tiler.errors import CancelledError, ConfigError, StoreError
 from tiler.queue.queue import Queue
 from tiler.queue.turn import NOT_HERE, take
 from tiler.request.config import RenderConfig
+from tiler.studio.errands import Proofing
 from tiler.studio.folder import Folder
 from tiler.studio.posters import Posters
 from tiler.studio.steering import Steered, kept, stop_writer
@@ -246,3 +248,25 @@ def test_what_there_is_is_kept(folder: Path) -> None:
     assert np.asarray(Image.open(folder / "kept.png")).std() > 5
     with pytest.raises(StoreError, match="no readable job there"):
         Steered(str(folder / "q.zarr"), str(folder / "q.png")).keep(None)  # type: ignore[arg-type]
+
+
+def test_a_proof_that_was_cancelled_is_gone_on_with_or_makes_way(folder: Path) -> None:
+    held, config = Folder(folder), _config(folder)
+
+    def proofed(at: tuple[float, float], levels: int = 9) -> tuple[Proofing, list[str]]:
+        """Cancelled when so many levels are done."""
+        task, told = Proofing(held, config, at, 32), list[str]()
+        pool: Any = Here()
+        with contextlib.suppress(CancelledError):
+            task.work(pool, lambda: told.count("level done") >= levels, lambda event: told.append(event["event"]))
+        return task, told
+
+    first, told = proofed((0, 0), 1)
+    assert (first.told()["there"], told.count("level done")) == (False, 1)
+    first, told = proofed((0, 0))
+    assert (first.told()["there"], told.count("level done")) == (True, 1)
+    assert Image.open(first.file or "").size == (32, 32)
+    assert "proof: 32 x 32 px from (0, 0) of 96 x 72" in first.told()["part"]
+    proofed((1, 0), 1)
+    last, told = proofed((1, 1))
+    assert (last.told()["there"], "x 32 px from (64, 40)" in last.told()["part"]) == (True, True)
