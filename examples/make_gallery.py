@@ -58,6 +58,8 @@ def write_page(gallery: Path, work: Path) -> None:
         "`--long-edge 8192` makes the\nreal one. The lands, scenes and drawings are made by `examples/generate/`; "
         "satellite pictures are NASA's Blue Marble.\nBefore: `pip install -c constraints.txt -e '.[examples]'`. "
         "All of this page: `python examples/make_gallery.py`.\n"
+        "Posters beside those of two other programs, without their names: [which would you hang on the\n"
+        "wall?](../../benchmarks/results/duel/index.html)\n"
     ]
     for script in scripts():
         folder = work / script.stem
