@@ -252,8 +252,9 @@ def test_what_there_is_is_kept(folder: Path) -> None:
 
 def test_a_proof_that_was_cancelled_is_gone_on_with_or_makes_way(folder: Path) -> None:
     held, config = Folder(folder), _config(folder)
+    other = _config(folder, content_weight=2.0)
 
-    def proofed(at: tuple[float, float], levels: int = 9) -> tuple[Proofing, list[str]]:
+    def proofed(at: tuple[float, float], levels: int = 9, config: RenderConfig = config) -> tuple[Proofing, list[str]]:
         """Cancelled when so many levels are done."""
         task, told = Proofing(held, config, at, 32), list[str]()
         pool: Any = Here()
@@ -267,6 +268,6 @@ def test_a_proof_that_was_cancelled_is_gone_on_with_or_makes_way(folder: Path) -
     assert (first.told()["there"], told.count("level done")) == (True, 1)
     assert Image.open(first.file or "").size == (32, 32)
     assert "proof: 32 x 32 px from (0, 0) of 96 x 72" in first.told()["part"]
-    proofed((1, 0), 1)
-    last, told = proofed((1, 1))
+    proofed((1, 0), 1, other)
+    last, told = proofed((1, 1), config=other)
     assert (last.told()["there"], "x 32 px from (64, 40)" in last.told()["part"]) == (True, True)
