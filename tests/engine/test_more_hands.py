@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from serial_pool import SerialPool
 
-from tiler.engine import tasks
+from tiler.engine.rounds import tasks
 from tiler.engine.address import Block
 
 SMALL = dict(long_edge=64, tile=32, levels=1, steps=3, steps_per_round=1, feather=8, halo=16, precision="fp32")
@@ -25,9 +25,9 @@ def test_who_comes_gets_a_block(
     submit = SerialPool.submit
 
     def watched(self: Any, function: Any, *arguments: Any, **where: Any) -> Any:
-        if function is tasks.begin:
+        if function == tasks.begin:
             begun.append(len(next(one for one in arguments if isinstance(one, Block)).shares))
-        if function is tasks.settle:
+        if function == tasks.settle:
             self.addresses = [f"worker {number}" for number in range(later)]
         return submit(self, function, *arguments, **where)
 

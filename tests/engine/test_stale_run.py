@@ -14,10 +14,11 @@ import pytest
 from serial_pool import Kept, SerialPool
 from shallow import SHALLOW
 
-from tiler.engine import behind, tasks, workplace
+from tiler.engine import behind, workplace
 from tiler.engine.address import Address
 from tiler.engine.behind import Behind
 from tiler.engine.holding import Holding
+from tiler.engine.rounds import tasks
 from tiler.engine.workplace import Workplace
 from tiler.errors import StateLostError, StoreError
 from tiler.ingest import Ingest
@@ -157,7 +158,7 @@ def test_nothing_begins_anew_while_a_checkpoint_from_before_is_written(render_se
             writing.remove(tile.index)
 
     def losing(pool: SerialPool, function: Callable[..., Any], *arguments: Any, **where: Any) -> Any:
-        if function is tasks.settle and len(lost) < 2:
+        if function == tasks.settle and len(lost) < 2:
             lost.append(function)
             return Kept(StateLostError("worker a is gone"))
         return submit(pool, function, *arguments)
