@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from serial_pool import SerialPool
 
-from tiler.engine.rounds import tasks
 from tiler.engine.address import Block
+from tiler.engine.rounds import tasks
 
 SMALL = dict(long_edge=64, tile=32, levels=1, steps=3, steps_per_round=1, feather=8, halo=16, precision="fp32")
 
