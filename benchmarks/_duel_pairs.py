@@ -3,6 +3,7 @@ or free to share) and of the generators in examples/."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -45,10 +46,15 @@ class _Recipe:
 
 
 def _package(package: str, *parts: str) -> Path:
+    """A file of it; several folders may share a package's name."""
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(f"duel: the package {package} is needed for one of the pairs; leave it out with --pairs")
-    return Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
+    folders = (spec and spec.submodule_search_locations) or ()
+    for path in (Path(folder, *parts) for folder in folders):
+        if path.exists():
+            return path
+    raise FileNotFoundError(
+        f"duel: {'/'.join((package, *parts))} is needed for one of the pairs; leave it out by --pairs"
+    )
 
 
 def _read(path: Path) -> Pixels:
@@ -77,7 +83,12 @@ def _earth(file: str, west: float, north: float, wide: float, high: float) -> Ca
 
 
 def _land(seed: int) -> Callable[[], Terrain]:
-    return lambda: terrain(EDGE, EDGE * 3 // 4, "temperate", seed=seed)
+    return functools.partial(_terrain, seed)
+
+
+@functools.cache
+def _terrain(seed: int) -> Terrain:
+    return terrain(EDGE, EDGE * 3 // 4, "temperate", seed=seed)
 
 
 def _of(draw: Callable[[Terrain], Pixels], land: Callable[[], Terrain]) -> Callable[[], Pixels]:

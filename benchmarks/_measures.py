@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tiler.style.weights import load_weights
+from tiler.style.weights import Conv, load_weights
 
 HELD_OUT, CONTENT = ("relu1_2", "relu2_2", "relu3_4", "relu4_4"), "relu4_2"
 _SAMPLES, _DIRECTIONS, _BANDS, _WINDOW, _CALM = 8192, 64, 12, 32, 0.3
@@ -41,36 +41,51 @@ def read(path: Path, size: tuple[int, int] | None = None, edge: int | None = Non
 
 
 class Judge:
-    """Of posters of one pair at one size."""
+    """Of posters of one pair at one size, which are files, or pixels [3, H, W] in 0..1. device: where features are
+    computed, in fp32."""
 
-    def __init__(self, content: Path, style: Path, mask: Path | None, edge: int) -> None:
-        self._convs = load_weights("bundled")
+    def __init__(self, content: Path, style: Path, mask: Path | None, edge: int, device: str = "cpu") -> None:
+        self._device = device
+        self._convs = [Conv(one.name, one.weight.to(device), one.bias.to(device)) for one in load_weights("bundled")]
         self._content, self._style = read(content, edge=edge), read(style, edge=edge)
         self._mask = mask
         self._wanted = self._features(self._content, {CONTENT})[CONTENT]
-        self._goal = self._features(self._style, {*HELD_OUT})
+        goal = self._features(self._style, {*HELD_OUT})
+        self._grams = {layer: _gram(found) for layer, found in goal.items()}
+        self._along = {layer: _quantiles(found) for layer, found in goal.items()}
 
     @torch.no_grad()
     def _features(self, pixels: Tensor, layers: set[str]) -> dict[str, Tensor]:
-        return {layer: f.flatten(1) for layer, f in step.plain_features(pixels, self._convs, layers).items()}
+        tf32, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        try:
+            found = step.plain_features(pixels.to(self._device), self._convs, layers)
+        finally:
+            torch.backends.cudnn.allow_tf32 = tf32
+        return {layer: features.flatten(1) for layer, features in found.items()}
 
-    def _poster(self, path: Path) -> Tensor:
-        return read(path, tuple(self._content.shape[1:]))
+    def _poster(self, poster: Path | Tensor) -> Tensor:
+        size = self._content.shape[1], self._content.shape[2]
+        if isinstance(poster, Path):
+            return read(poster, size)
+        if poster.shape[1:] != size:
+            poster = F.interpolate(poster[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+        return poster.cpu()
 
-    def content(self, path: Path) -> float:
+    def content(self, poster: Path | Tensor) -> float:
         """The content's distance alone, which a weight is searched by."""
-        found = self._features(self._poster(path), {CONTENT})[CONTENT]
+        found = self._features(self._poster(poster), {CONTENT})[CONTENT]
         return _apart(found, self._wanted)
 
-    def all(self, path: Path) -> dict[str, float]:
+    def all(self, of: Path | Tensor) -> dict[str, float]:
         """Every measure, by its name."""
-        poster = self._poster(path)
-        found = self._features(poster, {*HELD_OUT})
-        grams = [_apart(_gram(found[layer]), _gram(self._goal[layer])) for layer in HELD_OUT]
-        slices = [_sliced(found[layer], self._goal[layer]) for layer in HELD_OUT]
+        poster = self._poster(of)
+        found = self._features(poster, {*HELD_OUT, CONTENT})
+        grams = [_apart(_gram(found[layer]), self._grams[layer]) for layer in HELD_OUT]
+        slices = [_apart(_quantiles(found[layer]), self._along[layer]) for layer in HELD_OUT]
         bands = _spectrum(poster) - _spectrum(self._style)
         light, chroma = self._calm(poster)
-        row = {"content": self.content(path), "held_out": float(np.mean(grams)), "swd": float(np.mean(slices))}
+        apart = _apart(found[CONTENT], self._wanted)
+        row = {"content": apart, "held_out": float(np.mean(grams)), "swd": float(np.mean(slices))}
         row |= {"spectrum": float(np.sqrt((bands**2).mean())), "light": light, "chroma": chroma}
         return row if self._mask is None else row | {"layout": self._layout(poster)}
 
@@ -102,12 +117,11 @@ def _gram(features: Tensor) -> Tensor:
     return features @ features.T / features.shape[1]
 
 
-def _sliced(found: Tensor, wanted: Tensor) -> float:
+def _quantiles(features: Tensor) -> Tensor:
+    """[999, directions] of features along random directions."""
     draw = torch.Generator().manual_seed(1)
-    axes = F.normalize(torch.randn(_DIRECTIONS, len(found), generator=draw), dim=1)
-    places = torch.linspace(0.001, 0.999, 999)
-    ours, theirs = (_quantiles(axes @ _some(one), places) for one in (found, wanted))
-    return float((ours - theirs).square().mean() / theirs.square().mean())
+    axes = F.normalize(torch.randn(_DIRECTIONS, len(features), generator=draw), dim=1).to(features)
+    return torch.quantile(axes @ _some(features), torch.linspace(0.001, 0.999, 999).to(features), dim=1)
 
 
 def _some(features: Tensor) -> Tensor:
@@ -115,11 +129,8 @@ def _some(features: Tensor) -> Tensor:
     cells = features.shape[1]
     if cells <= _SAMPLES:
         return features
-    return features[:, torch.randperm(cells, generator=torch.Generator().manual_seed(2))[:_SAMPLES]]
-
-
-def _quantiles(along: Tensor, places: Tensor) -> Tensor:
-    return torch.quantile(along, places, dim=1)
+    which = torch.randperm(cells, generator=torch.Generator().manual_seed(2))[:_SAMPLES]
+    return features[:, which.to(features.device)]
 
 
 def _windows(plane: Tensor, edge: int, step: int) -> Tensor:

@@ -5,6 +5,9 @@ reaches nothing. Run it where pip reaches an index; copy the checkout, the folde
 
     python3 -m pip install -q --no-index --no-deps --upgrade --target ~/site .wheels/*.whl
     PYTHONPATH=~/site:.wheels python3 benchmarks/gpu.py
+    PYTHONPATH=~/site:.wheels python3 benchmarks/duel.py --device cuda --curves --jobs 14 --seconds 330
+
+The second also needs scikit-image and scikit-learn, for pictures.
 
 Versions are those of constraints.txt. The demo's two pictures lie in the folder as the package they come from has them,
 without the rest of it (a fifth of its size). --python: another version of it, such as 3.13.

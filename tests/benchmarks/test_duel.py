@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import _arena
+import _contenders
+import _curves
 import _duel_page
 import _measures
+import _programme
 import duel
 import numpy as np
 import pytest
 from PIL import Image
 
-EDGE = 64
+EDGE, ROOT = 64, Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("power", "start"), [(-0.35, 0.2), (-0.8, 5.0), (-0.15, 1.0)])
 def test_the_weight_is_found_at_which_a_poster_is_as_far_from_the_content(power: float, start: float) -> None:
-    asked = []
-
-    def distance(weight: float) -> float:
-        asked.append(weight)
-        return 0.4 * weight**power + 0.05
-
-    found = duel.search(distance, start, 0.5, 0.03, 6)
-    assert abs(distance(found) / 0.5 - 1) <= 0.03
-    assert len(asked) <= 7
-
-
-def test_where_none_is_far_enough_the_nearest_is_taken() -> None:
-    assert duel.search(lambda weight: 0.1 + 0.2 / (1 + weight), 1.0, 0.5, 0.03, 4) < 1.0
-    assert duel.search({1.0: 0.5}.__getitem__, 1.0, 0.5, 0.03, 4) == 1.0
+    known, weight = {}, start
+    for _ in range(6):
+        known[weight] = 0.4 * weight**power + 0.05
+        weight = _programme.next_weight(known, 0.5)
+    assert abs(0.4 * weight**power + 0.05 - 0.5) <= 0.015
 
 
 def test_what_counts_as_worse() -> None:
@@ -111,24 +111,115 @@ def test_measures_of_the_style_and_of_the_content_themselves(tmp_path: Path) -> 
     assert of_content["layout"] < 0.7
 
 
-def test_a_search_begins_in_the_middle_of_what_others_came_to(tmp_path: Path) -> None:
-    """Each pair's contenders are rendered at weights of their own; the next pair's search starts between these."""
-    pair = duel._duel_pairs.Pair("a", picture(tmp_path / "c.png", 1), picture(tmp_path / "s.png", 2), None)
-    fight = duel.Duel(pair, duel._contenders.Setting(EDGE, 1, 1, tmp_path))
-    asked: list[float] = []
+class Fought(_programme.Programme):
+    """With posters whose content distance is a power of their weight, the peers' first guesses three times too low."""
 
-    def poster(contender: duel._contenders.Contender, weight: float) -> Path:
-        asked.append(weight)
-        path = tmp_path / "poster.png"
-        path.with_suffix(".seconds").write_text("1\n")
-        return picture(path, 3)
+    def __init__(self, pairs: list[str], jobs: int = 1, curves: bool = False, earlier: Sequence[duel.Row] = ()) -> None:
+        self.kept: list[duel.Row] = []
+        names = [one.name for one in (*_contenders.OURS, *_contenders.PEERS)]
+        super().__init__(
+            pairs, names, EDGE, 0.03, 4, jobs, curves, False, earlier, self.kept.append, lambda: None
+        )  # fmt: skip
 
-    fight.poster = poster  # type: ignore[method-assign]
-    found: dict[str, list[float]] = {"pastiche": [1.0, 100.0]}
-    fight.fight(duel._contenders.PEERS, 0.1, 1, found)
-    ours, neural, pastiche = (
-        duel._contenders.BY_NAME[name] for name in (duel._contenders.REFERENCE, "neural-style", "pastiche")
-    )
-    assert asked == pytest.approx([ours.weight, neural.weight, neural.weight, 10.0, 10.0])
-    assert found == {"neural-style": [neural.weight], "pastiche": [1.0, 100.0, pytest.approx(10.0)]}
-    assert pastiche.weight != 10.0
+    def told(self, task: _arena.Task) -> _arena.Task:
+        """Carry it out."""
+        if not task.contender:
+            self.hear({"what": "pair", "pair": task.pair})
+            return task
+        assert task.weight is not None
+        one = _contenders.BY_NAME[task.contender]
+        content = 0.5 * (task.weight / (3 * one.weight if one.peer else one.weight)) ** -0.4
+        row = {"what": "poster", "pair": task.pair, "edge": task.edge, "contender": task.contender}
+        row |= {"weight": task.weight, "early": content / 1.3 if one.peer else None}
+        given_up = one.peer and task.too_far(task.growth * content / 1.3)
+        self.hear(row | ({"whole": False} if given_up else {"whole": True, "content": content}))
+        return task
+
+    def all(self) -> list[_arena.Task]:
+        done = []
+        while task := self.next([]):
+            done.append(self.told(task))
+        return done
+
+
+def test_a_duel_is_fought_at_equal_content_and_learns_from_pair_to_pair() -> None:
+    fought = Fought(["a", "b"])
+    done = fought.all()
+    for pair, name in itertools.product("ab", (*(one.name for one in _contenders.PEERS), "tiler best")):
+        found = fought.found((pair, EDGE, name))
+        assert found is not None
+        assert found["reached"]
+    whole = {(row["pair"], row["contender"]): row for row in fought.kept if row["what"] == "poster"}
+    assert len(whole) == 10
+    tries = [task for task in done if task.contender in ("neural-style", "pastiche")]
+    assert any(not row["whole"] for row in fought.kept if row["what"] == "poster")  # the first guess, three times off
+    first, last = ((one.pair, one.contender) for one in (tries[0], tries[-1]))
+    of_first, of_last = (sum((one.pair, one.contender) == key for one in tries) for key in (first, last))
+    assert of_first > of_last == 1
+
+
+def test_a_search_begins_where_another_duel_ended() -> None:
+    rows = [{"pair": "a", "contender": one.name, "weight": 3 * one.weight} for one in _contenders.PEERS]
+    assert len([task for task in Fought(["a"], earlier=rows).all() if task.contender == "pastiche"]) == 1
+
+
+def test_what_is_worth_most_comes_first_and_peers_leave_room() -> None:
+    fought = Fought(["a", "b"], jobs=10, curves=True)
+    for pair in "ab":
+        fought.told(next(task for task in [fought.next([])] if task and task.pair == pair))
+    assert [task.contender for task in [fought.told(fought.next([])), fought.told(fought.next([]))]] == [
+        _contenders.REFERENCE
+    ] * 2
+    running: list[_arena.Task] = []
+    while task := fought.next(running):
+        running.append(task)
+    names = [task.contender for task in running]
+    assert names[:4] == ["neural-style", "pastiche"] * 2
+    assert set(names[4:8]) == {"tiler draft", "tiler best"}
+    crowded = Fought(["a"], jobs=2)
+    crowded.told(crowded.next([]))
+    crowded.told(crowded.next([]))
+    assert [task.contender for task in [crowded.next([_arena.Task((0,), "b", EDGE, "pastiche", 1.0)])]] == [
+        "tiler draft"
+    ]
+
+
+def test_a_curve_is_read_at_a_content_distance() -> None:
+    points = [{"content": c, **dict.fromkeys(_curves.MEASURES, 0.1 / c), "layout": 0.9} for c in (0.4, 0.6, 0.9)]
+    found = _curves.at(points, 0.5)
+    assert found is not None
+    assert found["swd"] == pytest.approx(0.2)
+    assert found["layout"] == pytest.approx(0.9)
+    assert _curves.at(points, 1.2) is None
+    assert _curves.at(points[:1], 0.41) is not None
+    assert _curves.at(points[:1], 0.5) is None
+
+
+def test_looks_are_set_against_what_was_before_pair_by_pair() -> None:
+    rows = [
+        {"what": "poster", "whole": True, "pair": pair, "edge": EDGE, "contender": name, "content": 0.5,
+         **dict.fromkeys(_curves.MEASURES, 1.0), "swd": swd, "chroma": chroma}
+        for pair, name, swd, chroma in (
+            ("a", _contenders.REFERENCE, 0.8, 1.0), ("a", "before", 1.0, 2.0),
+            ("b", _contenders.REFERENCE, 1.2, 1.5), ("b", "before", 1.0, 2.0),
+        )
+    ]  # fmt: skip
+    text = "\n".join(_curves.tables(rows, _contenders.REFERENCE))
+    assert f"| {_contenders.REFERENCE} | 2 | 1.00 | 1.00 | 1.00 | 1.00 | 1.20 | 1 | 2 | 1 | 1.25 | 1.00 |" in text
+
+
+@pytest.mark.slow
+def test_a_duel_from_the_shell(tmp_path: Path) -> None:
+    """All of it, at a size that says nothing."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "duel.py"), "--quick", "--jobs", "2", "--work", "work"]
+    bundle = tmp_path / "all.tar"
+    done = subprocess.run(
+        [*command, "--contenders", "tiler standard", "pastiche", "--into", "into", "--bundle", str(bundle)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert not done.returncode, done.stderr
+    assert "failed" not in done.stderr
+    rows = json.loads((tmp_path / "into" / "duel.json").read_text())
+    assert {row["contender"] for row in rows} == {"tiler standard", "pastiche"}
+    with tarfile.open(bundle) as archive:
+        assert "duel/index.html" in archive.getnames()
