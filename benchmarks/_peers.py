@@ -75,7 +75,7 @@ def _watched(made: tuple[Any, int], image: Tensor, watch: Watch) -> tuple[Any, i
             nonlocal taken
             loss = closure()
             taken += 1
-            watch(taken, float(loss), lambda: _shown(image, 256))
+            watch(taken, loss.item(), lambda: _shown(image, 256))
             return loss
 
         return take(counted)

@@ -92,6 +92,8 @@ class Programme:
         self._keep(row)
         if row["what"] == "pair":
             self._begin(row["pair"])
+        if row["what"] == "failed" and row["pair"] == self._alone:
+            self._alone = None  # nobody waits for pictures that there won't be
         if row["what"] != "poster":
             return
         key = row["pair"], row["edge"], row["contender"]

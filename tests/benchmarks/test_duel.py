@@ -114,11 +114,14 @@ def test_measures_of_the_style_and_of_the_content_themselves(tmp_path: Path) -> 
 class Fought(_programme.Programme):
     """With posters whose content distance is a power of their weight, the peers' first guesses three times too low."""
 
-    def __init__(self, pairs: list[str], jobs: int = 1, curves: bool = False, earlier: Sequence[duel.Row] = ()) -> None:
+    def __init__(
+        self, pairs: list[str], jobs: int = 1, curves: bool = False, earlier: Sequence[duel.Row] = (),
+        timed: bool = False,
+    ) -> None:  # fmt: skip
         self.kept: list[duel.Row] = []
         names = [one.name for one in (*_contenders.OURS, *_contenders.PEERS)]
         super().__init__(
-            pairs, names, EDGE, 0.03, 4, jobs, curves, False, earlier, self.kept.append, lambda: None
+            pairs, names, EDGE, 0.03, 4, jobs, curves, timed, earlier, self.kept.append, lambda: None
         )  # fmt: skip
 
     def told(self, task: _arena.Task) -> _arena.Task:
@@ -182,6 +185,28 @@ def test_what_is_worth_most_comes_first_and_peers_leave_room() -> None:
     assert [task.contender for task in [crowded.next([_arena.Task((0,), "b", EDGE, "pastiche", 1.0)])]] == [
         "tiler draft"
     ]
+
+
+def test_nobody_renders_beside_what_is_timed_alone() -> None:
+    fought = Fought(["a", "b"], jobs=3, timed=True)
+    pairs = [fought.next([]), fought.next([])]
+    assert fought.next([]) is None
+    for task in pairs:
+        assert task is not None
+        fought.told(task)
+    alone = fought.next([])
+    assert alone is not None
+    assert alone.alone
+    assert fought.next([alone]) is None
+    reference = fought.next([])
+    assert reference is not None
+    assert reference.contender == _contenders.REFERENCE
+    broken = Fought(["a", "b"], jobs=3, timed=True)
+    for _ in "ab":
+        broken.next([])
+    broken.told(_arena.Task((0,), "b"))
+    broken.hear({"what": "failed", "pair": "a", "edge": 0, "contender": "", "error": "no picture"})
+    assert broken.next([]) is not None
 
 
 def test_a_curve_is_read_at_a_content_distance() -> None:
