@@ -31,6 +31,11 @@ class Studio:
         self.style_edge = min(4 * long_edge, STYLE_EDGE)
         self._force_new, self._quiet, self._given = force_new, quiet, given
 
+    @property
+    def scheduler(self) -> str | None:
+        """Where workers are, if not here."""
+        return self._given["scheduler"]
+
     def save(self, name: str, pixels: np.ndarray) -> str:
         """Write [H, W, 3] uint8 as a PNG and return its path."""
         path = self.folder / f"{name}.png"
