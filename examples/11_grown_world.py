@@ -16,8 +16,8 @@ LANDS = {
 MINUTES, EDGE = 15.0, 384
 
 
-@example()
-def main(studio: Studio) -> None:
+@example("minutes")
+def main(studio: Studio, minutes: float = MINUTES) -> None:
     world = terrain(studio.edge, studio.edge * 3 // 4, "temperate", seed=6)
     merged, photos = world.labels.copy(), []
     for land, (members, window) in LANDS.items():
@@ -26,11 +26,11 @@ def main(studio: Studio) -> None:
         photos.append(studio.save(land, earth(*window)))
     labels, learned = studio.save("labels", colour_labels(merged)), str(studio.folder / "lands.safetensors")
     # A preview is content with worse land.
-    minutes = MINUTES * min(1.0, studio.long_edge / EDGE) ** 4
-    tiler.learn(tiler.Lesson(tuple(photos), learned, minutes=minutes))
+    minutes *= min(1.0, studio.long_edge / EDGE) ** 4
+    tiler.learn(tiler.Lesson(tuple(photos), learned, minutes=minutes, device=studio.machine.get("device", "auto")))
     grown = str(studio.folder / "content.png")
     where = tuple(f"{PALETTE[land]}={land}" for land in LANDS)
-    tiler.grow(tiler.Growth(learned, grown, labels=labels, label=where, blend=24.0, scheduler=studio.scheduler))
+    tiler.grow(tiler.Growth(learned, grown, labels=labels, label=where, blend=24.0, **studio.machine))
     styles = tuple(f"{PALETTE[land]}={photo}" for land, photo in zip(LANDS, photos, strict=True))
     studio.render(grown, labels=labels, label=styles)
 

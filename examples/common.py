@@ -32,9 +32,10 @@ class Studio:
         self._force_new, self._quiet, self._given = force_new, quiet, given
 
     @property
-    def scheduler(self) -> str | None:
-        """Where workers are, if not here."""
-        return self._given["scheduler"]
+    def machine(self) -> dict[str, Any]:
+        """Which device and workers were asked for, as a growth takes them."""
+        names = ("device", "workers", "scheduler")
+        return {name: self._given[name] for name in names if self._given[name] is not None}
 
     def save(self, name: str, pixels: np.ndarray) -> str:
         """Write [H, W, 3] uint8 as a PNG and return its path."""
@@ -52,16 +53,19 @@ class Studio:
         return output
 
 
-def example(default_edge: int = 512) -> Callable[[Callable[[Studio], None]], click.Command]:
-    """Turn a function of a Studio into a command with --output, --long-edge and tiler's options."""
+def example(*own: str, default_edge: int = 512) -> Callable[[Callable[..., None]], click.Command]:
+    """Turn a function of a Studio into a command with --output, --long-edge and tiler's options. own: names of numbers
+    that it takes besides, with a default."""
 
-    def wrap(function: Callable[[Studio], None]) -> click.Command:
+    def wrap(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
         def run(output: str, long_edge: int | None, force_new: bool, quiet: bool, **given: Any) -> None:
             folder = Path(output)
+            numbers = {name: given.pop(name) for name in own}
+            mine = {name: number for name, number in numbers.items() if number is not None}
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                function(Studio(folder, long_edge or default_edge, force_new, quiet, given))
+                function(Studio(folder, long_edge or default_edge, force_new, quiet, given), **mine)
             except TilerError as error:
                 problem = click.ClickException(str(error))
                 problem.exit_code = 2
@@ -69,6 +73,7 @@ def example(default_edge: int = 512) -> Callable[[Callable[[Studio], None]], cli
 
         command = config_options(run)
         for option in (
+            *(click.option(f"--{name}", type=float) for name in own),
             click.option("--quiet", is_flag=True, help="Print errors only."),
             click.option("--force-new", is_flag=True, help="Start over when the folder holds another job."),
             click.option(
@@ -85,9 +90,10 @@ def package_file(package: str, *parts: str) -> Path:
     """A file inside an installed package, which is not imported."""
     top, *below = package.split(".")
     spec = importlib.util.find_spec(top)
-    if spec is None or not spec.submodule_search_locations:
-        raise click.ClickException(f"the package {package} is missing: pip install -c constraints.txt -e '.[examples]'")
-    return Path(next(iter(spec.submodule_search_locations))).joinpath(*below, *parts)
+    for folder in (spec and spec.submodule_search_locations) or ():  # several, where it is a namespace
+        if (found := Path(folder).joinpath(*below, *parts)).exists():
+            return found
+    raise click.ClickException(f"the package {package} is missing: pip install -c constraints.txt -e '.[examples]'")
 
 
 def earth(west: float, north: float, wide: float, high: float) -> np.ndarray:

@@ -28,7 +28,8 @@ def scheduler() -> Iterator[str]:
 def test_example_makes_its_poster(name: str, scheduler: str, tmp_path: Path) -> None:
     main = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
     tiny = ["--long-edge", "64", "--levels", "1", "--steps", "1", "--scheduler", scheduler, "--quiet"]
-    main(["--output", str(tmp_path), *tiny], standalone_mode=False)
+    own = ["--minutes", "0"] if name == "11_grown_world" else []  # as it was begun
+    main(["--output", str(tmp_path), *tiny, *own], standalone_mode=False)
     poster = np.asarray(Image.open(tmp_path / "poster.png"))
     content = np.asarray(Image.open(tmp_path / "content.png").convert("RGB"))
     assert max(poster.shape) == 64
@@ -53,7 +54,7 @@ def test_gallery_shows_what_its_commands_make() -> None:
     shown = {picture.name for picture in gallery.glob("[0-9]*.jpg")}
     assert shown == set(re.findall(r"\]\((\S+\.jpg)\)", page))
     assert {picture.rsplit("-", 1)[0].split("-style")[0] for picture in shown} == set(commands)
-    assert max((gallery / picture).stat().st_size for picture in shown) <= 150_000
+    assert sum(picture.stat().st_size for picture in gallery.iterdir()) <= 7_000_000
 
 
 def test_a_wrong_option_is_one_line(tmp_path: Path) -> None:
