@@ -116,6 +116,19 @@ def test_every_step_draws_other_patches(photos) -> None:
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(drawn, 2))
 
 
+def test_a_land_that_looks_like_another_is_told(photos) -> None:
+    """Both lands are there, each in the other's place: patches of all of them together would say nothing."""
+    pictures = Photos.read(photos, 64)
+    facts = Facts(
+        "spatial", 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {},
+    )  # fmt: skip
+    training = Training(facts, pictures)
+    made = facts.colours.units(pictures.drawn(np.random.default_rng(0), 64, [0, 1]))
+    right, wrong = (float(training._mismatch(made, lands, np.random.default_rng(1))) for lands in ([0, 1], [1, 0]))
+    assert right < 1
+    assert wrong > 10 * right
+
+
 def test_patches_are_told_apart_by_their_grain_and_their_colours() -> None:
     """At every scale: finer, coarser, and other ones are all farther than another part of the same."""
     rng = np.random.default_rng(0)

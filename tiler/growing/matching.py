@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 BANDS = 4
 # Sides of a patch, patches of each band, and directions in which they are compared, new ones each time.
-_SIDE, _PATCHES, _DIRECTIONS = 7, 2048, 48
+_SIDE, PATCHES, _DIRECTIONS = 7, 2048, 48
 
 
 def pyramid(pixels: torch.Tensor) -> list[torch.Tensor]:
@@ -27,24 +27,24 @@ def pyramid(pixels: torch.Tensor) -> list[torch.Tensor]:
     return [*found, pixels]
 
 
-def mismatch(made: torch.Tensor, real: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def mismatch(made: torch.Tensor, real: torch.Tensor, rng: np.random.Generator, patches: int = PATCHES) -> torch.Tensor:
     """0 where patches look alike; about 1 in each band where nothing is there yet. made: [n, 3, h, w], real: [m, 3, h,
-    w], with at least 56 px a side."""
+    w], with at least 56 px a side. patches: of each band, that are compared."""
     losses = []
     for ours, theirs in zip(pyramid(made), pyramid(real), strict=True):
         directions = torch.from_numpy(rng.standard_normal((_DIRECTIONS, 3 * _SIDE**2), np.float32)).to(made.device)
-        one, other = (torch.sort(directions @ _patches(band, rng).T).values for band in (ours, theirs))
+        one, other = (torch.sort(directions @ _patches(band, rng, patches).T).values for band in (ours, theirs))
         losses.append(((one - other).square().mean(1) / (other.var(1) + 1e-6)).mean())
     return torch.stack(losses).mean()
 
 
-def _patches(band: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """[patches, 3 * side * side] from anywhere in the band."""
+def _patches(band: torch.Tensor, rng: np.random.Generator, count: int) -> torch.Tensor:
+    """[count, 3 * side * side] from anywhere in the band."""
     n, _, height, width = band.shape
     number, y, x = (
-        torch.from_numpy(rng.integers(0, high, _PATCHES)).to(band.device)
+        torch.from_numpy(rng.integers(0, high, count)).to(band.device)
         for high in (n, height - _SIDE + 1, width - _SIDE + 1)
     )
     reach = torch.arange(_SIDE, device=band.device)
     rows, columns = (y[:, None] + reach)[:, :, None], (x[:, None] + reach)[:, None, :]
-    return band[number[:, None, None], :, rows, columns].reshape(_PATCHES, -1)
+    return band[number[:, None, None], :, rows, columns].reshape(count, -1)

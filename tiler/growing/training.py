@@ -18,7 +18,7 @@ from torch import nn
 from tiler.geometry import Rect
 from tiler.growing.architecture import Numbers
 from tiler.growing.land import Facts, load_into
-from tiler.growing.matching import mismatch
+from tiler.growing.matching import PATCHES, mismatch
 from tiler.growing.noise import Drawn
 from tiler.growing.photos import Photos, augmented
 
@@ -94,10 +94,16 @@ class Training:
         return made
 
     def _mismatch(self, made: torch.Tensor, lands: list[int], rng: np.random.Generator) -> torch.Tensor:
-        """From more real patches than made ones, of the same lands: they cost little, and few are not all."""
-        facts = self.facts
-        real = self.photos.drawn(rng, facts.patch, lands * _REAL).to(self.device)
-        return mismatch(made, facts.colours.units(real), rng)
+        """Each land's for itself: patches of several together do not tell which is which. From more real patches than
+        made ones: they cost little, and few are not all."""
+        facts, found = self.facts, []
+        there = sorted({*lands})
+        for land in there:
+            mine = [number for number, one in enumerate(lands) if one == land]
+            real = self.photos.drawn(rng, facts.patch, [land] * _REAL * len(mine)).to(self.device)
+            share = len(mine) / len(lands)
+            found.append(share * mismatch(made[mine], facts.colours.units(real), rng, PATCHES // len(there)))
+        return torch.stack(found).sum()
 
     def _seen(self, units: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """With what the discriminator is told of them."""
