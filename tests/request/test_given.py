@@ -172,7 +172,16 @@ def test_what_is_no_picture_is_refused_in_one_line(value: Any, words: str, confi
     [
         (dict(output=RGB), r"output = an array of shape \(30, 40, 3\); allowed: a text"),
         (dict(seed=RGB), "seed = an array of shape"),
-        (dict(region={"sea": RGB}), r"region\.sea = an array of shape \(30, 40, 3\); allowed: a name"),
+        (
+            dict(style_layer_weights={"sea": RGB}),
+            r"style_layer_weights\.sea = an array of shape \(30, 40, 3\); allowed",
+        ),
+        (dict(region={"sea=": RGB}), r"region\.sea= = an array of shape \(30, 40, 3\); allowed: a name without '='"),
+        (dict(mask={"sea": RGB.transpose(2, 0, 1)}), r"mask\.sea: .*shape \(3, 30, 40\); channels come last"),
+        (
+            dict(mask={"sea": [RGB, 3]}),
+            r"mask\.sea = \[an array of shape \(30, 40, 3\), 3\]; allowed: a name without '=', and a text",
+        ),
         (dict(mask=RGB), "mask = an array of shape"),
     ],
 )
@@ -191,6 +200,22 @@ def test_a_configuration_stays_what_it_is_in_whatever_hands(config: Any, tmp_pat
     assert isinstance(copied.content, Given)
     assert one.to_dict()["content"] == str(one.content)
     assert not (tmp_path / "poster.pictures").exists()
+
+
+def test_regions_and_masks_may_be_pixels_too(config: Any, tmp_path: Path) -> None:
+    """Named in a table; to the bytes of the files of them."""
+    where = np.zeros((30, 40), np.uint8)
+    where[:, 20:] = 255
+    Image.fromarray(GREY).save(tmp_path / "sea.png")
+    Image.fromarray(where).save(tmp_path / "where, there.png")
+    files = dict(region={"sea": tmp_path / "sea.png"}, mask={"sea": [tmp_path / "where, there.png"]})
+    render_module().render(config(output=str(tmp_path / "files.png"), **files))
+    one = config(region={"sea": GREY}, mask={"sea": [where]})
+    copied = pickle.loads(pickle.dumps(one))
+    render_module().render(replace(copied, device="cpu"))
+    assert (tmp_path / "poster.png").read_bytes() == (tmp_path / "files.png").read_bytes()
+    assert len(os.listdir(tmp_path / "poster.pictures")) == 4
+    assert stored_config(str(tmp_path / "poster.zarr")).mask == one.mask
 
 
 def test_a_render_goes_on_from_its_store_alone_in_another_place(config: Any, tmp_path: Path) -> None:

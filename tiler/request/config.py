@@ -11,9 +11,21 @@ from typing import Any
 
 from tiler.errors import ConfigError
 from tiler.request import names, schedules, sizes
-from tiler.request.given import Given
+from tiler.request.given import Given, with_named
 from tiler.request.option import HERE, TYPED, Places, checked, expanded, option
-from tiler.request.regions import REST, Regions, parse_regions, region_names, with_files
+from tiler.request.regions import REST, Regions, parse_regions, region_names
+from tiler.request.taken import (
+    NamedPictures,
+    Numbers,
+    NumbersOrNone,
+    OneFile,
+    OneFileOrWord,
+    OnePicture,
+    OnePictureOrWord,
+    Pictures,
+    Texts,
+    WholesOrNone,
+)
 from tiler.request.together import check_together
 
 SIZE, PROOF, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
@@ -33,20 +45,18 @@ class RenderConfig:
     """Everything a user may say about a render. None means: derived when the render starts, and stored with the job.
 
     Every field is a command-line option (`long_edge` is `--long-edge`) and a key of a job file. In place of the name of
-    a picture that is read (but for those of NAME=FILE) may be its pixels: a PIL image with its profile and alpha; an
-    array [height, width] or [height, width, 3 or 4] of uint8, uint16 or floats in 0..1, sRGB, alpha straight; an xarray
-    DataArray, whose CRS and coordinates are the poster's georeference. They become files in POSTER.pictures when they
-    are first opened, which a job that goes on reads; see `tiler.request.given`. Weights have no unit:
-    each term of the objective is a relative error or a mean per pixel (see `tiler.style.losses`).
+    a picture that is read may be its pixels (for NAME=FILE in a table: `mask={"sea": pixels}`): a PIL image with its
+    profile and alpha; an array [height, width] or [height, width, 3 or 4] of uint8, uint16 or floats in 0..1, sRGB,
+    alpha straight; an xarray DataArray, whose CRS and coordinates are the poster's georeference. They become files in
+    POSTER.pictures when they are first opened, which a job that goes on reads; see `tiler.request.given`. Weights have
+    no unit: each term of the objective is a relative error or a mean per pixel (see `tiler.style.losses`).
 
     Raises ConfigError naming the field, its value and what is allowed.
     """
 
-    content: str | None = option(MISSING, "Picture that gives the layout.", None, places=Places())
-    styles: tuple[str, ...] = option(MISSING, "Picture(s) that give the look.", None, places=Places())
-    output: str | None = option(
-        MISSING, "The poster: .png .tif .jpg .webp .dzi .zarr", None, places=Places(written=True)
-    )
+    content: OnePicture = option(MISSING, "Picture that gives the layout.", None, places=Places())
+    styles: Pictures = option(MISSING, "Picture(s) that give the look.", None, places=Places())
+    output: OneFile = option(MISSING, "The poster: .png .tif .jpg .webp .dzi .zarr", None, places=Places(written=True))
 
     long_edge: int | None = option(
         None, "Poster's longer side in pixels; default: 1024.", SIZE, 1, sizes.LONGEST_SIDE, metavar="PX"
@@ -88,14 +98,14 @@ class RenderConfig:
     )
     jpeg_quality: int = option(95, "Of .jpg, lossy .webp and tiles.", FILE, 1, 100)
     cog: bool = option(False, "The .tif as a Cloud Optimized GeoTIFF.", FILE)
-    tiles: str | None = option(
+    tiles: OneFile = option(
         None,
         "Also (or only) a folder of map tiles {z}/{x}/{y} and a page that shows them.",
         FILE,
         metavar="DIR",
         places=Places(written=True),
     )
-    overlay: str | None = option(
+    overlay: OnePicture = option(
         None, "Picture of the poster's shape to lie unstyled on top, its alpha respected: labels, a grid.", FILE,
         metavar="FILE", places=Places(),
     )  # fmt: skip
@@ -111,7 +121,7 @@ class RenderConfig:
     keep_detail: bool = option(
         False, "Start each level with the content's own fine detail: crisp also where it gets few steps.", LOOK
     )
-    protect: str | None = option(
+    protect: OnePicture = option(
         None, "Picture of the content's shape, white where its layout and detail are to be kept: coasts, rivers.", LOOK,
         metavar="MASK", places=Places(),
     )  # fmt: skip
@@ -123,7 +133,7 @@ class RenderConfig:
     )
     tv_weight: float = option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     chroma_weight: float = option(2.0, "Weight of smoothness in colour alone: calms coloured specks.", LOOK, 0)
-    style_scale: tuple[float, ...] = option(
+    style_scale: Numbers = option(
         (1.0,), "Size of the style's features relative to the poster; one, or one per style.", LOOK, 0.01, 100,
         metavar="X,...",
     )  # fmt: skip
@@ -134,7 +144,7 @@ class RenderConfig:
         metavar="M|auto",
         spelling=sizes.spelled(sizes.parse_gsd),
     )
-    style_gsd: tuple[float, ...] | None = option(
+    style_gsd: NumbersOrNone = option(
         None,
         "Ground that a pixel of the style(s) shows, in metres; default with --content-gsd: from the georeference.",
         LOOK,
@@ -142,7 +152,7 @@ class RenderConfig:
         1e6,
         metavar="M,...",
     )
-    style_blend_weights: tuple[float, ...] | None = option(
+    style_blend_weights: NumbersOrNone = option(
         None, "Share of each style, e.g. 2,1; default: equal.", LOOK, 0, metavar="W,..."
     )
     style_layer_weights: tuple[tuple[float, ...], ...] = option(
@@ -153,7 +163,7 @@ class RenderConfig:
         metavar="W,...",
         repeat=True,
     )
-    init: str = option(
+    init: OnePictureOrWord = option(
         "content",
         "Start from: content, noise or a picture file.",
         LOOK,
@@ -189,26 +199,26 @@ class RenderConfig:
     )
     seed: int = option(0, "Seed of --init noise.", LOOK, 0, 2**63 - 1)
 
-    region: tuple[str, ...] = option(
+    region: NamedPictures = option(
         (), "A region with styles of its own; --mask or --label says where. In names, a comma is written '\\,'.",
         PLACES, metavar="NAME=STYLE[,STYLE]",
         repeat=True, places=Places(paired=True),
     )  # fmt: skip
-    mask: tuple[str, ...] = option(
+    mask: NamedPictures = option(
         (), "Where a region is: a picture of the content's shape, white inside.", PLACES, metavar="NAME=FILE[,FILE]",
         repeat=True, places=Places(paired=True),
     )  # fmt: skip
-    labels: str | None = option(
+    labels: OnePicture = option(
         None, "Picture whose colours say where the regions are.", PLACES, metavar="FILE", places=Places()
     )
-    label: tuple[str, ...] = option(
+    label: NamedPictures = option(
         (), "What a colour of --labels stands for: styles, or a region's name.", PLACES, metavar="'#RRGGBB=STYLE'",
         repeat=True, places=Places(paired=True),
     )  # fmt: skip
     region_edge: float = option(
         1.0, "Width over which one region passes into the next, in % of the poster's long edge.", PLACES, 0, 100
     )
-    style_mask: tuple[str, ...] = option(
+    style_mask: NamedPictures = option(
         (), f"Which part of a region's style picture counts ('{REST}' names the default).", PLACES,
         metavar="NAME=FILE", repeat=True, places=Places(paired=True),
     )  # fmt: skip
@@ -228,7 +238,7 @@ class RenderConfig:
         choices=schedules.QUALITIES,
         spelling=schedules.not_of_jpegs,
     )
-    steps: tuple[int, ...] | None = option(
+    steps: WholesOrNone = option(
         None, "Optimiser steps: one number, or one per level, coarsest first; default: by --quality.", WORK, 0, 10**6,
         metavar="N,...",
     )  # fmt: skip
@@ -239,14 +249,14 @@ class RenderConfig:
         0.02, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
     )
     pooling: str = option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
-    content_layers: tuple[str, ...] = option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
-    style_layers: tuple[str, ...] = option(
+    content_layers: Texts = option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
+    style_layers: Texts = option(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
         "Layers whose statistics are compared with the style's.",
         WORK,
         metavar="L,...",
     )
-    weights: str = option(
+    weights: OneFileOrWord = option(
         "bundled",
         "The backbone's weights.",
         WORK,
@@ -267,7 +277,7 @@ class RenderConfig:
     feather: int | None = option(None, "Overlap with neighbours, each side.", WORK, 0, 4096, metavar="PX")
     halo: int | None = option(None, "Context read around a tile.", WORK, 0, 4096, metavar="PX")
 
-    store: str | None = option(
+    store: OneFile = option(
         None,
         "Where the job's state lives; default: beside the poster.",
         RUN,
@@ -371,7 +381,7 @@ def with_places(
         if value is None or value in places.words:
             return value
         if places.paired:
-            return with_files(value, lambda file: change(file, places), known)
+            return with_named(value, lambda file: change(file, places), known)
         return change(value, places)
 
     held = {item.name: item.metadata["places"] for item in fields(RenderConfig)}

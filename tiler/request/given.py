@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiler.errors import ConfigError, OutputError, PictureError
+from tiler.request.regions import with_files
 
 if TYPE_CHECKING:
     from tiler.pictures.pixels import Pixels
@@ -50,6 +51,36 @@ class Given(str):
         return Given.called, (str(self), self.pixels)
 
 
+class Named(str):
+    """NAME=FILE[,FILE] of an option, some of whose files are such."""
+
+    held: dict[str, Given]
+
+    @classmethod
+    def of(cls, text: str, files: Iterable[str]) -> str:
+        """The text alone where no file is given as pixels."""
+        held = {str(one): one for one in files if isinstance(one, Given)}
+        if not held:
+            return text
+        named = cls(text)
+        named.held = held
+        return named
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Named.of, (str(self), [*self.held.values()])
+
+
+def with_named(text: str, change: Callable[[str], str], names: Sequence[str]) -> str:
+    """See `regions.with_files`, also of what is given as pixels."""
+    held, files = text.held if isinstance(text, Named) else {}, []
+
+    def changed(file: str) -> str:
+        files.append(change(held.get(file, file)))
+        return files[-1]
+
+    return Named.of(with_files(text, changed, names), files)
+
+
 def is_given(value: Any) -> bool:
     """Whether a value is pixels, or may be no name at all."""
     if value is None or isinstance(value, str | int | float | list | tuple | dict | os.PathLike):
@@ -75,7 +106,11 @@ def folder_of(poster: str) -> str:
 def _all(config: RenderConfig) -> Iterator[Given]:
     for item in fields(config):
         value = getattr(config, item.name)
-        yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Given))
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Given):
+                yield one
+            elif isinstance(one, Named):
+                yield from one.held.values()
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import ConfigError
-from tiler.request.given import given, is_given
+from tiler.request.given import Named, given, is_given
 from tiler.request.regions import spelled
 
 ASKED, HERE, TYPED = "asked", "here", "typed"
@@ -90,7 +90,7 @@ def checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is tuple:
         if isinstance(value, Mapping) and meta.get("repeat"):
-            value = [_pair(name, *pair) for pair in value.items()]
+            value = [_pair(name, *pair, meta) for pair in value.items()]
         items = [value] if isinstance(value, str | int | float | Path) or is_given(value) else value
         if not isinstance(items, list | tuple):
             raise ConfigError(f"{name} = {_said(value)}; allowed: a list")
@@ -98,16 +98,25 @@ def checked(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
     return _checked_one(name, value, hint, meta)
 
 
-def _pair(name: str, key: Any, value: Any) -> str:
+def _pair(name: str, key: Any, value: Any, meta: Mapping[str, Any]) -> str:
     """A table's entry as the text NAME=FILE[,FILE]."""
-    files = [value] if isinstance(value, str) else value
-    if not (isinstance(files, list | tuple) and all(isinstance(one, str) for one in files)) or "=" in str(key):
+    pixels = bool(meta.get("places"))
+    files = [value] if isinstance(value, str | Path) or (pixels and is_given(value)) else value
+    usable = isinstance(files, list | tuple) and all(
+        isinstance(one, str | Path) or (pixels and is_given(one)) for one in files
+    )
+    if not usable or "=" in str(key):
         raise ConfigError(f"{name}.{key} = {_said(value)}; allowed: a name without '=', and a text or a list of texts")
-    return f"{key}={value if isinstance(value, str) else spelled(files)}"
+    if isinstance(value, str):
+        return f"{key}={value}"
+    files = [given(f"{name}.{key}", one) if is_given(one) else str(one) for one in files]
+    return Named.of(f"{key}={spelled(files)}", files)
 
 
 def _said(value: Any) -> str:
     """In one line: arrays write many."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_said, value))}]"
     return f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
 
 
