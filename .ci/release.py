@@ -21,10 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 _BUILD = "import setuptools.build_meta as backend; backend.build_sdist({0!r}); backend.build_wheel({0!r})"
 
 
-def wrong(version: str, said: str, changelog: str, changed: str) -> str | None:
-    """Why VERSION cannot be released; None where it can. said: by tiler/version.py. changed: what git status says."""
+def wrong(version: str, said: str, changelog: str, changed: str, tags: str = "") -> str | None:
+    """Why VERSION cannot be released; None where it can. said: by tiler/version.py. changed: what git status says.
+    tags: what git tag does."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         return f"{version}: no version of a release; allowed: 1.2.3"
+    if f"v{version}" in tags.split():
+        return f"v{version} is tagged already; git tag -d v{version} undoes that, as long as it was not pushed"
     if said != version:
         return f"tiler/version.py says {said}, not {version}"
     first = re.search(r"^## (.*)$", changelog, re.MULTILINE)
@@ -36,6 +39,8 @@ def wrong(version: str, said: str, changelog: str, changed: str) -> str | None:
 def build(source: Path, to: Path, epoch: int) -> list[Path]:
     """The sdist and the wheel of `source`, all of whose times are `epoch`."""
     to.mkdir(parents=True, exist_ok=True)
+    for old in (*to.glob("*.tar.gz"), *to.glob("*.whl")):  # an earlier release's would be uploaded with this one
+        old.unlink()
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
     command = [sys.executable, "-c", _BUILD.format(str(to.resolve()))]
     subprocess.run(command, cwd=source, check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -65,7 +70,7 @@ def _git(*words: str) -> str:
 def main(version: str) -> None:
     said = re.search(r'__version__ = "(.*)"', (ROOT / "tiler" / "version.py").read_text(encoding="utf-8"))
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    reason = wrong(version, said[1] if said else "nothing", changelog, _git("status", "--porcelain"))
+    reason = wrong(version, said[1] if said else "nothing", changelog, _git("status", "--porcelain"), _git("tag"))
     if reason:
         sys.exit(f"release: {reason}")
     epoch = int(_git("log", "-1", "--format=%ct"))

@@ -114,7 +114,10 @@ def test_a_release_is_built_to_the_same_bytes_whenever(tmp_path: Path, wheel: Pa
             source.mkdir(exist_ok=True)
             copy(ROOT / name, source / name)
         os.utime(source / "tiler" / "version.py", (number * 10**9, number * 10**9))
-        found.append([path.read_bytes() for path in RELEASE["build"](source, tmp_path / str(number), 1_700_000_000)])
+        to = tmp_path / str(number)
+        to.mkdir()
+        (to / "tiler_render-0.0.1.tar.gz").write_bytes(b"of an earlier release")
+        found.append([path.read_bytes() for path in RELEASE["build"](source, to, 1_700_000_000)])
     assert found[0] == found[1]
     assert found[0][1] == wheel.read_bytes()
     [sdist] = (tmp_path / "1").glob("tiler_render-*.tar.gz")
@@ -137,6 +140,11 @@ def test_a_release_is_built_to_the_same_bytes_whenever(tmp_path: Path, wheel: Pa
 def test_what_cannot_be_released(version: str, said: str, changelog: str, changed: str, reason: str | None) -> None:
     found = RELEASE["wrong"](version, said, changelog, changed)
     assert found is None if reason is None else found.startswith(reason)
+
+
+def test_a_version_is_released_once() -> None:
+    found = RELEASE["wrong"]("1.2.0", "1.2.0", "## 1.2.0 (2026-01-31)", "", "v1.1.0\nv1.2.0")
+    assert found.startswith("v1.2.0 is tagged already")
 
 
 PYTHONS = ("3.11", "3.12", "3.13")
