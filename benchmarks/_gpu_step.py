@@ -170,7 +170,7 @@ def peers(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
         if peer not in found:
             yield {"size": side, "contender": peer, "ended": "skipped: not installed"}
             continue
-        names = [f"ours {asked.precision}", peer]
+        names = ["replayed bf16" if asked.device == "cuda" else f"ours {asked.precision}", peer]
         try:
             measured = step.measure(setting, names, 2 if asked.quick else 9, False)
             yield from ({**row, "inputs": "made pictures"} for row in measured)
