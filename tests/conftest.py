@@ -14,6 +14,20 @@ CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
 
 # Tests run one per core, and none of their pictures is large enough for a second thread to pay.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Renders that choose their threads themselves take one for each core, beside as many tests: who waits must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _in_memory(place: str = "/dev/shm", room: int = 4 << 30) -> bool:
+    """Whether tests' folders can lie in memory, with programs in them; a busy disk is slow at thousands of files."""
+    if not os.access(place, os.W_OK):
+        return False
+    there = os.statvfs(place)
+    return there.f_bavail * there.f_frsize >= room and not there.f_flag & os.ST_NOEXEC
+
+
+if hasattr(os, "statvfs") and _in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 
 settings.register_profile("tiler", deadline=None, database=None)
 settings.load_profile("tiler")

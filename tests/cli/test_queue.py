@@ -44,7 +44,10 @@ def _until(inputs: Path, name: str, state: str, run: Running) -> None:
         time.sleep(0.05)
 
 
-def test_stopped_paused_killed_and_gone_on_with(inputs: Path, undisturbed, small: tuple[str, ...]) -> None:
+def test_stopped_paused_killed_and_gone_on_with(
+    inputs: Path, undisturbed, small: tuple[str, ...], cluster: str
+) -> None:
+    """At first on workers of its own, which go with it; whose workers go on does not matter."""
     expected, _ = undisturbed(*small)
     for name in ("one", "two", "three"):
         said = _queue(inputs, "add", "q", "content.png", "style.png", "--name", name, *small)
@@ -71,7 +74,7 @@ def test_stopped_paused_killed_and_gone_on_with(inputs: Path, undisturbed, small
     _queue(inputs, "resume", "q", "three", "two")
     listed = json.loads(_queue(inputs, "list", "q", "--json"))["jobs"]
     assert [(job["name"], job["state"]) for job in listed] == [(n, "waiting") for n in ("three", "one", "two")]
-    run = Running(inputs, *arguments)
+    run = Running(inputs, *arguments, f"--scheduler={cluster}")
     assert run.end() == 0, run.stderr
     told = [(event["event"], event["job"]) for event in run.events() if event["event"].startswith("queue")]
     assert told == [(f"queue {what}", name) for name in ("three", "one", "two") for what in ("begun", "done")]
