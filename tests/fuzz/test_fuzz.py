@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from small_pictures import GOOD_FACTS, SMALL, changed, tile, write_folder
 from small_tiffs import GOOD_TIFFS
 
 from tiler.errors import ConfigError, PictureError
@@ -77,7 +79,7 @@ def test_tiffs_of_any_bytes(tmp_path: Path, number: int, changes, cut) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["job", "picture", "tiff"])
+@pytest.mark.parametrize("target", ["job", "picture", "tiff", "svg", "pdf", "mbtiles", "folder"])
 def test_guided_by_coverage(tmp_path: Path, target: str) -> None:
     pytest.importorskip("atheris")
     script = Path(__file__).with_name("fuzz.py")
@@ -85,3 +87,37 @@ def test_guided_by_coverage(tmp_path: Path, target: str) -> None:
         [sys.executable, str(script), target, "30"], cwd=tmp_path, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 2**13), st.integers(0, 255)), min_size=1, max_size=4)
+CUTS = st.one_of(st.none(), st.integers(0, 2**12))
+
+
+def looked_at(path: Path) -> None:
+    with contextlib.suppress(PictureError):
+        picture = open_picture(path)
+        if picture.height * picture.width <= 2**20:  # a large one that is drawn small is no finding
+            found = read_picture(path, 16, 16, "rgba")
+            assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_the_small_pictures_are_read(tmp_path: Path) -> None:
+    for kind, good in SMALL.items():
+        (tmp_path / f"a.{kind}").write_bytes(good)
+        assert np.ptp(read_picture(tmp_path / f"a.{kind}")) > 0.2
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=PLACES, cut=CUTS)
+def test_drawings_and_databases_of_any_bytes(tmp_path: Path, kind: str, changes, cut) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(changed(SMALL[kind], changes, cut))
+    looked_at(path)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=PLACES, second=PLACES, facts=PLACES, cut=CUTS)
+def test_map_tiles_of_any_bytes(tmp_path: Path, first, second, facts, cut) -> None:
+    tiles = [changed(tile(), first, cut), changed(tile("JPEG"), second)]
+    looked_at(write_folder(tmp_path, tiles, changed(GOOD_FACTS, facts)))
