@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tiler.engine import finite
+from tiler.engine import finite, tasks
 from tiler.engine.holding import Holding
 from tiler.engine.store import RenderStore
 from tiler.errors import TileTooLargeError, WorkerDiedError
@@ -58,3 +60,25 @@ def test_a_tile_that_does_not_fit_while_it_is_measured_is_too_large(render_seria
     monkeypatch.setattr(finite, "measure_pixels", measure)
     with pytest.raises(TileTooLargeError, match="does not fit into the memory"):
         render_serially(long_edge=48, tile=48, **SMALL)
+
+
+@pytest.mark.parametrize("home", ["device", "store"])
+def test_what_a_level_held_is_gone_before_the_next_begins(render_serially, monkeypatch, home: str) -> None:
+    """By itself: nobody looks for cycles in between, and a device's memory would hold two levels."""
+    real, left = tasks.let_go, []
+
+    def let_go(address, block):
+        here = tasks.workplace(address)
+        there = weakref.ref(here.held[block.attempt, block.number])
+        real(address, block)
+        left.append(there())
+        return {}
+
+    monkeypatch.setattr(tasks, "let_go", let_go)
+    gc.collect()
+    gc.disable()
+    try:
+        render_serially(long_edge=80, tile=40, levels=2, steps=2, state=home, feather=8, halo=16, precision="fp32")
+    finally:
+        gc.enable()
+    assert left == [None, None]

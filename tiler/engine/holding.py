@@ -158,25 +158,24 @@ class Holding:
 
     def read(self, state: int, rect: Rect, kind: str) -> torch.Tensor:
         """[3, h, w] "pixels" or [6, h, w] "moments", blended over `rect`; a copy."""
-
-        sent = self._strips.get(state, {})
-
-        def patch(tile: Tile, part: Rect) -> torch.Tensor:
-            inner = part.relative_to(tile.blend)
-            if tile.index not in self._grid:
-                return self._beside(part, kind, patch)
-            if tile.index in self._own or self._block.home == STORE:
-                return self._state.read(state, tile, inner, kind)
-            if (kind, tile.index) not in sent:
-                raise StateLostError(f"tile {tile.index} of another block: its {kind} were not sent")
-            held, values = sent[kind, tile.index]
-            return values[(slice(None), *inner.relative_to(held).slices)]
-
-        found = composite(self._grid, rect, patch)
+        found = composite(self._grid, rect, partial(self._patch, state, kind))
         one_patch = len(list(itertools.islice(self._grid.overlapping(rect), 2))) == 1
         return found.clone() if one_patch else found  # which may be the state itself
 
-    def _beside(self, part: Rect, kind: str, patch: Callable[[Tile, Rect], torch.Tensor]) -> torch.Tensor:
+    def _patch(self, state: int, kind: str, tile: Tile, part: Rect) -> torch.Tensor:
+        """Of one tile, wherever it is. No function within `read` that knows itself: such a one would keep this holding,
+        and the memory of its level, until somebody looks for cycles."""
+        inner, sent = part.relative_to(tile.blend), self._strips.get(state, {})
+        if tile.index not in self._grid:
+            return self._beside(state, part, kind)
+        if tile.index in self._own or self._block.home == STORE:
+            return self._state.read(state, tile, inner, kind)
+        if (kind, tile.index) not in sent:
+            raise StateLostError(f"tile {tile.index} of another block: its {kind} were not sent")
+        held, values = sent[kind, tile.index]
+        return values[(slice(None), *inner.relative_to(held).slices)]
+
+    def _beside(self, state: int, part: Rect, kind: str) -> torch.Tensor:
         """A patch of a tile that is not worked on: what it began with, and nothing that would fade its neighbours,
         which it shows as they are."""
         if kind == "moments":
@@ -187,7 +186,7 @@ class Holding:
             found = self._grounds[part].clone()
         for tile, there in self._grid.overlapping(part):
             if tile.index in self._grid:
-                found[(slice(None), *there.relative_to(part).slices)] = patch(tile, there)
+                found[(slice(None), *there.relative_to(part).slices)] = self._patch(state, kind, tile, there)
         return found
 
     def _each(
