@@ -119,7 +119,6 @@ def _render(
             where = tuple(level.home for level in planned.levels)
             lineage = Lineage(request.seen, lambda: computed_on.all)
             run = Levels(resolved, job, store, pool, homes.tell, asked.sources, where, lineage)
-            run.glance = GLANCE if cancelled else run.glance
             progress({"event": "plan", **planned.to_dict()})
             said = (
                 planned.part, *held.notes, replaced, computed_on.difference, machine.trouble(job.device.kind),
@@ -128,13 +127,8 @@ def _render(
             for text in filter(None, said):
                 progress({"event": "note", "text": text})
             try:
-                run.run()
-                loss = run.write_poster()
-            except CancelledError:
-                pool.stop()
-                raise
+                loss = carried_out(run, store, pool, held.check, cancelled)
             finally:
-                store.guard(held.check)
                 seconds = time.monotonic() - began
                 with contextlib.suppress(StoreError), place.remote_errors(url):  # a full disk, or the store is gone
                     store.update(seconds=store.seconds + seconds, machine=computed_on.all)
@@ -159,6 +153,22 @@ def checked(held: Callable[[], None], cancelled: Callable[[], bool] | None) -> C
             raise CancelledError("the render was cancelled; what is finished is kept in its store")
 
     return check
+
+
+def carried_out(
+    run: Levels, store: RenderStore, pool: Pool, held: Callable[[], None], cancelled: Callable[[], bool] | None
+) -> float:
+    """Render all levels and write the poster; returns the loss of the finest. Whatever ends it, the store is asked for
+    by its holder alone from then on, and after CancelledError the workers are free."""
+    run.glance = GLANCE if cancelled else run.glance
+    try:
+        run.run()
+        return run.write_poster()
+    except CancelledError:
+        pool.stop()
+        raise
+    finally:
+        store.guard(held)
 
 
 def settled(asked: Asked, pool: Pool) -> tuple[RenderConfig, Job, Machine]:

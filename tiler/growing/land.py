@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from tiler.engine.plain import typed
 from tiler.errors import LandError
 from tiler.growing.architecture import Architecture
 from tiler.growing.architectures import ARCHITECTURES
+from tiler.pictures.held import named
 from tiler.pictures.replace import new_file
 
 SUFFIX = ".safetensors"
@@ -126,15 +125,12 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def read(path: str) -> bytes:
-    """A file's bytes. It is read, not mapped: one that is cut short meanwhile must be an error, not a signal. Raises
-    LandError."""
+    """A file's bytes. Raises LandError."""
     try:
-        # A pipe that took the file's place would be waited for.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-                raise LandError(f"{path}: is no land: allowed is a file of tiler learn, up to {_LARGEST} bytes")
+        with named(path, _LARGEST) as file:
             return file.read(_LARGEST)
+    except ValueError:
+        raise LandError(f"{path}: is no land: allowed is a file of tiler learn, up to {_LARGEST} bytes") from None
     except OSError as error:
         raise LandError(f"{path}: cannot be read: {error.strerror}; a land comes from tiler learn") from None
 

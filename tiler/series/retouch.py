@@ -17,14 +17,14 @@ from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
 from tiler.engine.schedule import Pool, cores
 from tiler.engine.store import RenderStore
-from tiler.errors import CancelledError, ConfigError, StoreError
+from tiler.errors import ConfigError, StoreError
 from tiler.geometry import Rect
 from tiler.jobs import Found, Progress, Request, begin, disk_errors
 from tiler.levels import Levels
 from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_room
-from tiler.render import GLANCE, Result, checked, settled
+from tiler.render import Result, carried_out, checked, settled
 from tiler.request import identity
 from tiler.request.changing import check_changes
 from tiler.request.sizes import same_shape
@@ -98,15 +98,7 @@ def _retouched(
             before.copy(made, job, picture, feather)
             homes = tuple(level.home for level in planned.levels)
             run = Levels(resolved, job, made, pool, tell, request.asked.sources, homes)
-            run.glance = GLANCE if cancelled else run.glance
-            try:
-                run.run()
-                loss = run.write_poster()
-            except CancelledError:
-                pool.stop()
-                raise
-            finally:
-                made.guard(hold.check)
+            loss = carried_out(run, made, pool, hold.check, cancelled)
             made.update(seconds=time.monotonic() - began)
     last = job.cut.last
     return Result(config.target, request.url, last.height, last.width, loss, time.monotonic() - began)

@@ -73,14 +73,17 @@ class Posters:
 
     def told(self) -> dict[str, Any]:
         """JSON values; see page/poster.js."""
-        jobs = [self._told(job) for job in self.queue.jobs()] if self.place.is_dir() else []
+        there = {*os.listdir(self.place)} if self.place.is_dir() else set()
+        jobs = [self._told(job, there) for job in self.queue.jobs()] if self.place.is_dir() else []
         names = {job["name"] for job in jobs}
-        others = [name for name in self._stores() if name not in names and self._file_of(name)]
+        others = [name for name in self._stores() if name not in names and self._file_of(name, there)]
         done = {"state": DONE, "reason": "", "share": 1.0, "seconds_left": None, "has_store": True, "so_far": None}
-        jobs += [{**done, "name": name, "queued": False, **self._of_file(self._file_of(name))} for name in others]
+        jobs += [
+            {**done, "name": name, "queued": False, **self._of_file(self._file_of(name, there))} for name in others
+        ]
         return {"jobs": jobs, "on": self.is_on, "trouble": self.trouble, "folder": QUEUE, "machines": self._schedulers}
 
-    def _told(self, job: QueuedJob) -> dict[str, Any]:
+    def _told(self, job: QueuedJob, there: set[str]) -> dict[str, Any]:
         output = Path(job.output)
         ours = job.state == DONE and output.parent == self.place and self._is_file(output.name)
         return {
@@ -91,7 +94,7 @@ class Posters:
             "seconds_left": job.seconds_left,
             "queued": True,
             "has_store": os.path.lexists(os.path.join(job.store, "zarr.json")),
-            "so_far": self._file_of(job.name + _SO_FAR) or None,
+            "so_far": self._file_of(job.name + _SO_FAR, there) or None,
             **self._of_file(output.name if ours else ""),
         }
 
@@ -107,8 +110,10 @@ class Posters:
         ]
         return sorted(one.name.removesuffix(_STORE) for one in found)
 
-    def _file_of(self, name: str) -> str:
-        return next((name + suffix for suffix in FORMATS if self._is_file(name + suffix)), "")
+    def _file_of(self, name: str, there: set[str] | None = None) -> str:
+        """there: names in the folder, where they are known; each of the others costs a look."""
+        names = (name + suffix for suffix in FORMATS if there is None or name + suffix in there)
+        return next((one for one in names if self._is_file(one)), "")
 
     def _is_file(self, name: str) -> bool:
         with contextlib.suppress(ConfigError):

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import io
 import os
-import stat
 import warnings
 import zipfile
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 import torch
 
 from tiler.errors import WeightsError
+from tiler.pictures.held import named
 from tiler.style.layers import BLOCKS, NAMES
 from tiler.style.trunk import BUNDLED_SHA256, bundled
 
@@ -130,8 +130,7 @@ def _from_file(path: Path) -> list[Conv]:
     if not path.is_file():
         raise WeightsError(f"--weights {path}: no such file; allowed: bundled, torchvision or a file")
     try:
-        # A pipe that took the file's place would be waited for.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        with named(path, _LARGEST) as file:
             state = _read(file, path.suffix == ".safetensors")
     except Exception as error:  # every reader raises its own kinds; none may reach the user as a traceback
         raise WeightsError(f"--weights {path}: not a readable weights file: {_line(error)}") from None
@@ -139,18 +138,13 @@ def _from_file(path: Path) -> list[Conv]:
 
 
 def _read(file: BinaryIO, is_safetensors: bool) -> object:
-    """A file's tensors by name. It is read, not mapped: one that is cut short meanwhile must be an error, not a signal.
-    Raises the readers' errors, and ValueError for what would take more memory than VGG-19 does."""
-    found = os.fstat(file.fileno())
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("no regular file")
-    if found.st_size > _LARGEST:
-        raise ValueError(f"{found.st_size} bytes; allowed: up to {_LARGEST}, VGG-19 in float64 with its classifier")
+    """A file's tensors by name. Raises the readers' errors, and ValueError for what would take more memory than VGG-19
+    in float64 with its classifier."""
     if is_safetensors:
         from safetensors.torch import load
 
         return load(file.read(_LARGEST))
-    _check_members(file, found.st_size)
+    _check_members(file, os.fstat(file.fileno()).st_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a file's format; what matters is an error
         return torch.load(file, weights_only=True, map_location="cpu")
