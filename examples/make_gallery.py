@@ -96,6 +96,7 @@ def write_page(gallery: Path, work: Path, rendered_on: str) -> None:
         "`python examples/make_gallery.py --long-edge 2048`.\n"
         "Posters beside those of two other programs, without their names: [which would you hang on the\n"
         "wall?](../../benchmarks/results/duel/index.html)\n"
+        "A poster of 16384 px, land from a small network, and what these pictures lack: [larger](larger.md).\n"
     ]
     for script in scripts():
         folder = work / script.stem
