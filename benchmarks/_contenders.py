@@ -82,7 +82,7 @@ def _ours(
     options: Callable[[int], Mapping[str, Any]], setting: Setting, content: Path, style: Path, output: Path,
     weight: float, watch: _peers.Watch,
 ) -> None:  # fmt: skip
-    render = importlib.import_module("tiler.render").render
+    render = importlib.import_module("tiler.rendering").render
     store = output.with_suffix(".zarr")
     said: dict[str, Any] = {
         "long_edge": setting.edge, "content_weight": weight, "device": setting.device, "threads": setting.threads,

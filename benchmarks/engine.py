@@ -35,7 +35,7 @@ from tiler.engine.address import Block
 from tiler.geometry import level_sizes
 
 # The package has a function of its name.
-rendering = importlib.import_module("tiler.render")
+rendering = importlib.import_module("tiler.rendering")
 
 COLUMNS = (
     "backbone", "run", "what", "samples", "median_s", "q25_s", "q75_s", "cpu_s", "read_mb", "written_mb", "share",

@@ -62,7 +62,7 @@ LAYERS = (
     Layer("style", ("tiler/style/*.py",), ("tests/style", *_TILES, "tests/bad_input")),
     Layer(
         "engine",
-        ("tiler/engine/*.py", "tiler/render.py", "tiler/levels.py"),
+        ("tiler/engine/*.py", "tiler/rendering.py", "tiler/levels.py"),
         ("tests/engine", "tests/cli", "tests/machines"),
     ),
     Layer("request", ("tiler/request/*.py",), ("tests/request", "tests/bad_input", "tests/cli")),

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before benchm
 from tiler import pictures
 from tiler.cli import demo
 from tiler.geometry import Rect
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.config import RenderConfig
 from tiler.style.backbone import Backbone
 from tiler.style.grams import measure_pixels

@@ -27,7 +27,7 @@ from tiler.engine.schedule import heard_by
 from tiler.engine.store import RenderStore
 
 # The package has a function of its name.
-rendering = importlib.import_module("tiler.render")
+rendering = importlib.import_module("tiler.rendering")
 
 COLUMNS = ("long_edge", "tile", "seconds", "store_s", "share")
 METHODS = (

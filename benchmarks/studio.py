@@ -32,7 +32,7 @@ from tiler import RenderConfig
 from tiler.cli import demo
 from tiler.engine.schedule import Pool, cores
 from tiler.errors import StoreError
-from tiler.render import render
+from tiler.rendering import render
 from tiler.studio.bench import Bench
 from tiler.studio.folder import Folder
 from tiler.studio.previews import Cell, Previewer

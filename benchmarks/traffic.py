@@ -32,7 +32,7 @@ from tiler import RenderConfig
 from tiler.engine.schedule import Pool
 
 # The package has a function of its name.
-rendering = importlib.import_module("tiler.render")
+rendering = importlib.import_module("tiler.rendering")
 
 COLUMNS = (
     "what", "workers", "size", "tiles", "rounds", "same_bytes", "client_kb", "scheduler_kb", "beats_kb", "messages",

@@ -102,4 +102,4 @@ class Here(SerialPool):
 
 def render_module() -> Any:
     """The package has a function of its name."""
-    return importlib.import_module("tiler.render")
+    return importlib.import_module("tiler.rendering")

@@ -14,11 +14,11 @@ SOURCES = sorted(path for top in ("tiler", "kernels") for path in (ROOT / top).r
 
 # Higher may import lower; equals may not, but for the files of one room and the four that are a render.
 RANK = {
-    "__main__": 13, "cli": 12, "studio": 11, "": 10, "series": 9, "queue": 9, "growing": 9, "render": 8, "levels": 8,
+    "__main__": 13, "cli": 12, "studio": 11, "": 10, "series": 9, "queue": 9, "growing": 9, "rendering": 8, "levels": 8,
     "jobs": 8, "ingest": 8, "planning": 7, "output": 6, "request": 5, "engine": 4, "style": 3, "pictures": 2,
     "geometry": 1, "errors": 0, "version": 0,
 }  # fmt: skip
-SIBLINGS = ("render", "levels", "jobs", "ingest")
+SIBLINGS = ("rendering", "levels", "jobs", "ingest")
 MOST_LOOSE_FILES = 8
 ENGINE_SHUNS = ("pictures",)
 ONE_DOOR = {
@@ -122,13 +122,13 @@ def test_the_listing_is_the_architecture():
         ("tiler.pictures.write", "import zarr"),
         ("tiler.engine.store", "from distributed import Client"),
         ("tiler.engine.tasks", "import dask"),
-        ("tiler.engine.tasks", "import importlib\nimportlib.import_module('tiler.render')"),
-        ("tiler.render", "from tiler.cli import main"),
+        ("tiler.engine.tasks", "import importlib\nimportlib.import_module('tiler.rendering')"),
+        ("tiler.rendering", "from tiler.cli import main"),
         ("tiler.request.config", "from tiler.output.export import check_files"),
         ("tiler.output.export", "from tiler.planning import plan"),
         ("tiler.planning.plan", "from tiler.jobs import Request"),
         ("tiler.errors", "from .geometry import Rect"),
-        ("tiler.render", "import kernels"),
+        ("tiler.rendering", "import kernels"),
         ("kernels.gram", "from tiler.errors import TilerError"),
         ("kernels.gram_launch", "import triton"),
         ("tiler.style.backbone", "from torchvision.models import vgg19"),
@@ -183,6 +183,6 @@ def test_import_is_light():
 
 def test_who_asks_for_a_render_needs_no_torch():
     """Which takes longer to load than all else, and three times its memory. Workers have it."""
-    code = "import sys, importlib; importlib.import_module('tiler.render'); print('torch' in sys.modules)"
+    code = "import sys, importlib; importlib.import_module('tiler.rendering'); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout == "False\n"

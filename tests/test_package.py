@@ -123,7 +123,7 @@ def test_a_release_is_built_to_the_same_bytes_whenever(tmp_path: Path, wheel: Pa
     [sdist] = (tmp_path / "1").glob("tiler_render-*.tar.gz")
     with tarfile.open(sdist) as archive:
         held = {name.split("/", 1)[1] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "tiler/render.py", "kernels/py.typed"} <= held
+    assert {"pyproject.toml", "README.md", "LICENSE", "tiler/rendering.py", "kernels/py.typed"} <= held
 
 
 @pytest.mark.parametrize(

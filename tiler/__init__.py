@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tiler.output.poster import Poster, open_poster
     from tiler.planning.plan import Plan, plan
     from tiler.queue.queue import Queue
-    from tiler.render import Result, render
+    from tiler.rendering import Result, render
     from tiler.request.config import RenderConfig
     from tiler.series.foretelling import Foretold, foretold
     from tiler.series.preview import Preview, preview
@@ -74,7 +74,7 @@ _PLACES = {
     "Preview": "tiler.series.preview",
     "Queue": "tiler.queue.queue",
     "RenderConfig": "tiler.request.config",
-    "Result": "tiler.render",
+    "Result": "tiler.rendering",
     "TilerError": "tiler.errors",
     "export": "tiler.output.export",
     "foretold": "tiler.series.foretelling",
@@ -84,7 +84,7 @@ _PLACES = {
     "plan": "tiler.planning.plan",
     "preview": "tiler.series.preview",
     "proof": "tiler.series.proof",
-    "render": "tiler.render",
+    "render": "tiler.rendering",
     "retouch": "tiler.series.retouch",
 }
 
@@ -96,8 +96,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in _PLACES:
         raise AttributeError(f"module 'tiler' has no attribute {name!r}")
-    importlib.import_module(_PLACES[name])
-    # All that is there by now: importing tiler.render, as others do, has put that module in the function's place.
-    there = {one: sys.modules[place] for one, place in _PLACES.items() if place in sys.modules}
-    globals().update({one: getattr(module, one) for one, module in there.items()})
-    return globals()[name]
+    globals()[name] = found = getattr(importlib.import_module(_PLACES[name]), name)
+    return found

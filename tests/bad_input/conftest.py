@@ -45,7 +45,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     def run(arguments: list[str]) -> str:
         before = listing(folder)
         monkeypatch.setattr("sys.argv", ["tiler", *arguments])
-        monkeypatch.setattr(importlib.import_module("tiler.render"), "Pool", _no_workers)
+        monkeypatch.setattr(importlib.import_module("tiler.rendering"), "Pool", _no_workers)
         with pytest.raises(SystemExit) as stop:
             main()
         out, error = capfd.readouterr()

@@ -33,7 +33,7 @@ SAID = ("out", "err")
 def forks() -> ForkServerContext:
     """Makes processes of one that has loaded what commands load, and done nothing else."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tiler.cli.commands", "tiler.render"])
+    found.set_forkserver_preload(["tiler.cli.commands", "tiler.rendering"])
     return found
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 import tiler
 from tiler.geometry import Rect
 from tiler.output.watched import Watched
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.asked import Asked
 from tiler.series.preview import beginning
 

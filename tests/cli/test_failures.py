@@ -21,7 +21,7 @@ from tiler.engine import place
 from tiler.engine.schedule import Pool
 from tiler.engine.turn import Turns
 from tiler.errors import TilerError
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.config import RenderConfig
 
 FAULTS = str(Path(__file__).parent / "faults")

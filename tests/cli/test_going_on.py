@@ -67,7 +67,7 @@ def test_no_address_of_a_store_is_connected_to(project: Path, monkeypatch: pytes
         raise ConfigError(f"would connect to {scheduler} or start {workers}")
 
     _attributes(project / "poster.zarr", attack)
-    monkeypatch.setattr(importlib.import_module("tiler.render"), "Pool", pool)
+    monkeypatch.setattr(importlib.import_module("tiler.rendering"), "Pool", pool)
     done = run_main("resume", str(project / "poster.zarr"))
     assert "would connect to None or start 1\n" in done.stderr
 

@@ -39,7 +39,7 @@ def test_two_options_are_rows_and_columns(here, inputs: Path, small, monkeypatch
             super().__init__(*arguments)
 
     monkeypatch.setattr(module, "Pool", Counted)
-    monkeypatch.setattr(importlib.import_module("tiler.render"), "Pool", None)  # no preview has workers of its own
+    monkeypatch.setattr(importlib.import_module("tiler.rendering"), "Pool", None)  # no preview has workers of its own
     vary = ("--vary", "content-weight=0,5", "--vary", "learning_rate=0.001,0.3")
     done = here(*SHEET, *vary, "-o", "sheet.html", *small)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from tiler.cli.options import build_config
 from tiler.output.export import Exported
 
 # The package has a function of its name.
-rendering = importlib.import_module("tiler.render")
+rendering = importlib.import_module("tiler.rendering")
 
 LEVELS = [
     SimpleNamespace(level=0, width=64, height=96, tiles=1, steps=30, rounds=3, seconds=None, home="device", why="a"),

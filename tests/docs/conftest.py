@@ -13,8 +13,8 @@ from serial_pool import Here
 
 import tiler
 
-_WITH_POOLS = ("tiler.render", "tiler.planning.plan", "tiler.series.sheet", "tiler.growing.grow")
-_SMALLER = {"render": "tiler.render", "plan": "tiler.planning.plan", "preview": "tiler.series.preview"}
+_WITH_POOLS = ("tiler.rendering", "tiler.planning.plan", "tiler.series.sheet", "tiler.growing.grow")
+_SMALLER = {"render": "tiler.rendering", "plan": "tiler.planning.plan", "preview": "tiler.series.preview"}
 
 
 @pytest.fixture

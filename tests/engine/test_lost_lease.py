@@ -24,7 +24,7 @@ OTHER = json.dumps({"pid": 7, "host": "elsewhere", "since": "now", "id": "x"}).e
 def test_a_render_ends_with_its_lease(
     moment: str, small_weights: str, pictures_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, bucket = importlib.import_module("tiler.render"), MemoryStore()
+    module, bucket = importlib.import_module("tiler.rendering"), MemoryStore()
     monkeypatch.setattr(module, "Pool", Here)
     monkeypatch.setattr(place, "connect", lambda url: bucket)
     monkeypatch.setattr(lease, "BEAT", 0.05)

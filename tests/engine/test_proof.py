@@ -19,7 +19,7 @@ from tiler.geometry import TileGrid, parts
 from tiler.geometry.tiles import Part
 from tiler.output.info import describe
 from tiler.output.verify import verify
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request import identity
 from tiler.request.config import RenderConfig
 from tiler.series import foretelling

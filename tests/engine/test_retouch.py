@@ -17,7 +17,7 @@ from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, StoreError
 from tiler.geometry import Rect
 from tiler.output.verify import verify
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request import identity
 from tiler.request.changing import changes
 from tiler.request.config import RenderConfig

@@ -26,7 +26,7 @@ from tiler.errors import StoreError
 from tiler.jobs import Request
 from tiler.output.info import describe
 from tiler.output.verify import verify
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request import identity
 from tiler.request.config import RenderConfig
 

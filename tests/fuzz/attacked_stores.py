@@ -24,7 +24,7 @@ from PIL import Image
 from serial_pool import Here, StoppedError, render_module
 
 from tiler.engine import workplace
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.config import RenderConfig
 
 # Of the processor: machines that run tests are busy. What waits, and computes nothing, is stopped later.

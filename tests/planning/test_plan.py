@@ -31,7 +31,7 @@ from tiler.request.config import RenderConfig
 from tiler.style.layers import NAMES
 from tiler.style.trunk import Trunk
 
-rendering = importlib.import_module("tiler.render")
+rendering = importlib.import_module("tiler.rendering")
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1, threads=1, precision="bf16", tile=256)
 SPEED = Speed(start=3, task=0.01, one_step=(0.01, 1e-6), one_measure=(0.005, 2e-7))
 

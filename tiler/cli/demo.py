@@ -50,7 +50,7 @@ def demo(output: str, quiet: bool, log_json: bool, force_new: bool, auto_regions
     from tiler.request.proposing import says_where
 
     with loading():
-        importlib.import_module("tiler.render")  # large as it is, before there is anything to unwind
+        importlib.import_module("tiler.rendering")  # large as it is, before there is anything to unwind
     when_stopped("go on with the same command")
     folder = Path(output).parent
     try:

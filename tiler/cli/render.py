@@ -82,7 +82,7 @@ def run(
 ) -> None:
     """Render with the progress that the flags ask for. notes: lines to begin with. replace_finished: see `render`."""
     with loading():  # dask, only once the options are right
-        from tiler.render import render as render_poster
+        from tiler.rendering import render as render_poster
 
     def progress(event: dict[str, Any]) -> None:
         if event["event"] == "start":

@@ -33,7 +33,7 @@ from tiler.errors import (
 from tiler.planning.course import Course
 from tiler.queue.job import WAITING, config_of, marked
 from tiler.queue.marks import DONE, FAILED, PROGRESS, Marks, held_soon
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.config import RenderConfig
 from tiler.request.places import check_within
 from tiler.request.resume import check_replaced

@@ -21,7 +21,7 @@ from tiler.geometry import Level, Rect
 from tiler.jobs import Progress
 from tiler.output.watched import Watched
 from tiler.planning.bar import heard
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tiler.engine.schedule import Pool
 from tiler.jobs import Progress
-from tiler.render import Result, render
+from tiler.rendering import Result, render
 from tiler.request.config import RenderConfig
 
 

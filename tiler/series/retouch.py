@@ -24,7 +24,7 @@ from tiler.levels import Levels
 from tiler.planning.bar import heard
 from tiler.planning.plan import plan_job
 from tiler.planning.room import check_room
-from tiler.render import Result, carried_out, checked, settled
+from tiler.rendering import Result, carried_out, checked, settled
 from tiler.request import identity
 from tiler.request.changing import check_changes
 from tiler.request.sizes import same_shape

@@ -13,7 +13,7 @@ from tiler.engine.schedule import Pool, cores
 from tiler.jobs import Progress, Request
 from tiler.output.contact import Table, check_sheet, write_sheet
 from tiler.pictures.replace import new_file, scratch, settled
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
 from tiler.request.varying import Varied, varied

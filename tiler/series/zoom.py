@@ -15,7 +15,7 @@ from tiler.pictures import open_picture, write_picture
 from tiler.pictures.ours import FRAMES, check_ours, read_list, remove_ours, write_list
 from tiler.pictures.replace import new_file, sweep
 from tiler.pictures.sidecars import sidecar_names
-from tiler.render import render
+from tiler.rendering import render
 from tiler.request import identity
 from tiler.request.config import RenderConfig
 from tiler.style.trunk import trunk_of
