@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ CHANNELS = (4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10)
 
 # Tests run one per core, and none of their pictures is large enough for a second thread to pay.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some machines ask Python to keep no bytecode. These tests start Python hundreds of times.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Renders that choose their threads themselves take one for each core, beside as many tests: who waits must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -1,4 +1,4 @@
-"""What the options of colour and the start promise, in the written files, with the real backbone."""
+"""What the options of colour, with the real backbone, and of the start promise, in the written files."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def test_the_contents_chroma_is_kept(here, inputs: Path, color: str) -> None:
     assert np.abs(chroma(raw) - chroma(content)).max() > 3, "nothing had to be put back"
 
 
-def test_a_texture_is_made_of_styles_only(here, inputs: Path) -> None:
-    texture = ("render", "--init", "noise", "--content-weight", "0", "style.png", "-o", "t.png", *SMALL)
+def test_a_texture_is_made_of_styles_only(here, inputs: Path, small_weights: str) -> None:
+    options = ("--weights", small_weights, *SMALL)
+    texture = ("render", "--init", "noise", "--content-weight", "0", "style.png", "-o", "t.png", *options)
     done = here(*texture)
     assert done.returncode == 0, done.stderr
     assert Image.open(inputs / "t.png").size == (96, 74)
@@ -47,8 +48,8 @@ def test_a_texture_is_made_of_styles_only(here, inputs: Path) -> None:
     assert here(*texture).returncode == 0
 
 
-def test_a_texture_may_start_from_a_picture_and_takes_its_shape(here, inputs: Path) -> None:
-    options = ("--init", "content.png", "--content-weight", "0", *SMALL)
+def test_a_texture_may_start_from_a_picture_and_takes_its_shape(here, inputs: Path, small_weights: str) -> None:
+    options = ("--init", "content.png", "--content-weight", "0", "--weights", small_weights, *SMALL)
     done = here("render", "style.png", "content.png", "-o", "t.png", *options)
     assert done.returncode == 0, done.stderr
     assert Image.open(inputs / "t.png").size == (96, 72)

@@ -27,7 +27,7 @@ from tiler.request.places import pictures_of
 from tiler.request.resolve import resolve_config
 
 SMALL: dict[str, Any] = dict(
-    long_edge=64, levels=2, steps=(2, 6), tile=32, feather=8, halo=16, precision="fp32", threads=1,
+    long_edge=64, levels=2, steps=(1, 3), steps_per_round=1, tile=32, feather=8, halo=16, precision="fp32", threads=1,
     style_layers=("relu1_1", "relu2_1", "relu3_1"), content_layers=("relu2_2",),
 )  # fmt: skip
 
@@ -188,7 +188,7 @@ def test_a_tile_cut_short_and_then_damage_make_no_mixture(
 ) -> None:
     """The state before last is no longer whole where a tile of the next was written over it, marked or not."""
     (tmp_path / "whole").mkdir()
-    steps = (2, 4) if tile == 32 else (2, 26)  # two rounds
+    steps = (1, 2) if tile == 32 else (1, 26)  # two rounds
     whole, job = (
         Begun(folder, pictures_dir, small_weights, tile=tile, steps=steps) for folder in (tmp_path / "whole", tmp_path)
     )

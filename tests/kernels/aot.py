@@ -1,8 +1,8 @@
 """Compile every Triton kernel for GPU generations without a GPU; prints a JSON list of resource reports.
 
-Run as `python aot.py CAPABILITY...`, as `python aot.py all CAPABILITY...` for every pairing of layout and guides, or
-as `python aot.py spill CAPABILITY` for one kernel cut so that it must spill; in a process of its own, since the
-interpreter's switch must be off at import.
+Run as `python aot.py CAPABILITY...`, as `python aot.py all CAPABILITY...` for every pairing of layout and guides, as
+`python aot.py twin CAPABILITY` for one whose PTX another's is, or as `python aot.py spill CAPABILITY` for one kernel
+cut so that it must spill; in a process of its own, since the interpreter's switch must be off at import.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import CUDABackend
 from triton.compiler import ASTSource
 
 from kernels import gram_launch, gram_triton, step_launch, step_triton, trunk_launch, trunk_triton
@@ -39,6 +40,8 @@ PLANES = {
     step_triton.content_term: ({"grad_ptr", "f_ptr", "t_ptr"}, {"g_c", "f_c", "t_c"}),
     step_triton.adam_step: ({"g_ptr"}, {"g_c"}),
 }
+# A generation that has another's cuts and instructions, so that their PTX differs in the name of the target alone.
+TWINS = {89: 86}
 WIDE = {"factor_ptr", "loss_ptr"}  # of the reduction
 FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon", "smooth", "chroma"}
 SOME = [("planes", False), ("pixels", True)]
@@ -138,23 +141,52 @@ def resources(cubin: bytes) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", text)}
 
 
-def report(arch: int, name: str, source: ASTSource, options: dict[str, int]) -> dict[str, Any]:
-    """Compile one job and read what it uses, and whether every product of float32 starts from zero."""
-    compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-    used = resources(compiled.asm["cubin"])
-    dots = re.findall(r"tt\.dot %\w+, %\w+, %(\w+)", compiled.asm["ttgir"]) if "fp32" in name else []
+def compiled(arch: int, source: ASTSource, options: dict[str, int]) -> Any:
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+
+
+def report(arch: int, name: str, found: Any) -> dict[str, Any]:
+    """What a compiled job uses, and whether every product of float32 starts from zero."""
+    used = resources(found.asm["cubin"])
+    dots = re.findall(r"tt\.dot %\w+, %\w+, %(\w+)", found.asm["ttgir"]) if "fp32" in name else []
     fresh = all(start.startswith("cst") for start in dots)
-    return {"arch": arch, "kernel": name, "dynamic_shared": compiled.metadata.shared, "fresh": fresh, **used}
+    return {"arch": arch, "kernel": name, "dynamic_shared": found.metadata.shared, "fresh": fresh, **used}
+
+
+def twin(known: dict[str, Any], ptx: str, source: ASTSource, options: dict[str, int], whole: bool) -> dict[str, Any]:
+    """The report of the twin of a job, assembled from the job's PTX. whole: compiled as well, to compare it."""
+    arch = TWINS[known["arch"]]
+    renamed = ptx.replace(f".target sm_{known['arch']}", f".target sm_{arch}")
+    backend = CUDABackend(GPUTarget("cuda", arch, 32))
+    used = resources(backend.make_cubin(renamed, {}, backend.parse_options(dict(options)), arch))
+    same = {"same": compiled(arch, source, options).asm["ptx"] == renamed} if whole else {}
+    return {**known, "arch": arch, **used, **same}
 
 
 def main() -> None:
-    if sys.argv[1] == "spill":
+    first, *rest = sys.argv[1:]
+    if first == "spill":
         cut = gram_launch.Config(channels=64, pixels=64, warps=8, stages=2, depth=64)
-        found = [(int(sys.argv[2]), *job(gram_triton.backward, 64, torch.float32, "planes", True, cut))]
-    else:
-        pairs, names = (ALL, sys.argv[2:]) if sys.argv[1] == "all" else (SOME, sys.argv[1:])
-        found = [(arch, *one) for arch in map(int, names) for one in jobs((arch // 10, arch % 10), pairs)]
-    print(json.dumps([report(*one) for one in found]))
+        name, source, options = job(gram_triton.backward, 64, torch.float32, "planes", True, cut)
+        print(json.dumps([report(int(rest[0]), name, compiled(int(rest[0]), source, options))]))
+        return
+    numbers = list(map(int, rest if first in ("all", "twin") else sys.argv[1:]))
+    reports, seen = [], set()
+    for arch in numbers:
+        if arch in TWINS:
+            cuts, others = (jobs((one // 10, one % 10), ALL) for one in (arch, TWINS[arch]))
+            assert [(name, made.constants, options) for name, made, options in cuts] == [
+                (name, made.constants, options) for name, made, options in others
+            ], "a twin has its own cuts"
+        for name, source, options in jobs((arch // 10, arch % 10), ALL if first == "all" else SOME):
+            found = compiled(arch, source, options)
+            reports.append(report(arch, name, found))
+            if arch in TWINS:
+                # Of each kernel one job is compiled afresh, or all of them.
+                whole = first == "twin" or source.name not in seen
+                seen.add(source.name)
+                reports.append(twin(reports[-1], found.asm["ptx"], source, options, whole))
+    print(json.dumps(reports))
 
 
 if __name__ == "__main__":
