@@ -135,7 +135,7 @@ def test_a_transparent_style_leaves_no_white(here, inputs: Path) -> None:
     framed[40:120, 40:120] = np.concatenate([grain, np.full((80, 80, 1), 255, np.uint8)], -1)
     Image.fromarray(framed).save(inputs / "framed.png")
     Image.fromarray(grain).save(inputs / "grain.png")
-    options = ("--long-edge", "64", "--levels", "1", "--steps", "20", "--content-weight", "0", "--quiet")
+    options = ("--long-edge", "64", "--levels", "1", "--steps", "8", "--content-weight", "0", "--quiet")
     brightness = {}
     for name in ("framed", "grain"):
         done = here("render", "content.png", f"{name}.png", "-o", f"{name}-poster.png", *options)
