@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -57,7 +58,7 @@ class _Studio:
         """What was killed: the studio, a process that renders for it, or all that is its."""
         assert self.run is not None
         below = self.run.descendants()
-        turns = [one for one in below if {"queue", "take"} <= {*one.cmdline()}]
+        turns = [one for one in below if {"queue", "take"} <= {*_words(one)}]
         me, whom = [one for one in self.run.family if one.pid == self.run.process.pid], "studio"
         if turns:
             whom = dice.choice(("studio", "renderer", "everything"))
@@ -67,6 +68,14 @@ class _Studio:
             assert self.run.leftovers(30) == []  # what rendered for it has ended by itself
             self.run = None
         return whom
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """None of one that has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _said(options: dict[str, Any]) -> dict[str, Any]:
