@@ -9,7 +9,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,21 +83,19 @@ def _said(options: dict[str, Any]) -> dict[str, Any]:
     return {name: ",".join(map(str, one)) if isinstance(one, tuple) else str(one) for name, one in options.items()}
 
 
-def _soak(root: Path, client_of: AskAt, weights: str, jobs: int, kills: int, seed: int) -> Counter[str]:
+def _soak(root: Path, studio: _Studio, jobs: int, kills: int, seed: int) -> Counter[str]:
     dice, counts, done, round_ = random.Random(seed), Counter[str](), 0, 0
-    given: dict[str, Any] = {**SMALL, **({"weights": weights} if weights else {})}
     pictures = {"content": str(root / "content.png"), "styles": (str(root / "style.png"),)}
     expected = []
     for number, kind in enumerate(KINDS):
         plain = root.parent / f"plain-{number}.png"
-        tiler.render(tiler.RenderConfig(**pictures, output=str(plain), **given, **kind))
+        tiler.render(tiler.RenderConfig(**pictures, output=str(plain), **SMALL, **kind))
         expected.append(plain.read_bytes())
-    studio, wanted = _Studio(root, client_of), dict[str, bytes]()
-    studio.begin()
+    wanted = dict[str, bytes]()
     while done < kills:
         for number in range(jobs):
             name, kind = f"{round_}-{number}", number % len(KINDS)
-            values = {"content": "content.png", "styles": ["style.png"], **_said({**given, **KINDS[kind]})}
+            values = {"content": "content.png", "styles": ["style.png"], **_said({**SMALL, **KINDS[kind]})}
             made = studio.ask("POST", "/api/queue", {"values": values, "name": name, "format": ".png"})
             wanted[made["name"]] = expected[kind]
         round_ += 1
@@ -120,8 +118,6 @@ def _soak(root: Path, client_of: AskAt, weights: str, jobs: int, kills: int, see
                 studio.ask("POST", "/api/work/on")
     for name, poster in wanted.items():
         assert (root / "posters" / f"{name}.png").read_bytes() == poster, f"seed {seed}: {name}"
-    assert studio.run is not None
-    studio.run.kill([*studio.run.descendants(), *studio.run.family])
     counts["posters"] = len(wanted)
     return counts
 
@@ -137,14 +133,23 @@ def root(tmp_path: Path) -> Path:
     return found
 
 
+@pytest.fixture
+def studio(root: Path, client_of: AskAt) -> Iterator[_Studio]:
+    found = _Studio(root, client_of)
+    found.begin()
+    yield found
+    if found.run is not None:
+        found.run.kill([*found.run.descendants(), *found.run.family])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_three_kills_of_a_studio(root: Path, client_of: AskAt) -> None:
-    counts = _soak(root, client_of, "", 2, 3, random.SystemRandom().randrange(10**6))
+def test_three_kills_of_a_studio(root: Path, studio: _Studio) -> None:
+    counts = _soak(root, studio, 2, 3, random.SystemRandom().randrange(10**6))
     assert counts["posters"] >= 2
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_thirty_kills_of_a_studio(root: Path, client_of: AskAt) -> None:
-    print(_soak(root, client_of, "", 4, 30, random.SystemRandom().randrange(10**6)))
+def test_thirty_kills_of_a_studio(root: Path, studio: _Studio) -> None:
+    print(_soak(root, studio, 4, 30, random.SystemRandom().randrange(10**6)))

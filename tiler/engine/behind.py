@@ -17,6 +17,8 @@ class Behind:
     def __init__(self, here: Workplace, level: int) -> None:
         self._here, self._level, self._thread = here, level, ThreadPoolExecutor(1)
         self._state, self._done, self._copied = -1, Future[None](), threading.Event()
+        self._asked: tuple[Resident, Sequence[Tile], int, int, threading.Event] | None = None
+        self._failed = False
         self._done.set_result(None)
         self._copied.set()
 
@@ -25,7 +27,8 @@ class Behind:
         slow to fill for that to pay there."""
         self.settle()
         self._state, self._copied = state, threading.Event()
-        self._done = self._thread.submit(self._write, resident, tiles, state, slot, self._copied)
+        self._asked = resident, tiles, state, slot, self._copied
+        self._done = self._thread.submit(self._write, *self._asked)
 
     def _write(self, resident: Resident, tiles: Sequence[Tile], state: int, slot: int, copied: threading.Event) -> None:
         try:
@@ -44,7 +47,14 @@ class Behind:
             self._copied.wait()
 
     def settle(self) -> None:
-        """Wait until all is written; raises what went wrong with it."""
-        done, self._done = self._done, Future[None]()
-        self._done.set_result(None)
-        done.result()
+        """Wait until all is written; raises what went wrong with it. Called again it is written again: a task that
+        fails is repeated, and what is not whole must not pass for a checkpoint the second time."""
+        if self._failed and self._asked is not None:
+            self._done = self._thread.submit(self._write, *self._asked)
+        self._failed = True
+        self._done.result()
+        self._failed = False
+
+    def rest(self) -> None:
+        """Wait until nothing is being written, however that ended."""
+        self._done.exception()

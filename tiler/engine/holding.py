@@ -289,6 +289,10 @@ class Holding:
         """Wait for the last checkpoint to be written; raises what went wrong with it."""
         self._behind.settle()
 
+    def rest(self) -> None:
+        """Wait until no checkpoint is being written, however that ended."""
+        self._behind.rest()
+
     def finish(self, state: int) -> None:
         """Blend the cores of the last state into the level's image."""
         self._state.require(state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import socket
 import sys
@@ -25,7 +24,7 @@ from tiler.engine.job import Job
 from tiler.engine.measuring import settle_gpu, settle_torch
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.errors import RenderError, StoreError, TilerError, WeightsError
+from tiler.errors import RenderError, StoreError, WeightsError
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone, kernels_on
 from tiler.style.colour import GREY, OKLAB_FLOOR, ColourMoments, colour_match, recolour
@@ -91,8 +90,7 @@ class Workplace:
         """Of blocks, but for those of one attempt. What is being written of them is waited for: it would fall between
         what comes next, and perhaps upon it."""
         for key in [key for key in self.held if key[0] != but]:
-            with contextlib.suppress(TilerError, OSError):
-                self.held.pop(key).settle()
+            self.held.pop(key).rest()
 
     def check_run(self) -> None:
         """Raise StoreError when another run holds the store by now: to be called once a task is about to write."""

@@ -1,0 +1,56 @@
+"""Checkpoints that are written behind: one that went wrong is no checkpoint, whoever asks how often."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tiler.engine import behind
+from tiler.engine.behind import Behind
+from tiler.engine.home import DEVICE
+from tiler.engine.state import Kept, Resident
+from tiler.geometry import TileGrid
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> tuple[Behind, list[int], list[Exception]]:
+    """(a checkpoint of two tiles that is being written, the tiles that were, what the next writes raise)."""
+    wrote, trouble = list[int](), list[Exception]([OSError("no space left")])
+
+    def write(store: Any, level: int, slot: int, state: int, tile: Any, kept: Kept, check: Any) -> None:
+        if trouble and tile.index == 1:
+            raise trouble.pop()
+        wrote.append(tile.index)
+
+    monkeypatch.setattr(behind, "write_kept", write)
+    here: Any = SimpleNamespace(store=None, job=SimpleNamespace(device=SimpleNamespace(kind="cpu")), check_run=None)
+    tiles = list(TileGrid(32, 64, 32, 32, 8, 8, 1))
+    state = Resident(torch.device("cpu"), DEVICE, torch.float32, torch.float32)
+    for tile in tiles:
+        state.put(3, tile, Kept(torch.zeros(3, tile.blend.height, tile.blend.width)))
+    found = Behind(here, 0)
+    found.begin(state, tiles, 3, 1)
+    return found, wrote, trouble
+
+
+def test_a_repeated_task_does_not_take_half_a_checkpoint_for_a_whole_one(begun) -> None:
+    """Workers repeat a task that fails: what was not written is, and then only is it settled."""
+    written, wrote, trouble = begun
+    trouble.append(OSError("still none"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            written.settle()
+    assert 1 not in wrote
+    written.settle()
+    assert wrote[-2:] == [0, 1]
+    written.settle()
+    assert len(wrote) == 4  # once more for each that failed, and not again
+
+
+def test_who_lets_a_block_go_waits_and_does_not_care(begun) -> None:
+    written, wrote, _ = begun
+    written.rest()
+    assert wrote == [0]
