@@ -131,7 +131,7 @@ class Lives:
     def in_charge(self) -> Iterator[None]:
         """Within the block checkpoints are written, files made and memory had as this says."""
         relax, kept, write = Holding.relax, behind.write_kept, Behind._write
-        settle, make_way = Behind.settle, Behind.make_way
+        settle, rest, make_way = Behind.settle, Behind.rest, Behind.make_way
         lives = self
 
         def written(store: Any, level: int, slot: int, state: int, tile: Any, *rest: Any) -> None:
@@ -155,6 +155,10 @@ class Lives:
             lives.writers.let()
             settle(self)
 
+        def rested(self: Behind) -> None:
+            lives.writers.let()
+            rest(self)
+
         def way(self: Behind, state: int) -> None:
             if self._state == state - 2:
                 lives.writers.let()
@@ -170,7 +174,8 @@ class Lives:
         with contextlib.ExitStack() as stack:
             for owner, name, new in (
                 (behind, "write_kept", written), (Behind, "_write", writes), (Behind, "begin", begin),
-                (Behind, "settle", settled), (Behind, "make_way", way), (Holding, "relax", relaxed),
+                (Behind, "settle", settled), (Behind, "rest", rested), (Behind, "make_way", way),
+                (Holding, "relax", relaxed),
                 (Folder, "write", self._dying(Folder.write)),
                 (Folder, "delete", self._dying(Folder.delete)), (tiler.levels, "_SMALLEST_CUT", SMALLEST),
             ):  # fmt: skip

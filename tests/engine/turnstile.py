@@ -33,8 +33,10 @@ class Turnstile:
             self._changed.notify_all()
 
     def come(self, number: int) -> None:
-        """Wait to be let pass. Raises Dead."""
+        """Wait to be let pass; who has not entered is let. Raises Dead."""
         with self._changed:
+            if number not in self._inside:
+                return
             self._waiting.add(number)
             self._changed.notify_all()
             self._changed.wait_for(lambda: number in self._dead or (self._next() == number and self._passes > 0))
