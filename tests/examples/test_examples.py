@@ -54,6 +54,7 @@ def test_gallery_shows_what_its_commands_make() -> None:
     shown = {picture.name for picture in gallery.glob("[0-9]*.jpg")}
     assert shown == set(re.findall(r"\]\((\S+\.jpg)\)", page))
     assert {picture.rsplit("-", 1)[0].split("-style")[0] for picture in shown} == set(commands)
+    assert max(picture.stat().st_size for picture in gallery.iterdir()) <= 350_000
     assert sum(picture.stat().st_size for picture in gallery.iterdir()) <= 7_000_000
 
 
