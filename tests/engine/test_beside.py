@@ -113,7 +113,7 @@ def test_a_state_that_is_written_behind_is_not_written_over(
     assert here.written == [(7, 1, 4, 0, what), (7, 1, 4, 1, what)]
 
 
-def test_one_checkpoint_at_a_time_and_its_error_comes_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_checkpoint_at_a_time_and_one_that_failed_is_written_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Store(monkeypatch, "cpu")
     writing = Behind(here, 0)  # type: ignore[arg-type]
     here.wrong = OSError("the disk is full")
@@ -134,8 +134,10 @@ def test_one_checkpoint_at_a_time_and_its_error_comes_out_once(monkeypatch: pyte
     second.join(5)
     assert [str(one) for one in beginning] == ["the disk is full"]
     writing.make_way(4)
+    here.wrong = None
+    writing.begin(here, [0], 3, 1)  # type: ignore[arg-type, list-item]
     writing.settle()
-    assert here.written == []
+    assert here.written == [(0, 0, 2, 0, "2 itself"), (0, 1, 3, 0, "3 itself")]
 
 
 def test_inputs_are_kept_as_far_as_they_fit() -> None:
