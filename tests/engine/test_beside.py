@@ -113,7 +113,7 @@ def test_a_state_that_is_written_behind_is_not_written_over(
     assert here.written == [(7, 1, 4, 0, what), (7, 1, 4, 1, what)]
 
 
-def test_one_checkpoint_at_a_time_and_one_that_failed_is_written_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_checkpoint_at_a_time_and_one_that_failed_comes_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Store(monkeypatch, "cpu")
     writing = Behind(here, 0)  # type: ignore[arg-type]
     here.wrong = OSError("the disk is full")
