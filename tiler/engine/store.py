@@ -141,7 +141,10 @@ class RenderStore(StoredPictures, StoredState):
     @classmethod
     def _group(cls, url: str, writable: bool = True, allowed: Allowed | None = None) -> zarr.Group:
         with clearly(url, "no readable job there"):
-            root = zarr.open_group(store=opened(url, allowed), mode="r+" if writable else "r", zarr_format=3)
+            try:
+                root = zarr.open_group(store=opened(url, allowed), mode="r+" if writable else "r", zarr_format=3)
+            except FileNotFoundError:  # zarr's own words name its classes
+                raise FileNotFoundError("nothing of zarr's") from None
         if not isinstance(root.attrs.get("tiler"), dict):
             raise StoreError(f"store {url}: a zarr group, but not one of tiler's")
         return root
