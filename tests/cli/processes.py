@@ -65,7 +65,7 @@ class Running:
 
     def kill(self, victims: Sequence[psutil.Process]) -> None:
         for one in victims:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(one.pid, signal.SIGKILL)
 
     def end(self, timeout: float = 200) -> int:
