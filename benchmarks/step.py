@@ -181,8 +181,10 @@ def plain(setting: Setting) -> Step:
         for layer in CONFIG.content_layers:
             error = F.mse_loss(found[layer], wanted[layer]) / energy[layer]
             loss = loss + CONFIG.content_weight / len(CONFIG.content_layers) * error
-        variation = image.diff(dim=1).square().sum() + image.diff(dim=2).square().sum()
-        loss = loss + CONFIG.tv_weight * variation / image[0].numel()
+        for steps in (image.diff(dim=1), image.diff(dim=2)):
+            chroma = (steps - steps.mean(0)).square().sum()
+            rough = CONFIG.tv_weight * steps.square().sum() + CONFIG.chroma_weight * chroma
+            loss = loss + rough / image[0].numel()
         (loss * image[0].numel()).backward()  # as ours: Adam's epsilon then means the same
         adam.step()
         with torch.no_grad():
