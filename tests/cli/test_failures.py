@@ -177,7 +177,7 @@ def test_a_worker_that_dies_once_costs_a_tile_and_one_that_dies_again_and_again_
     again = _faulty(inputs, "kill:99:257", *RENDER[:4], "smaller.png", *options, *larger)
     assert again.process.returncode == 0, again.stderr
     assert [event["tile"] for event in _events(again, "shrink")] == [256]
-    assert any("4 workers died on the same task" in event["text"] for event in _events(again, "note"))
+    assert any("4 times in a row a worker was lost" in event["text"] for event in _events(again, "note"))
     assert tiler("verify", "smaller.zarr").returncode == 0
 
 

@@ -72,6 +72,18 @@ def test_workers_are_those_that_the_scheduler_knows() -> None:
     assert pool.addresses == ["a", "b"]
 
 
+@pytest.mark.parametrize("ask", [lambda pool: pool.addresses, lambda pool: pool.grow(3)])
+def test_a_worker_that_does_not_come_is_told_in_words(ask: Callable[[Pool], Any]) -> None:
+    def wait(workers: int, timeout: float) -> None:
+        raise TimeoutError(0, workers, timeout)  # as distributed does: no text in it
+
+    pool = object.__new__(Pool)
+    cluster = SimpleNamespace(worker_spec={}, scale=lambda workers: None)
+    pool._client = SimpleNamespace(wait_for_workers=wait, cluster=cluster)
+    with pytest.raises(RenderError, match="waited 60 s for"):
+        ask(pool)
+
+
 def test_a_scheduler_that_does_not_answer_has_lost_no_worker() -> None:
     def identity(n_workers: int) -> None:
         raise OSError("timed out")

@@ -197,7 +197,16 @@ class Pool:
         """Have so many of our own workers, at least; a cluster has those that it has."""
         if self._client.cluster and workers > len(self._client.cluster.worker_spec):
             self._client.cluster.scale(workers)
+            self._await(workers)
+
+    def _await(self, workers: int = 1) -> None:
+        """Raises RenderError when so many are not there in time."""
+        try:
             self._client.wait_for_workers(workers, timeout=_WAIT_SECONDS)
+        except TimeoutError:
+            raise RenderError(
+                f"waited {_WAIT_SECONDS} s for {workers} worker(s); the store keeps what is done"
+            ) from None
 
     def everywhere(self, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, dict[str, Any]]:
         """Call `function` once on every worker, which it is told as `dask_worker` where it asks for that; results by
@@ -210,7 +219,7 @@ class Pool:
             except Exception as error:
                 if not left or not isinstance(error, OSError):
                     raise RenderError(f"a worker cannot be used: {_line(error)}") from error
-            self._client.wait_for_workers(1, timeout=_WAIT_SECONDS)
+            self._await()
         raise AssertionError("not reached")
 
     def __enter__(self) -> Pool:
@@ -254,7 +263,7 @@ class Pool:
         """Of the workers that there are now, one at least."""
         found: set[str] = set()
         while not found:  # the only one may go as soon as it has come
-            self._client.wait_for_workers(1, timeout=_WAIT_SECONDS)
+            self._await()
             found = self._there()
         return sorted(found)
 
