@@ -14,6 +14,7 @@ from typing import Any
 
 import dask
 import pytest
+from dask.utils import parse_timedelta
 
 from tiler.engine import cluster
 from tiler.errors import RenderError
@@ -146,3 +147,9 @@ def test_a_tracker_that_says_nothing_of_a_killed_workers_semaphores(monkeypatch:
     cluster._hush_resource_tracker()
     assert asked == ["ignore:resource_tracker:UserWarning"]
     assert sys.warnoptions == before
+
+
+def test_a_nanny_whose_workers_die_one_after_the_other_is_kept() -> None:
+    """Dask closes it where no worker is there at the moment at which one has been gone for so long."""
+    settings = cluster._settings({}, "scratch")
+    assert parse_timedelta(settings["distributed.deploy.lost-worker-timeout"]) > 30 * 24 * 3600

@@ -145,6 +145,9 @@ def _settings(birth: Mapping[str, str], scratch: str) -> dict[str, Any]:
         "distributed.worker.profile.enabled": False,
         # Nannies see a process end; by the clock, one that is set forward would end all.
         "distributed.scheduler.worker-ttl": None,
+        # So long after a worker's death its nanny is closed if none is there at that moment, be it that another one has
+        # just died and the next is starting.
+        "distributed.deploy.lost-worker-timeout": "365 days",
     }
     return {**dict.fromkeys(dask.config.config), **defaults, **ours}
 
