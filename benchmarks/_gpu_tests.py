@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,33 +28,35 @@ def with_gpu_tests() -> list[str]:
 
 def tests(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
     """How many passed, failed and so on, and a row for each that failed."""
-    together = (
-        ["-n", str(min(TESTS_AT_ONCE, len(os.sched_getaffinity(0))))]
-        if importlib.util.find_spec("xdist") and not asked.quick
-        else []
-    )
-    yield from _run([sys.executable], together, asked.folder / "tests.jsonl", ends)
+    yield from _run([sys.executable], with_gpu_tests(), asked, asked.folder / "tests.jsonl", ends)
 
 
 def sanitized(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
-    """The same under compute-sanitizer, one after the other, as far as the time goes. Its own findings fail the run."""
+    """Those of the operations under compute-sanitizer, as far as the time goes. Its own findings fail the run."""
     checker = shutil.which("compute-sanitizer")
     if checker is None:
         raise SkippedError("compute-sanitizer is not installed")
-    log = asked.folder / "sanitizer.log"
-    words = ["--tool", "memcheck", "--target-processes", "all", "--error-exitcode", "9", "--log-file", str(log)]
-    alone = ["-p", "no:xdist"] if importlib.util.find_spec("xdist") else []
+    log = asked.folder / "sanitizer"  # of each process
+    words = ["--tool", "memcheck", "--target-processes", "all", "--error-exitcode", "9", "--log-file", f"{log}.%p"]
     # torch's own allocator hands out parts of large blocks, beyond whose ends the checker sees nothing wrong.
     os.environ["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
-    yield from _run([checker, *words, sys.executable], alone, asked.folder / "sanitized.jsonl", ends)
-    said = log.read_text().splitlines() if log.exists() else []
-    for line in [line for line in said if "ERROR SUMMARY" in line or "Invalid" in line][:20]:
-        yield {"what": "sanitizer", "said": line.strip("= ")}
+    files = [name for name in with_gpu_tests() if Path(name).parent.name == "kernels"]
+    yield from _run([checker, *words, sys.executable], files, asked, asked.folder / "sanitized.jsonl", ends)
+    said = Counter[str]()
+    for one in asked.folder.glob("sanitizer.*"):
+        said.update(line.strip("= ") for line in one.read_text().splitlines() if _finding(line))
+    for line, times in said.most_common(20):
+        yield {"what": "sanitizer", "said": line, "tests": times}
 
 
-def _run(python: list[str], words: list[str], reports: Path, ends: float) -> Iterator[Row]:
+def _finding(line: str) -> bool:
+    return "ERROR SUMMARY" in line or "Invalid" in line
+
+
+def _run(python: list[str], files: list[str], asked: Asked, reports: Path, ends: float) -> Iterator[Row]:
     """What pytest told until it ended or its time did."""
-    files = with_gpu_tests()
+    at_once = str(min(TESTS_AT_ONCE, len(os.sched_getaffinity(0))))
+    words = ["-n", at_once] if importlib.util.find_spec("xdist") and not asked.quick else []
     command = [
         *python, "-m", "pytest", *files, "-c", str(ROOT / "pyproject.toml"), "-m", "gpu", "-q",
         "-o", "addopts=--strict-markers", "-p", "_gpu_reports", "-p", "no:cacheprovider", *words,

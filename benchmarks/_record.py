@@ -23,6 +23,13 @@ from filelock import FileLock
 _seconds: dict[str, float] = {}
 
 
+def pytest_configure() -> None:
+    """Processes that tests start must not find this folder's modules in place of the packages."""
+    here, paths = Path(__file__).parent, os.environ["PYTHONPATH"].split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if Path(path) != here)
+    sys.path[:] = [path for path in sys.path if Path(path) != here]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     measured, began = coverage.Coverage.current(), time.monotonic()

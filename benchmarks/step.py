@@ -127,7 +127,7 @@ def ours(
 
     def step() -> float:
         nonlocal done
-        losses = optimize.relax(tile, first, second, done, [RATE] * steps, begin=begin)[2]
+        losses = optimize.relax(tile, first, second, done, [RATE] * steps, begin=begin)[2]()
         done += steps
         return tile.loss(losses)
 

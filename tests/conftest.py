@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # How many tests need a GPU. Where TILER_ALL_TESTS is set these, and no others, may be skipped.
-GPU_TESTS = 69
+GPU_TESTS = 70
 _skipped: list[tuple[str, bool]] = []
 
 

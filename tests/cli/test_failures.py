@@ -77,16 +77,16 @@ def _check_resumed(here, inputs: Path, expected: bytes) -> None:
 def test_a_task_that_raises_is_tried_again_and_then_ends_the_render(
     here, inputs, options, expected, events, monkeypatch
 ) -> None:
-    relaxed, left = Turns.relaxed, 1
+    begin, left = Turns.begin, 1
 
     def injected(self: Turns, now: Any, tile: Any, given: Any) -> Any:
         nonlocal left
         if left and (self._level, now.state, tile.index) == (1, 1, 1):
             left -= 1
             raise RuntimeError("injected")
-        return relaxed(self, now, tile, given)
+        return begin(self, now, tile, given)
 
-    monkeypatch.setattr(Turns, "relaxed", injected)
+    monkeypatch.setattr(Turns, "begin", injected)
     once = here(*RENDER, *options)
     assert once.returncode == 0, once.stderr
     assert _retries(events(once.stdout)) == ["RuntimeError: injected"]

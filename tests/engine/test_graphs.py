@@ -55,7 +55,7 @@ def played(first: optimize.TileProblem, begin: Any) -> Outcome:
         told: list[optimize.TileLosses] = []
         keep = lambda step, losses, told=told: told.append(losses)  # noqa: E731
         after, sums, last = optimize.relax(tiles[which], *states[which], start, rates, keep, begin)
-        assert told[-1] == last
+        assert last() == told[-1]
         found += [after.pixels.clone(), *(one.clone() for one in states[which]), *sums.sums.values()]
         found += [*sums.weights.values(), *(torch.tensor([*one.style.values(), one.content, one.tv]) for one in told)]
     return found

@@ -203,7 +203,7 @@ def test_an_unfinished_level_is_shown_in_the_content_s_chroma(color: str, render
         raise StopError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Turns, "relaxed", stop)
+        patch.setattr(Turns, "begin", stop)
         with pytest.raises(StopError):
             render_serially(long_edge=64, levels=1, steps=2, tile=32, color=color, state=STORE)
     store = RenderStore.open(str(tmp_path / "1.zarr"), writable=False)

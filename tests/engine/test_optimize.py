@@ -91,7 +91,7 @@ def test_relax_is_torchs_adam_kept_in_range() -> None:
     assert after.second is second
     assert [step for step, _ in seen] == problem.steps == [1, 2, 3, 4, 5, 6]
     assert [loss for _, loss in seen] == pytest.approx(expected)
-    assert losses.style["relu1_1"] == seen[-1][1]
+    assert losses().style["relu1_1"] == seen[-1][1]
     assert not problem.whole[:, :2].any()
 
 
@@ -104,7 +104,7 @@ def test_lbfgs_reaches_the_bottom() -> None:
     assert not after.second.any()
     assert seen == list(range(1, 41))
     assert after.pixels.data_ptr() == problem.state_pixels.data_ptr()
-    assert losses.style["relu1_1"] < 1e-3
+    assert losses().style["relu1_1"] < 1e-3
 
 
 def test_lbfgs_stays_in_range() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -194,25 +194,37 @@ class Holding:
         tiles: Sequence[Tile],
         look: Callable[[Tile], Any],
         read: Callable[[Tile, Any], Any],
-        work: Callable[[Tile, Any], Any],
+        begin: Callable[[Tile, Any], Any],
+        end: Callable[[Tile, Any], Any],
         keep: Callable[[Tile, Any], None],
     ) -> None:
-        """keep(tile, work(tile, read(tile, look(tile)))) for all. What comes from and goes to the store does so while
-        another tile is computed: all that is looked at, and the state where it lives there. What lies in memory is
-        moved by the thread that computes."""
+        """keep(tile, end(tile, begin(tile, read(tile, look(tile))))) for all. What comes from and goes to the store does
+        so while another tile is computed: all that is looked at, and the state where it lives there. What lies in
+        memory is moved by the thread that computes, and a GPU has the next tiles to do before what came of one is
+        waited for."""
+        begun: deque[tuple[Tile, Any]] = deque()
 
-        def fitting(tile: Tile, given: Any) -> Any:
+        def fitting(tile: Tile, call: Callable[[], Any]) -> Any:
             with must_fit(tile.read):
-                return self._here.roomy(partial(work, tile, given))
+                return self._here.roomy(call)
 
-        def whole(tile: Tile, seen: Any) -> None:
-            with must_fit(tile.read):
-                self._here.roomy(lambda: keep(tile, work(tile, read(tile, seen))))
+        def whole(tile: Tile, given: Any) -> Any:
+            return fitting(tile, lambda: end(tile, begin(tile, given)))
+
+        def start(tile: Tile, seen: Any) -> None:
+            begun.append((tile, fitting(tile, lambda: begin(tile, read(tile, seen)))))
+            stop(self._here.ahead)
+
+        def stop(left: int) -> None:
+            while len(begun) > left:
+                tile, found = begun.popleft()
+                fitting(tile, partial(lambda tile, found: keep(tile, end(tile, found)), tile, found))
 
         if self._block.home == STORE:
-            in_turn(tiles, lambda tile: read(tile, look(tile)), partial(self._here.compute, fitting), keep)
+            in_turn(tiles, lambda tile: read(tile, look(tile)), partial(self._here.compute, whole), keep)
         else:
-            in_turn(tiles, look, partial(self._here.compute, whole), lambda tile, done: None)
+            in_turn(tiles, look, partial(self._here.compute, start), lambda tile, done: None)
+            self._here.compute(stop, 0)
 
     def measure(self, state: int) -> None:
         """Sums of each tile's core, of a state whose tiles did not report theirs."""
@@ -236,7 +248,7 @@ class Holding:
         def keep(tile: Tile, found: tuple[Sums, tuple[int, ...]]) -> None:
             self._state.put_grams(state, tile, *found)
 
-        self._each(self.tiles, look, read, work, keep)
+        self._each(self.tiles, look, read, work, lambda tile, found: found, keep)
 
     def relax(self, now: Round, tiles: Sequence[Tile], send: Send) -> None:
         """One round of some tiles: state -> state + 1."""
@@ -249,15 +261,15 @@ class Holding:
         )
 
         def keep(tile: Tile, done: Done) -> None:
-            began = time.perf_counter()
             kept = done.kept(reports)
             if self._here.job.cut.touched is not None:
                 kept = replace(kept, pixels=kept_outside(kept.pixels, *self._before(tile)))
             self._state.put(now.state + 1, tile, kept)
-            turns.tell(now, tile, done, time.perf_counter() - began)
+            turns.tell(now, tile, done)
 
         waiting = [tile for tile in tiles if tile.index not in there]
-        self._each(waiting, self._inputs.read, partial(turns.given, now), partial(turns.relaxed, now), keep)
+        self._each(waiting, self._inputs.read, partial(turns.given, now), partial(turns.begin, now), turns.end, keep)
+        self._state.settle()
         self._here.tell_kernels(send)
 
     def _before(self, tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:

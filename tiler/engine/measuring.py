@@ -50,6 +50,8 @@ def settle_gpu() -> None:
 def settle_torch() -> None:
     """On a worker, before CUDA begins: whatever makes the same work give the same bytes."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Memory that is free between two tensors of other sizes is of use, too: a step's is otherwise half holes.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     # TF32 keeps ten bits of what fp32 promises.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

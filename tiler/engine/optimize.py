@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 
+from tiler.engine.later import Later, moved, sent
 from tiler.geometry import Rect, Tile
 from tiler.style.backbone import Backbone
 from tiler.style.grams import GramSums, measure
@@ -151,7 +152,7 @@ class TileProblem:
         self._backbone, self._of_level, self._objective = backbone, objective, objective.within(inputs.guides.regions)
         self._inputs, self._core, self._blend, self.shift = inputs, extent.core, extent.blend, shift
         self._total = total = exchanged.total
-        self._weights = {layer: self._own_weight(layer).to(total[layer])[:, None, None] for layer in total}
+        self._weights = {layer: moved(self._own_weight(layer), total[layer])[:, None, None] for layer in total}
         self._reported = {layer: sums / self._weights[layer] for layer, sums in exchanged.reported.items()}
         self.pixels = pixels
 
@@ -159,7 +160,8 @@ class TileProblem:
         """[R] of each region: the core's part of it, or a sliver's worth where it is less than that (and the level has
         more)."""
         own = self._inputs.guides.weights(layer, self._core.strided(stride_of(layer)))
-        return torch.maximum(own, own.new_tensor(self._objective.areas.weights[layer]).clamp(max=self.sliver))
+        least = [min(weight, self.sliver) for weight in self._objective.areas.weights[layer]]
+        return torch.maximum(own, sent(least, own.dtype, own.device))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What steps depend on that differs between tiles of one `kind`, by name."""
@@ -273,7 +275,7 @@ def paces(start: int, rates: Sequence[float], like: torch.Tensor) -> torch.Tenso
     """[updates, 2] in the type and on the device of the pixels: what each of a round's updates needs to know."""
     beta1, beta2 = BETAS
     rows = [(rate / (1 - beta1**step), 1 - beta2**step) for step, rate in enumerate(rates, start + 1)]
-    return torch.tensor(rows, dtype=like.dtype).to(like.device)
+    return sent(rows, like.dtype, like.device)
 
 
 def relax(
@@ -284,30 +286,41 @@ def relax(
     rates: Sequence[float],
     on_step: Callable[[int, TileLosses], None] = lambda step, losses: None,
     begin: Callable[[TileProblem, torch.Tensor, torch.Tensor], Updates] = Directly,
-) -> tuple[TileState, GramSums, TileLosses]:
-    """One round of Adam on one tile, pixels kept in 0..1.
+) -> tuple[TileState, GramSums, Callable[[], TileLosses]]:
+    """One round of Adam on one tile, pixels kept in 0..1. A GPU may still be at it.
 
     first, second: moments [3, h, w] over the blend area, changed in place. start: updates already done on this level.
-    rates: one learning rate per update. The returned sums and losses are those before the last update. on_step is told
-    of each update; of a GPU's once the round has ended, since a copy from it in every step would wait for it. begin:
-    how updates are made.
+    rates: one learning rate per update. The returned sums and losses are those before the last update; whoever calls
+    for the losses waits for them. on_step is told of each update; of a GPU's once the losses are called for, since a
+    copy from it in every step would wait for it. begin: how updates are made.
     """
-    updates = begin(problem, first, second)
+    updates, layers = begin(problem, first, second), problem.style_layers
     waiting: list[torch.Tensor] = []
-    for step, pace in enumerate(paces(start, rates, problem.pixels), start + 1):
-        waiting.append(updates.update(step, pace))
-        if on_cpu(problem.pixels) or step == start + len(rates):
-            for number, row in enumerate(torch.stack(waiting).tolist(), step + 1 - len(waiting)):
-                told = TileLosses.unpacked(problem.style_layers, row)
-                on_step(number, told)
+    told: list[TileLosses] = []
+
+    def tell(rows: Later) -> None:
+        for row in rows.read():
+            told.append(TileLosses.unpacked(layers, row))
+            on_step(start + len(told), told[-1])
+
+    for pace in paces(start, rates, problem.pixels):
+        waiting.append(updates.update(start + len(told) + len(waiting) + 1, pace))
+        if on_cpu(problem.pixels):
+            tell(Later(torch.stack(waiting)))
             waiting.clear()
-    sums = updates.end()
-    return TileState(problem.state_pixels, first, second), sums, told
+    sums, late = updates.end(), Later(torch.stack(waiting)) if waiting else None
+
+    def losses() -> TileLosses:
+        if late is not None and not told:
+            tell(late)
+        return told[-1]
+
+    return TileState(problem.state_pixels, first, second), sums, losses
 
 
 def relax_lbfgs(
     problem: TileProblem, steps: int, on_step: Callable[[int, TileLosses], None] = lambda step, losses: None
-) -> tuple[TileState, GramSums, TileLosses]:
+) -> tuple[TileState, GramSums, Callable[[], TileLosses]]:
     """The whole level by L-BFGS (Liu & Nocedal 1989), for a tile that is the whole level. Moments come back as 0."""
     pixels = problem.state_pixels
     latest: list[tuple[GramSums, TileLosses]] = []
@@ -328,4 +341,5 @@ def relax_lbfgs(
         with torch.no_grad():
             free.clamp_(0, 1)
     pixels.copy_(free.detach())
-    return TileState(pixels, torch.zeros_like(pixels), torch.zeros_like(pixels)), *latest[0]
+    sums, last = latest[0]
+    return TileState(pixels, torch.zeros_like(pixels), torch.zeros_like(pixels)), sums, lambda: last

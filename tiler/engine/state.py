@@ -56,6 +56,9 @@ class LevelState(Protocol):
     def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
         """Keep what was measured of a state that is there."""
 
+    def settle(self) -> None:
+        """Wait until all that was put is where others than the device may read it."""
+
     def read(self, state: int, tile: Tile, part: Rect, kind: str) -> torch.Tensor:
         """ "pixels" [3, h, w] or "moments" [6, h, w] of `part`, in the patch's own pixels."""
 
@@ -74,8 +77,8 @@ class Resident:
 
     def __init__(self, device: torch.device, home: str, dtype: torch.dtype, moment_dtype: torch.dtype) -> None:
         self._device, self._dtype, self._moment_dtype = device, dtype, moment_dtype
-        pinned = home == HOST and device.type == "cuda"
-        self._where = {"device": "cpu", "pin_memory": True} if pinned else {"device": device}
+        self._pinned = home == HOST and device.type == "cuda"
+        self._where = {"device": "cpu", "pin_memory": True} if self._pinned else {"device": device}
         # By state % 2 and tile: which state it is, -1 while it is being put, and what is kept of it.
         self._found: dict[tuple[int, int], tuple[int, Kept]] = {}
 
@@ -106,9 +109,13 @@ class Resident:
         pixels = before.pixels if before else self._empty((3, height, width), self._dtype)
         moments = before.moments if before else self._empty((6, height, width), self._moment_dtype)
         assert moments is not None
-        pixels.copy_(kept.pixels)
-        moments.zero_() if kept.moments is None else moments.copy_(kept.moments)
+        pixels.copy_(kept.pixels, non_blocking=True)
+        moments.zero_() if kept.moments is None else moments.copy_(kept.moments, non_blocking=True)
         self._found[key] = state, replace(kept, pixels=pixels, moments=moments)
+
+    def settle(self) -> None:
+        if self._pinned:
+            torch.cuda.current_stream(self._device).synchronize()
 
     def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
         kept = replace(self.kept(state, tile), grams=grams, regions=regions)
@@ -174,6 +181,9 @@ class Stored:
 
     def put(self, state: int, tile: Tile, kept: Kept) -> None:
         write_kept(self._store, self._level, self._slot(state), state, tile, kept, self._check)
+
+    def settle(self) -> None:
+        """What was put is there."""
 
     def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
         self._check()

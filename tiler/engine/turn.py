@@ -13,7 +13,8 @@ import torch
 
 from tiler.engine import finite, optimize
 from tiler.engine.inputs import LevelInputs, Raw
-from tiler.engine.state import Kept
+from tiler.engine.later import Span
+from tiler.engine.state import Kept, spread
 from tiler.engine.workplace import Workplace
 from tiler.geometry import Rect, Tile
 
@@ -35,25 +36,30 @@ class Round:
 @dataclass
 class Given:
     """What a tile starts from. pixels [3, h, w] over its read area, moments [6, h, w] over its blend area; raw: see
-    `LevelInputs.read`; seconds: that reading pixels and moments took; used: a round changes them in place, and may not
+    `LevelInputs.read`; began: when reading pixels and moments did; used: a round changes them in place, and may not
     start from them again."""
 
     pixels: torch.Tensor
     moments: torch.Tensor
     raw: Raw | None
-    seconds: float
+    began: float
     used: bool = False
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A tile's round that the device may still be at. began: when reading what it starts from did."""
+
+    relaxing: finite.Relaxing
+    began: float
+
+
+@dataclass(frozen=True)
 class Done:
-    """What a round made of a tile. seconds: until it was done; computing: of these on the device; stepping: of these
-    in steps, and not in what they need."""
+    """What a round made of a tile."""
 
     relaxed: finite.Relaxed
-    seconds: float
-    computing: float
-    stepping: float
+    began: float
 
     def kept(self, with_grams: bool) -> Kept:
         """For the state. with_grams: that its statistics are those of the last step."""
@@ -76,38 +82,36 @@ class Turns:
         send: Send,
     ) -> None:
         self._here, self._level, self._inputs, self._read, self._send = here, level, inputs, read, send
-        self._reported = reported
+        self._reported, self._told = reported, 0.0
 
     def given(self, now: Round, tile: Tile, raw: Raw | None) -> Given:
         """Read it. On the computing thread where the state is in memory."""
         began = time.perf_counter()
         pixels, moments = self._read(now.state, tile.read, "pixels"), self._read(now.state, tile.blend, "moments")
-        return Given(pixels, moments, raw, time.perf_counter() - began)
+        return Given(pixels, moments, raw, began)
 
-    def relaxed(self, now: Round, tile: Tile, given: Given) -> Done:
-        """On the computing thread."""
-        began = time.perf_counter()
+    def begin(self, now: Round, tile: Tile, given: Given) -> Begun:
+        """Ask the device for it. On the computing thread."""
 
-        def relax(precision: str, scale: float) -> tuple[finite.Relaxed, float]:
+        def relax(precision: str, scale: float) -> finite.Relaxed:
             fresh = self.given(now, tile, given.raw) if given.used else given
             given.used = True
             return self._relax(now, tile, fresh, precision, scale)
 
-        steps = f"steps {now.start + 1} to {now.start + now.steps}"
-        found, stepping = finite.relaxed(tuple(self._here.backbones), relax, self._level, tile.index, steps, self._send)
-        computing = time.perf_counter() - began
-        return Done(found, given.seconds + computing, computing, stepping)
+        steps, precisions = f"steps {now.start + 1} to {now.start + now.steps}", tuple(self._here.backbones)
+        return Begun(finite.Relaxing(precisions, relax, self._level, tile.index, steps, self._send), given.began)
 
-    def _relax(
-        self, now: Round, tile: Tile, given: Given, precision: str, scale: float
-    ) -> tuple[finite.Relaxed, float]:
-        """What came of it, and the seconds that were spent in steps."""
+    def end(self, tile: Tile, begun: Begun) -> Done:
+        """Wait for what comes of it. On the computing thread."""
+        return Done(begun.relaxing.end(), begun.began)
+
+    def _relax(self, now: Round, tile: Tile, given: Given, precision: str, scale: float) -> finite.Relaxed:
         here, level, moments = self._here, self._level, given.moments
         here.shaped(given.pixels.shape)
         inputs = self._inputs.of(tile, given.raw, precision)
-        regions = inputs.guides.regions
+        regions, all_regions = inputs.guides.regions, range(len(here.job.styles.regions))
         exchanged = optimize.Exchanged(
-            {layer: total[list(regions)] for layer, total in now.total.items()},
+            {layer: spread(total, all_regions, regions) for layer, total in now.total.items()},
             {layer: self._reported(tile, layer, regions) for layer in now.total},
         )
         problem = optimize.TileProblem(
@@ -119,7 +123,7 @@ class Turns:
             exchanged,
             partial(here.job.look.shift, level),
         )
-        ready, on_step = time.perf_counter(), partial(self._tell_step, now, tile)
+        span, on_step = Span(problem.pixels.device), partial(self._tell_step, now, tile)
         if here.job.cut.uses_lbfgs(level):
             after, sums, losses = optimize.relax_lbfgs(problem, now.steps, on_step)
             moments = torch.zeros_like(moments)
@@ -129,17 +133,20 @@ class Turns:
             begin = here.graphs.begin if here.graphs else optimize.Directly
             cut = moments[:3], moments[3:]
             after, sums, losses = optimize.relax(problem, *cut, now.start, rates, on_step, begin)
-        stepping = time.perf_counter() - ready  # a GPU has ended too: every step's losses are numbers here
-        return finite.Relaxed(after.pixels, moments, sums.sums, regions, losses), stepping
+        span.end()
+        return finite.Relaxed(after.pixels, moments, sums.sums, regions, losses, span)
 
     def _tell_step(self, now: Round, tile: Tile, step: int, losses: optimize.TileLosses) -> None:
         where = {"level": self._level, "round": now.state, "tile": tile.index}
         self._send({"event": "step", **where, "step": step, **told(losses)})
 
-    def tell(self, now: Round, tile: Tile, done: Done, keeping: float) -> None:
-        """That a tile has done its round. keeping: seconds."""
+    def tell(self, now: Round, tile: Tile, done: Done) -> None:
+        """That a tile has done its round, and in how many seconds: since the one before it had, where that was later
+        than its own beginning. stepping: those of the steps."""
         where = {"level": self._level, "round": now.state, "tile": tile.index, "steps": now.steps}
-        spent = {"seconds": done.seconds + keeping, "computing": done.computing, "stepping": done.stepping}
+        ended = time.perf_counter()
+        spent = {"seconds": ended - max(done.began, self._told), "stepping": done.relaxed.steps.seconds}
+        self._told = ended
         self._send({"event": "tile", **where, **spent, **told(done.relaxed.losses)})
 
 

@@ -62,6 +62,8 @@ class Workplace:
             raise RenderError(f"worker {socket.gethostname()}: has no GPU, and the job was begun on one")
         if self.job.device.kind == "mps" and not torch.backends.mps.is_available():
             raise RenderError(f"worker {socket.gethostname()}: has no Apple GPU, and the job was begun on one")
+        # Tiles that the device is asked for before what came of the last is read: a GPU would wait for the asking.
+        self.ahead = 1 if self.job.device.kind == "cuda" else 0
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.device.threads,))
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}

@@ -66,8 +66,17 @@ class Objective:
         """The same objective as a tile sees it that holds only some regions."""
         if len(regions) == len(self.areas.shares):
             return self
-        grams = {layer: gram[list(regions)] for layer, gram in self.target.grams.items()}
-        return replace(self, target=replace(self.target, grams=grams), areas=self.areas.within(regions))
+        key = tuple(regions)
+        if key not in self._parts:
+            grams = {layer: gram[list(regions)] for layer, gram in self.target.grams.items()}
+            areas = self.areas.within(regions)
+            self._parts[key] = replace(self, target=replace(self.target, grams=grams), areas=areas)
+        return self._parts[key]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[int, ...], Objective]:
+        """By regions: what each has on the device is sent there once, and not in every round of every tile."""
+        return {}
 
     @cached_property
     def _shares(self) -> torch.Tensor:

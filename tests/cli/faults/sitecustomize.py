@@ -18,11 +18,11 @@ from typing import Any
 TURN = "tiler.engine.turn"
 
 
-def _faulty(relaxed: Any) -> Any:
+def _faulty(begin: Any) -> Any:
     kind, times, size = os.environ["FAULT"].split(":")
     count = Path(os.environ["FAULT_COUNT"])
 
-    @functools.wraps(relaxed)
+    @functools.wraps(begin)
     def run(self: Any, now: Any, tile: Any, given: Any) -> Any:
         before = len(count.read_text()) if count.exists() else 0
         here = (self._level, now.state, tile.index) == (1, 1, 1)
@@ -33,7 +33,7 @@ def _faulty(relaxed: Any) -> Any:
                 os.kill(os.getpid(), signal.SIGKILL)
             sys.modules["tiler.engine.schedule"].device_lost = lambda error: "CUDA error" in str(error)
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return relaxed(self, now, tile, given)
+        return begin(self, now, tile, given)
 
     return run
 
@@ -52,7 +52,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def changed(module: Any) -> None:
             execute(module)
-            module.Turns.relaxed = _faulty(module.Turns.relaxed)
+            module.Turns.begin = _faulty(module.Turns.begin)
 
         spec.loader.exec_module = changed  # type: ignore[method-assign]
         return spec
