@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ LEAST_BLOCKS = 4
 COLUMNS = 512 if INTERPRETED else 128
 # Depth of a product of float32 operands: their terms are added up one after the other.
 EXACT_DEPTH = 16
+_HERE: AbstractContextManager[object] = nullcontext()
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -72,17 +74,21 @@ def require(device: torch.device) -> None:
         raise RuntimeError(f"compute capability {capability[0]}.{capability[1]}: must be at least 8.0")
 
 
+@cache
 def _capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else OLDEST
 
 
+@cache
 def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
 def on(device: torch.device) -> AbstractContextManager[object]:
     """Triton launches on the current device, whatever device its tensors are on."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    if device.type != "cuda" or device.index in (None, torch.cuda.current_device()):
+        return _HERE
+    return torch.cuda.device(device)
 
 
 def blocks_each(blocks: int, parts: int, processors: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -16,21 +17,20 @@ def in_turn(
     read: Callable[[Item], Given],
     work: Callable[[Item, Given], Made],
     keep: Callable[[Item, Made], None],
+    hands: int = 1,
 ) -> None:
-    """keep(item, work(item, read(item))) for all, in order, while the next is read and the last is kept: never more
-    than three items at a time. Raises what any of them raises, once nothing is going on any more."""
-    if not items:
-        return
-    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as keeping:
-        kept: Future[None] | None = None
-        next_given: Future[Given] | None = reading.submit(read, items[0])
-        for item, after in zip(items, [*items[1:], None], strict=True):
-            assert next_given is not None
-            given = next_given.result()
-            next_given = None if after is None else reading.submit(read, after)
+    """keep(item, work(item, read(item))) for all, worked on in order, while the next `hands` are read and the last as
+    many are kept: never more items than twice that and one at a time. Raises what any of them raises, once nothing is
+    going on any more."""
+    with ThreadPoolExecutor(hands) as reading, ThreadPoolExecutor(hands) as keeping:
+        waiting = deque(reading.submit(read, item) for item in items[:hands])
+        kept: deque[Future[None]] = deque()
+        for number, item in enumerate(items, hands):
+            given = waiting.popleft().result()
+            waiting.extend(reading.submit(read, later) for later in items[number : number + 1])
             made = work(item, given)
-            if kept is not None:
-                kept.result()
-            kept = keeping.submit(keep, item, made)
-        if kept is not None:
-            kept.result()
+            if len(kept) == hands:
+                kept.popleft().result()
+            kept.append(keeping.submit(keep, item, made))
+        for last in kept:
+            last.result()

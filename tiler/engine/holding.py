@@ -203,6 +203,7 @@ class Holding:
         memory is moved by the thread that computes, and a GPU has the next tiles to do before what came of one is
         waited for."""
         begun: deque[tuple[Tile, Any]] = deque()
+        hands = self._here.hands
 
         def fitting(tile: Tile, call: Callable[[], Any]) -> Any:
             with must_fit(tile.read):
@@ -221,9 +222,9 @@ class Holding:
                 fitting(tile, partial(lambda tile, found: keep(tile, end(tile, found)), tile, found))
 
         if self._block.home == STORE:
-            in_turn(tiles, lambda tile: read(tile, look(tile)), partial(self._here.compute, whole), keep)
+            in_turn(tiles, lambda tile: read(tile, look(tile)), partial(self._here.compute, whole), keep, hands)
         else:
-            in_turn(tiles, look, partial(self._here.compute, start), lambda tile, done: None)
+            in_turn(tiles, look, partial(self._here.compute, start), lambda tile, done: None, hands)
             self._here.compute(stop, 0)
 
     def measure(self, state: int) -> None:
@@ -320,7 +321,7 @@ class Holding:
                 content = here.store.read_picture(f"levels/{level}/content", tile.core)
                 here.store.write_image(level, tile.core, keep_chroma(pixels, content), here.job.look.images[-1])
 
-        in_turn(self.tiles, read, lambda tile, pixels: pixels, keep)
+        in_turn(self.tiles, read, lambda tile, pixels: pixels, keep, here.hands)
 
 
 def _read_area(tile: Tile) -> Rect:

@@ -1,4 +1,5 @@
-"""What `tiler.engine.graphs` records at most, and the memory that this takes."""
+"""What a worker with a GPU has beside the tile at hand: what `tiler.engine.graphs` records at most, the memory that this
+takes, and threads that read and write."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from typing import Any
 
 from tiler.engine.job import Job
 
+# Threads that read what the next tiles need, and as many that write; a GPU leaves the processor's cores alone.
+HANDS = 4
 # Of a read area: beyond, there is next to nothing to win, and a graph keeps as much memory as an update takes.
 LARGEST_PIXELS = 1280**2
 # Tiles come in cycles: of more kinds none is thrown out for another, but goes without.

@@ -23,6 +23,7 @@ from tiler.engine.graphs import graphs_for
 from tiler.engine.job import Job
 from tiler.engine.measuring import settle_gpu, settle_torch
 from tiler.engine.plain import typed
+from tiler.engine.stages import HANDS
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError, StoreError, WeightsError
 from tiler.geometry import Rect
@@ -62,8 +63,9 @@ class Workplace:
             raise RenderError(f"worker {socket.gethostname()}: has no GPU, and the job was begun on one")
         if self.job.device.kind == "mps" and not torch.backends.mps.is_available():
             raise RenderError(f"worker {socket.gethostname()}: has no Apple GPU, and the job was begun on one")
-        # Tiles that the device is asked for before what came of the last is read: a GPU would wait for the asking.
-        self.ahead = 1 if self.job.device.kind == "cuda" else 0
+        # Tiles that the device is asked for before what came of the last is read, as a GPU would wait for the asking;
+        # and threads that read, and as many that write.
+        self.ahead, self.hands = (1, HANDS) if self.job.device.kind == "cuda" else (0, 1)
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.device.threads,))
         self._shape: tuple[int, ...] = ()
         self._objectives: dict[int, Objective] = {}
