@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,25 +32,31 @@ def tests(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
 
 
 def sanitized(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
-    """Those of the operations under compute-sanitizer, as far as the time goes. Its own findings fail the run."""
+    """Every operation under compute-sanitizer, as far as the time goes; before it once without, since what Triton
+    compiles is kept."""
     checker = shutil.which("compute-sanitizer")
     if checker is None:
         raise SkippedError("compute-sanitizer is not installed")
-    log = asked.folder / "sanitizer"  # of each process
-    words = ["--tool", "memcheck", "--target-processes", "all", "--error-exitcode", "9", "--log-file", f"{log}.%p"]
     # torch's own allocator hands out parts of large blocks, beyond whose ends the checker sees nothing wrong.
-    os.environ["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
-    files = [name for name in with_gpu_tests() if Path(name).parent.name == "kernels"]
-    yield from _run([checker, *words, sys.executable], files, asked, asked.folder / "sanitized.jsonl", ends)
-    said = Counter[str]()
-    for one in asked.folder.glob("sanitizer.*"):
-        said.update(line.strip("= ") for line in one.read_text().splitlines() if _finding(line))
-    for line, times in said.most_common(20):
-        yield {"what": "sanitizer", "said": line, "tests": times}
-
-
-def _finding(line: str) -> bool:
-    return "ERROR SUMMARY" in line or "Invalid" in line
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    for what, words in (("plain", []), ("checked", [checker, "--tool", "memcheck", "--error-exitcode", "9"])):
+        began, told = time.monotonic(), asked.folder / f"{what}.txt"
+        with told.open("w") as file:
+            process = subprocess.Popen(
+                [*words, sys.executable, str(ROOT / "benchmarks" / "_gpu_ops.py"), asked.device],
+                env=environment, stdout=file, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                code = process.wait(timeout=max(0.0, ends - time.monotonic()))
+                how = "done" if code == 0 else f"failed: ended with {code}"
+            except subprocess.TimeoutExpired:
+                end_family(process.pid)
+                how = "cut short"
+        lines = told.read_text(errors="replace").splitlines()
+        found = [line.strip("= ") for line in lines if "ERROR SUMMARY" in line or "Invalid" in line]
+        ran = [line for line in lines if not line.startswith("=")]
+        row = {"tests": len(ran), "seconds": time.monotonic() - began, "said": (found or ran or [""])[-1]}
+        yield {"what": what, **row, "ended": how}
 
 
 def _run(python: list[str], files: list[str], asked: Asked, reports: Path, ends: float) -> Iterator[Row]:

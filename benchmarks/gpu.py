@@ -16,7 +16,7 @@ known is written to the file with every row, so that whatever is killed loses it
   demo          its own 1024 px from the shell, the second time with warm caches
   poster        4096 x 3072 px from the shell to a TIFF. share: of wall time, in which steps run; level_: of the finest
                 level alone; gpu_busy: % of the time in which nvidia-smi saw a kernel run; gpu_mb: most memory in use
-  sanitizer     those of the operations under compute-sanitizer, as far as 75 s go
+  sanitizer     every operation under compute-sanitizer, as far as 75 s go
   large         16384 x 16384 px to a TIFF, as far as the time goes
 
 `--only steps,poster` does these alone. `--device cpu --quick` runs all of it in two minutes without a GPU, at sizes and

@@ -70,7 +70,11 @@ class _NoReading(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("more", [{}, {"statistics": "w2"}, {"content_weight": 0.0, "jitter": 3, "tile": 32, "halo": 16, "long_edge": 80}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"statistics": "w2"}, {"content_weight": 0.0, "jitter": 3, "tile": 32, "halo": 16, "long_edge": 80}],
+    ids=str,
+)
 def test_nothing_is_read_between_two_tiles(
     more: dict[str, Any], render_serially: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -363,12 +363,12 @@ def test_workers_that_share_a_gpu_add_up(tmp_path):
     # The largest tile reads 576 x 640 (two of 512 are balanced, halo and feather at inner edges only).
     _, job = job_of(**{**ON_GPU, "device": "cpu"})
     read = max(tile.read.area for level in range(len(job.cut.levels)) for tile in job.cut.grid(level))
-    each = read * 1450 * 1.15 * 0.6 + 26e6 * 2 + 500e6
+    each = read * 1450 * 1.15 * 0.78 + 26e6 * 2 + 500e6
     last = job.cut.grid(len(job.cut.levels) - 1)
     # Graphs: the memory of one update once more; what tiles of a kind are copied to, and the driver's, of each kind.
     kinds = {(tile.core.relative_to(tile.read), tile.read.height, tile.read.width) for tile in last}
     assert len(kinds) == 9
-    each += read * 1450 * 1.15 * 0.6 + sum(height * width for _, height, width in kinds) * 64 + 9 * 2**20
+    each += read * 1450 * 1.15 * 0.78 + sum(height * width for _, height, width in kinds) * 64 + 9 * 2**20
     # Of each of two states float32 pixels, bfloat16 moments, and Grams of 64 channels at five layers; of the content
     # bfloat16 features, 64 of them at a stride of 8.
     kept = 2 * (sum(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + len(last) * 5 * 65 * 64 * 4)

@@ -198,8 +198,8 @@ class Holding:
         end: Callable[[Tile, Any], Any],
         keep: Callable[[Tile, Any], None],
     ) -> None:
-        """keep(tile, end(tile, begin(tile, read(tile, look(tile))))) for all. What comes from and goes to the store does
-        so while another tile is computed: all that is looked at, and the state where it lives there. What lies in
+        """keep(tile, end(tile, begin(tile, read(tile, look(tile))))) for all. What comes from and goes to the store
+        does so while another tile is computed: all that is looked at, and the state where it lives there. What lies in
         memory is moved by the thread that computes, and a GPU has the next tiles to do before what came of one is
         waited for."""
         begun: deque[tuple[Tile, Any]] = deque()

@@ -49,20 +49,23 @@ class Span:
     """From when a device has done what was asked of it before the span began, to the same of its end."""
 
     def __init__(self, device: torch.device) -> None:
-        self._now = _mark if device.type == "cuda" else time.perf_counter
-        self._began = self._ended = self._now()
+        self._marks = [_mark()] if device.type == "cuda" else []
+        self._began = self._ended = time.perf_counter()
 
     def end(self) -> None:
         """Now."""
-        self._ended = self._now()
+        self._ended = time.perf_counter()
+        if self._marks:
+            self._marks.append(_mark())
 
     @property
     def seconds(self) -> float:
         """Waits for its end."""
-        if isinstance(self._ended, float):
+        if not self._marks:
             return self._ended - self._began
-        self._ended.synchronize()
-        return self._began.elapsed_time(self._ended) / 1e3
+        first, last = self._marks[0], self._marks[-1]
+        last.synchronize()
+        return float(first.elapsed_time(last)) / 1e3
 
 
 def _mark() -> torch.cuda.Event:

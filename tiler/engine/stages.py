@@ -1,5 +1,5 @@
-"""What a worker with a GPU has beside the tile at hand: what `tiler.engine.graphs` records at most, the memory that this
-takes, and threads that read and write."""
+"""What a worker with a GPU has beside the tile at hand: what `tiler.engine.graphs` records at most, the memory that
+this takes, and threads that read and write."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ CLIENT_BYTES = 270e6
 # Of a step's memory per pixel, what measuring takes, which keeps the activations but no gradients; and what buffers of
 # tiles of other shapes leave behind.
 MEASURE_SHARE, LEFT_BEHIND = 0.6, 1.15
-# And what a GPU takes of it, whose convolutions need no frames and whose free memory is in one piece: on an H100 a
-# bf16 step took 680 bytes a pixel launched by launch and 740 as a graph, at 2176 px.
-ON_GPU = 0.6
+# And what a GPU takes of it, whose convolutions need no frames: on an H100 a bf16 step took 680 bytes a pixel launched
+# by launch and 740 as a graph, at 2176 px; whole renders with tiles of that size, two of which are at hand, 1260.
+ON_GPU = 0.78
 # float32 copies of a band of RGB rows that reading and writing pictures hold at once, in the client; and
 # what an overlay adds.
 BAND_COPIES, OVERLAY_COPIES = 4, 3
@@ -248,7 +248,8 @@ def _idle_bytes(job: Job) -> float:
     if job.device.kind != "cuda":
         return found
     # What is read for the next tiles, and written of the last.
-    return found + 2 * stages.HANDS * max(tile.read.area for tile in job.cut.grid(job.cut.last.index)) * 3 * ITEM_BYTES["fp32"]
+    largest = max(tile.read.area for tile in job.cut.grid(job.cut.last.index))
+    return found + 2 * stages.HANDS * largest * 3 * ITEM_BYTES["fp32"]
 
 
 def _tile_bytes(job: Job) -> float:
