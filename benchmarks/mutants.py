@@ -57,7 +57,7 @@ class Layer:
 _TILES = tuple(f"tests/engine/test_{one}.py" for one in ("optimize", "blend", "tiling", "regions", "dream", "protect"))
 LAYERS = (
     Layer("geometry", ("tiler/geometry/*.py",), ("tests/geometry", "tests/style/test_halo.py", *_TILES)),
-    Layer("triton", ("kernels/gram_triton.py", "kernels/gram_launch.py"), ("tests/kernels/test_triton.py",)),
+    Layer("triton", ("kernels/*_triton.py", "kernels/*_launch.py"), ("tests/kernels/test_triton.py",)),
     Layer("kernels", ("kernels/*.py",), ("tests/kernels", "tests/style/test_objective.py")),
     Layer("style", ("tiler/style/*.py",), ("tests/style", *_TILES, "tests/bad_input")),
     Layer(

@@ -110,6 +110,13 @@ def test_no_file_gets_the_number_of_a_closed_stream() -> None:
     assert int(subprocess.run(words, capture_output=True, timeout=60).stdout) > 2
 
 
+def test_a_stream_that_is_not_there_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    echo.say("a line")
+    echo.show("drawn")
+
+
 def test_standard_output_that_is_full_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
