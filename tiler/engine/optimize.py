@@ -303,8 +303,8 @@ def relax(
             told.append(TileLosses.unpacked(layers, row))
             on_step(start + len(told), told[-1])
 
-    for pace in paces(start, rates, problem.pixels):
-        waiting.append(updates.update(start + len(told) + len(waiting) + 1, pace))
+    for step, pace in enumerate(paces(start, rates, problem.pixels), start + 1):
+        waiting.append(updates.update(step, pace))
         if on_cpu(problem.pixels):
             tell(Later(torch.stack(waiting)))
             waiting.clear()
