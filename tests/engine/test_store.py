@@ -8,6 +8,7 @@ import pytest
 import torch
 import zarr
 
+from tiler.engine.place import is_free
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, StoreError
 from tiler.geometry import Rect, TileGrid
@@ -133,6 +134,7 @@ def test_a_job_is_replaced_only_when_asked(url, store):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     assert "cannot be created" in message_of(RenderStore.create, str(tmp_path / "file" / "job.zarr"), {})
+    assert "nothing can be written in" in message_of(is_free, str(tmp_path / "file" / "job.zarr"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiler.style.colour import ColourMoments, colour_match, keep_chroma, luma_match, recolour, style_map
+from tiler.style.colour import (
+    ColourMoments,
+    colour_match,
+    keep_chroma,
+    luma_match,
+    recolour,
+    style_map,
+    without_white,
+)
 
 RNG = np.random.default_rng(11)
 MIX_A = np.array([[0.12, 0.04, 0.0], [0.06, 0.10, 0.02], [0.0, 0.04, 0.08]])
@@ -161,3 +169,12 @@ def test_chroma_of_a_grey_content_leaves_the_luma_alone():
     poster = RNG.random((3, 20, 20))
     found = keep_chroma(poster, GREY)
     np.testing.assert_allclose(found, np.tile(np.tensordot(LUMA, poster, 1), (3, 1, 1)), atol=1e-12)
+
+
+def test_what_is_shown_on_white_is_known_again():
+    """A fifth of red at half the opacity is 0.6 on white; what is opaque is as it is; of what cannot be seen nothing
+    is known but that it is a colour."""
+    shown, alpha = np.array([[[0.6, 0.2, 1.0]]] * 3), np.array([[0.5, 1.0, 0.0]])
+    found = without_white(shown, alpha)
+    np.testing.assert_allclose(found[:, 0, :2], [[0.2, 0.2]] * 3, rtol=1e-12)
+    assert ((found >= 0) & (found <= 1)).all()

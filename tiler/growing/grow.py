@@ -28,7 +28,7 @@ from tiler.version import __version__
 Progress = Callable[[dict[str, Any]], None]
 BLOCK = 512
 # Rows of a wide picture are made in lower blocks: what waits for its row to be whole must fit into memory.
-_BAND_BYTES, _LEAST_ROWS = 2**26, 16
+_BAND_BYTES, _LEAST_ROWS = 2**25, 16
 _PEAK, _ROWS_AT_ONCE = 65535, 64
 # Blocks that are made or wait, for each worker, which makes two at a time.
 _AHEAD = 6

@@ -145,7 +145,7 @@ def unrounded(poster: Size, shape: Size) -> tuple[float, float]:
     half of every other one's, so that a preview's levels are among those of its poster. The poster's own size where it
     has another shape."""
     height, width = _with_edge(shape, max(poster))
-    return (height, width) if (round(height), round(width)) == poster else (float(poster[0]), float(poster[1]))
+    return (height, width) if (round(height), round(width)) == poster else poster
 
 
 def content_crop(content: Size, poster: Size) -> Crop:
