@@ -163,6 +163,24 @@ def test_a_render_is_looked_at_for_a_small_part_of_the_time(paced: Paced, folder
         assert watch.state()["version"] == version
 
 
+def test_what_a_render_has_dropped_since_is_looked_for_again(paced: Paced, folder: Path, monkeypatch: Any) -> None:
+    """A page asks by what it was told a second ago; since then the level has ended, and its tiles are gone."""
+    paced.go_on(5)
+    watch = Watch(str(folder / "p.zarr"))
+    assert watch.state()["level"] == 1
+    before, _ = watch.tile(7, 0, 0, "")
+    paced.end()
+    poster = np.asarray(Image.open(folder / "p.png").convert("RGB"), int)
+    watch._kept.clear()
+    mark, data = watch.tile(7, 0, 0, "")
+    assert mark != before
+    assert np.abs(np.asarray(Image.open(io.BytesIO(data or b"")), int) - poster).mean() < 4
+    assert watch.state()["level"] == 2
+    monkeypatch.setattr(Watched, "read", lambda *_: (_ for _ in ()).throw(StoreError("gone")))
+    with pytest.raises(HTTPException, match="just being written"):
+        watch.tile(6, 0, 0, "")
+
+
 def test_what_is_no_store_is_said(folder: Path) -> None:
     with pytest.raises(StoreError, match="no readable job there"):
         Watch(str(folder))

@@ -171,7 +171,19 @@ class Watch:
     def tile(self, zoom: int, column: int, row: int, known: str) -> tuple[str, bytes | None]:
         """(mark, JPEG) of a tile of the deep zoom; None where `known` is its mark. zoom: as in DZI, 0 is one pixel.
         Raises HTTPException for what there is not, or not yet."""
-        began, watched = self._clock(), self._shown
+        try:
+            return self._tile(self._shown, zoom, column, row, known)
+        except StoreError:  # the render was faster, and has dropped what was there
+            with self._lock:
+                self._looked = -math.inf
+        try:
+            return self._tile(Watched.of(self._url), zoom, column, row, known)
+        except StoreError:
+            raise HTTPException(404, "This part is just being written.") from None
+
+    def _tile(self, watched: Watched, zoom: int, column: int, row: int, known: str) -> tuple[str, bytes | None]:
+        """The same. Raises StoreError where the store is not any more as `watched` saw it."""
+        began = self._clock()
         level, rect, box, shape = self._place(watched, zoom, column, row)
         mark = self._mark(watched, level, rect)
         if mark == known:
@@ -181,11 +193,7 @@ class Watch:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return mark, self._kept[key]
-        try:
-            pixels = watched.read(level, rect)
-        except StoreError:  # the render was faster; the next version has it
-            raise HTTPException(404, "This part is just being written.") from None
-        found = _jpeg(pixels, box, shape)
+        found = _jpeg(watched.read(level, rect), box, shape)
         with self._lock:
             self._keep(key, found)
             self._cost += self._clock() - began
