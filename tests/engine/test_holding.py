@@ -13,6 +13,7 @@ from tiler.engine.holding import Holding, hold
 from tiler.engine.home import DEVICE, STORE
 from tiler.engine.state import Stored
 from tiler.engine.store import RenderStore
+from tiler.engine.turn import Round
 from tiler.engine.workplace import Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect
@@ -80,3 +81,23 @@ def test_what_others_sent_of_two_states_is_kept(held: Callable[[str], tuple[Rend
         holding.receive(state, [{("pixels", 1): part}, {("moments", 2): part}])
         assert [*holding._strips] == [*range(max(0, state - 1), state + 1)]
         assert {*holding._strips[state]} == {("pixels", 1), ("moments", 2)}
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        Holding.seed,
+        lambda holding: holding.measure(0),
+        lambda holding: holding.sums(0),
+        lambda holding: holding.relax(Round(0, 0, 1, {}), holding.tiles, lambda event: None),
+        lambda holding: holding.losses(0),
+        lambda holding: holding.finish(0),
+    ],
+    ids=["seed", "measure", "sums", "relax", "losses", "finish"],
+)
+def test_a_state_that_has_been_written_over_is_refused(
+    held: Callable[[str], tuple[RenderStore, Holding]], late: Callable[[Holding], object]
+) -> None:
+    """The store keeps the newest two: 1 and 2 of these."""
+    with pytest.raises(StateLostError, match="its state 0 has been written over"):
+        late(held(STORE)[1])
