@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from serial_pool import Here, StoppedError
 
 from tiler.engine import cut, workplace
+from tiler.engine.address import Address
+from tiler.engine.blend import upscale
+from tiler.engine.seeding import ground
 from tiler.engine.store import RenderStore
-from tiler.geometry import TileGrid, parts
+from tiler.geometry import Rect, TileGrid, parts
 from tiler.geometry.tiles import Part
 from tiler.output.info import describe
 from tiler.output.verify import verify
@@ -123,6 +127,27 @@ def test_what_a_sample_has_not_seen_it_foretells_badly() -> None:
     assert foretelling._error(image, grid) > 0.9
     seen = replace(grid, part=Part((0, 8), (8.0, 8.0)))
     assert foretelling._error(image, seen) < 0.1
+
+
+def test_the_ground_beside_the_tiles_is_the_level_before_enlarged(proof: Proof, tmp_path: Path) -> None:
+    """Also farther right than the level is high, and on beyond an edge that wraps."""
+    proof((0.9, 0.5), wrap="x")
+    url = str(tmp_path / "x.zarr")
+    store = RenderStore.open(url, writable=False)
+    job = identity.load_job(store)
+    here = workplace.Workplace(Address(url, job.id, store.holder()))
+    small, size = ((job.cut.levels[k].height, job.cut.levels[k].width) for k in (0, 1))
+    before = np.pad(store.read_image(0, Rect(0, 0, *small)), ((0, 0), (0, 0), (4, 4)), "wrap")
+
+    def read(part: Rect) -> torch.Tensor:
+        return torch.from_numpy(before[:, part.y0 : part.y1, part.x0 + 4 : part.x1 + 4])
+
+    whole = upscale(Rect(0, 0, *size), size, small, read, (False, True)).numpy()
+    beyond = Rect(20, size[0] + 3, 40, size[1] + 12)
+    found = ground(here, 1, beyond).numpy()
+    np.testing.assert_allclose(
+        found, np.pad(whole, ((0, 0), (0, 0), (0, 12)), "wrap")[:, 20:40, beyond.x0 :], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"mode": "exact", "wrap": "xy", "at": (0.0, 1.0)}], ids=str)

@@ -13,6 +13,8 @@ from PIL import Image
 
 from tiler.errors import ConfigError
 from tiler.pictures import classes
+from tiler.pictures.classes import Classes
+from tiler.request import proposing
 from tiler.request.config import RenderConfig
 from tiler.request.proposing import propose, with_regions
 
@@ -180,3 +182,18 @@ def test_with_regions_keeps_the_rest_and_says_where(tmp_path: Path, land: np.nda
 def test_how_many(tmp_path: Path, land: np.ndarray, count: int) -> None:
     with pytest.raises(ConfigError, match=rf"{count} regions; allowed: 2 to 8"):
         _proposed(tmp_path, count)
+
+
+def test_three_classes_in_turn_are_paired_by_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Theirs are ours moved on by one: an order that is not its own way back."""
+    kinds, moved = np.array([[0.0, 0, 0, 0], [4, 1, 0, 2], [9, 3, 1, 0]]), [2, 0, 1]
+    plane = np.arange(12).reshape(3, 4) % 3
+    mine = Classes((plane,), kinds, kinds[:, :3] / 9, np.full(3, 1 / 3))
+    theirs = Classes((np.argsort(moved)[plane],), kinds[moved] + 0.3, kinds[moved, :3] / 9, np.full(3, 1 / 3))
+    found = iter((mine, theirs))
+    monkeypatch.setattr(proposing, "find_classes", lambda pictures, count: next(found))
+    for name in "ab":
+        Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / f"{name}.png")
+    ours, paired = proposing._found([str(tmp_path / "a.png")], [str(tmp_path / "b.png")], 3)
+    np.testing.assert_allclose(paired.means - 0.3, ours.means)
+    np.testing.assert_array_equal(paired.planes[0], ours.planes[0])
