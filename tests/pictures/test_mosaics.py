@@ -77,7 +77,9 @@ def test_tiles_are_one_picture_that_lies_where_they_do(tiles: Path) -> None:
     assert (picture.height, picture.width, picture.has_alpha) == (2 * SIDE, 3 * SIDE, False)
     assert np.abs(read_picture(tiles).transpose(1, 2, 0) * 255 - WORLD[..., :3]).max() < 1e-3
     assert picture.georef is not None
-    assert picture.georef.keys[-1] == 3857
+    # GeoTIFF's directory: (key, where its value is, how many, value): projected, pixels are areas, Web Mercator.
+    entries = [tuple(picture.georef.keys[at : at + 4]) for at in range(0, len(picture.georef.keys), 4)]
+    assert entries == [(1, 1, 0, 3), (1024, 0, 1, 1), (1025, 0, 1, 1), (3072, 0, 1, 3857)]
     half = 2**ZOOM * SIDE / 2
     meant = (PIXEL, 0, (LEFT * SIDE - half) * PIXEL, 0, -PIXEL, (half - TOP * SIDE) * PIXEL)
     assert picture.georef.transform == pytest.approx(meant)
