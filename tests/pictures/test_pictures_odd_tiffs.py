@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from tiler.errors import PictureError
-from tiler.pictures import open_picture, read_picture
+from tiler.pictures import open_picture, read_picture, tiffrows
 
 RNG = np.random.default_rng(29)
 RGB = RNG.integers(0, 256, (45, 23, 3), dtype=np.uint8)
@@ -45,6 +45,17 @@ def test_jpeg_in_a_tiff(tmp_path: Path, tile: tuple[int, int] | None, nodata: bo
     options = dict(compression="jpeg", compressionargs={"level": 100}, tile=tile, extratags=tags)
     found = read_picture(written(tmp_path / "a.tif", FLAT, **options))
     np.testing.assert_allclose(found * 255, np.broadcast_to(FLAT.transpose(2, 0, 1), found.shape), atol=2)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16), (32, 32)])
+@pytest.mark.parametrize("rows", [1, 5, 100])
+def test_bands_are_handed_on_in_parts(
+    tmp_path: Path, tile: tuple[int, int] | None, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows are decoded at once, and however many of them are converted at once."""
+    monkeypatch.setattr(tiffrows, "_ROWS_PIXELS", rows * RGB.shape[1])
+    found = read_picture(written(tmp_path / "a.tif", RGB, compression="lzma", tile=tile, rowsperstrip=45))
+    np.testing.assert_array_equal(np.rint(found * 255), RGB.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(("more", "fine"), [(0, True), (16, True), (17, False), (40_000, False)])
