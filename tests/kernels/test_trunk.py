@@ -182,6 +182,8 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("adam_step_", (X, Y, X, X, *PACE), "first has shape (3, 4, 5): must be (2, 4, 5)"),
     ("adam_step_", (X, X, X, X.int(), *PACE), "gradient is torch.int32: must be floating"),
     ("adam_step_", (X, X, X, X, B, (0.9, 0.99), 1e-8), "pace has shape (3,): must be (2,)"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (0, 0, 4, 6)), "box (0, 0, 4, 6): must be (y0, x0, y1, x1)"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, (3, 0, 3, 4)), "box (3, 0, 3, 4): must be (y0, x0, y1, x1)"),
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (1, 1, 3, 4), (0, 1, 3, 4)), "core (0, 1, 3, 4): must lie inside"),
 ]  # fmt: skip
 
