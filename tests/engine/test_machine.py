@@ -247,3 +247,18 @@ def test_an_apple_gpu_can_be_asked_for_where_every_worker_has_one_and_is_said_to
     assert (found.mps, found.device) == (True, "cpu")
     assert found.trouble("mps").startswith("device mps is untested: ")
     assert found.trouble("cpu") == ""
+
+
+@pytest.mark.parametrize("said", [{}, {"PYTORCH_ALLOC_CONF": "x:1"}, {"PYTORCH_CUDA_ALLOC_CONF": "y:2"}], ids=str)
+def test_memory_is_handed_out_as_the_user_says_or_in_segments_that_grow(
+    said: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is undone
+        monkeypatch.delenv(name)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    measuring.settle_torch()
+    found = {name: measuring.os.environ[name] for name in names if name in measuring.os.environ}
+    assert found == (said or {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"})

@@ -21,6 +21,8 @@ from tiler.style.backbone import best_precision, kernels_on
 from tiler.version import __version__
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# How torch hands out a GPU's memory: the newer name and the one that every version knows.
+_ALLOCATOR = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}
 
 
 def look() -> dict[str, Any]:
@@ -51,7 +53,8 @@ def settle_torch() -> None:
     """On a worker, before CUDA begins: whatever makes the same work give the same bytes."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Memory that is free between two tensors of other sizes is of use, too: a step's is otherwise half holes.
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    if not _ALLOCATOR & os.environ.keys():
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     # TF32 keeps ten bits of what fp32 promises.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
