@@ -15,7 +15,7 @@ from tiler.engine.later import Later, Span, moved, sent
 from tiler.engine.turn import Turns
 from tiler.engine.workplace import Workplace
 
-TILED: dict[str, Any] = dict(long_edge=56, levels=2, steps=(1, 4), tile=16, feather=4, halo=8, steps_per_round=2)
+TILED: dict[str, Any] = dict(long_edge=40, levels=1, steps=(4,), tile=16, feather=4, halo=8, steps_per_round=2)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_nothing_is_read_between_two_tiles(
 
     monkeypatch.setattr(Turns, "begin", quiet(begin))
     monkeypatch.setattr(Turns, "given", quiet(given))
-    render_serially(**{**TILED, "levels": 1, "steps": (4,), **more})
+    render_serially(**{**TILED, **more})
     assert begun
     assert Later.read is read
 
