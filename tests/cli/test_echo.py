@@ -111,10 +111,11 @@ def test_no_file_gets_the_number_of_a_closed_stream() -> None:
 
 
 def test_a_stream_that_is_not_there_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, None)
-    echo.say("a line")
-    echo.show("drawn")
+    for missing, other in (("stdout", "stderr"), ("stderr", "stdout")):
+        monkeypatch.setattr(sys, missing, None)
+        monkeypatch.setattr(sys, other, io.StringIO())
+        echo.say("a line", err=missing == "stderr")
+        assert getattr(sys, other).getvalue() == ""
 
 
 def test_standard_output_that_is_full_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

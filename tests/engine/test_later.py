@@ -104,7 +104,7 @@ def test_nothing_is_read_between_two_tiles(
 def test_numbers_of_a_cpu_are_there_at_once() -> None:
     like = torch.zeros(2, dtype=torch.float32)
     assert Later(torch.tensor([[1.5, -2.0]])).read() == [[1.5, -2.0]]
-    assert sent([1, 2.5], torch.float64, like.device).tolist() == [1, 2.5]
+    assert sent([1, 2.5], like).tolist() == [1, 2.5]
     found = moved(torch.tensor([0.1], dtype=torch.float64), like)
     assert (found.dtype, found.device) == (like.dtype, like.device)
     span = Span(like.device)
@@ -125,5 +125,5 @@ def test_numbers_of_a_gpu_are_those_of_then() -> None:
     one.zero_()
     assert found.read() == [1.0, 1.0, 1.0]
     assert span.seconds > 0.05
-    assert sent([1, 2], torch.float32, one.device).tolist() == [1, 2]
+    assert sent([1, 2], one).tolist() == [1, 2]
     assert moved(torch.tensor([2.0], dtype=torch.float64), one).tolist() == [2]

@@ -218,8 +218,10 @@ class Holding:
 
         def stop(left: int) -> None:
             while len(begun) > left:
-                tile, found = begun.popleft()
-                fitting(tile, partial(lambda tile, found: keep(tile, end(tile, found)), tile, found))
+                finish(*begun.popleft())
+
+        def finish(tile: Tile, found: Any) -> None:
+            fitting(tile, lambda: keep(tile, end(tile, found)))
 
         if self._block.home == STORE:
             in_turn(tiles, lambda tile: read(tile, look(tile)), partial(self._here.compute, whole), keep, hands)

@@ -13,15 +13,13 @@ from typing import Any
 import torch
 
 
-def sent(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Numbers on a device, behind all that was asked of it before. Nobody waits."""
-    if device.type != "cuda":
-        return torch.tensor(numbers, dtype=dtype, device=device)
-    return torch.tensor(numbers, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
+def sent(numbers: Sequence[Any], like: torch.Tensor) -> torch.Tensor:
+    """Numbers where `like` lies and in its type, behind all that was asked of a GPU before. Nobody waits."""
+    return moved(torch.tensor(numbers, dtype=like.dtype), like)
 
 
 def moved(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Where `like` lies and in its type. Nobody waits for a GPU."""
+    """The same of a tensor."""
     found = tensor.to(like.dtype)
     if found.device.type == "cpu" and like.device.type == "cuda":
         found = found.pin_memory()

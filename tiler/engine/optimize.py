@@ -161,7 +161,7 @@ class TileProblem:
         more)."""
         own = self._inputs.guides.weights(layer, self._core.strided(stride_of(layer)))
         least = [min(weight, self.sliver) for weight in self._objective.areas.weights[layer]]
-        return torch.maximum(own, sent(least, own.dtype, own.device))
+        return torch.maximum(own, sent(least, own))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What steps depend on that differs between tiles of one `kind`, by name."""
@@ -275,7 +275,7 @@ def paces(start: int, rates: Sequence[float], like: torch.Tensor) -> torch.Tenso
     """[updates, 2] in the type and on the device of the pixels: what each of a round's updates needs to know."""
     beta1, beta2 = BETAS
     rows = [(rate / (1 - beta1**step), 1 - beta2**step) for step, rate in enumerate(rates, start + 1)]
-    return sent(rows, like.dtype, like.device)
+    return sent(rows, like)
 
 
 def relax(

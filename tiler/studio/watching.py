@@ -174,10 +174,11 @@ class Watch:
         try:
             return self._tile(self._shown, zoom, column, row, known)
         except StoreError:  # the render was faster, and has dropped what was there
-            with self._lock:
-                self._looked = -math.inf
+            pass
         try:
-            return self._tile(Watched.of(self._url), zoom, column, row, known)
+            with self._lock:
+                self._shown, self._looked = Watched.of(self._url), -math.inf
+            return self._tile(self._shown, zoom, column, row, known)
         except StoreError:
             raise HTTPException(404, "This part is just being written.") from None
 
