@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import psutil
@@ -111,6 +112,11 @@ class Tree:
                 (to / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, to / name)
         return cls(to)
+
+    def write(self, name: str, source: bytes) -> None:
+        """A file of it. Python would take what it has kept compiled, where size and second are the same."""
+        (self.root / name).write_bytes(source)
+        Path(cache_from_source(self.root / name)).unlink(missing_ok=True)
 
     def tested(self, tests: Sequence[str], limit: float) -> tuple[str, float]:
         """(first test that failed, empty if none; seconds)."""
@@ -206,16 +212,16 @@ class Trial:
             self.done.put(error)
 
     def _tried(self, tree: Tree, layer: Layer, mutation: Mutation) -> Outcome:
-        file, source = tree.root / mutation.file, (tree.root / mutation.file).read_bytes()
+        source = (tree.root / mutation.file).read_bytes()
         before, after = mutation.lines(source)
         equivalent = self.known.get((mutation.file, before, after), "")
         outcome = Outcome(mutation, layer.name, before, after, equivalent=equivalent)
         if equivalent:
             return outcome
         tests = self.record.tests(mutation.file, mutation.line, SECONDS) or layer.tests
-        file.write_bytes(mutation.applied(source))
+        tree.write(mutation.file, mutation.applied(source))
         outcome.noticed, outcome.seconds = tree.tested(tests, self.limit)
-        file.write_bytes(source)
+        tree.write(mutation.file, source)
         if outcome.noticed == "time":
             outcome.undecided = f"undecided: not done after {self.limit:.0f} s"
         elif outcome.noticed.startswith(("exit code 255", "exit code -")):
@@ -224,7 +230,7 @@ class Trial:
         if "::" in test and test not in self.sound:
             failed, _ = tree.tested([test], self.limit)
             if failed:
-                outcome.undecided = f"undecided: {test} fails on the code as it is"
+                outcome.undecided = f"undecided: on the code as it is, {failed}"
             else:
                 self.sound.add(test)
         return outcome
