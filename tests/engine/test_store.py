@@ -54,7 +54,7 @@ def test_attributes_are_found_again(url):
     created.update(seconds=2, extra=[1])
     expected = {"job": {"id": "x", "levels": [1, 2]}, "seconds": 2, "extra": [1]}
     assert created.attributes == RenderStore.open(url).attributes == expected
-    created.publish("poster", [(10, 20), (21, 40)])
+    created.publish("poster", [(10, 20), (21, 40)], 65535, "image")
     assert created.attributes == expected
     multiscale = json.loads((Path(url) / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
     assert [one["path"] for one in multiscale["datasets"]] == ["levels/1/image", "levels/0/image"]

@@ -93,6 +93,22 @@ def test_tiles_that_are_not_listed(tmp_path: Path) -> None:
     assert refusal(path) == "damaged TIFF (6 of 8 tiles or strips)"
 
 
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [("nowhere", "it holds no page"), ("beyond the end", "it holds no page"), ("of too many tags", "suspicious numb")],
+)
+def test_a_first_page_that_cannot_be_read(tmp_path: Path, page: str, said: str) -> None:
+    path = written(tmp_path / "a.tif", RGB)
+    data = bytearray(path.read_bytes())
+    [at] = struct.unpack_from("<I", data, 4)
+    if page == "of too many tags":
+        struct.pack_into("<H", data, at, 5000)
+    else:
+        struct.pack_into("<I", data, 4, 0 if page == "nowhere" else 2**30)
+    path.write_bytes(data)
+    assert refusal(path).startswith(f"damaged TIFF ({said}")
+
+
 def test_colours_that_nobody_shows(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tif", RGB, compression="zstd")
     retagged(path, PhotometricInterpretation=6)

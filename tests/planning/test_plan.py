@@ -33,7 +33,9 @@ from tiler.style.trunk import Trunk
 
 rendering = importlib.import_module("tiler.rendering")
 BASE = RenderConfig("a.png", ("b.png",), "c.png", device="cpu", workers=1, threads=1, precision="bf16", tile=256)
-SPEED = Speed(start=3, task=0.01, one_step=(0.01, 1e-6), one_measure=(0.005, 2e-7))
+SPEED = Speed(
+    start=3, task=0.01, one_step=(0.01, 1e-6), one_measure=(0.005, 2e-7), one_round=(0, 0), one_held_round=(0, 0)
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -669,7 +671,7 @@ def test_seconds_are_steps_rounds_measurements_and_tasks(content, size, state, a
 
 def test_writing_takes_what_the_format_takes():
     """PNGs are made by several threads; map tiles come on top of the poster's file, if there is one."""
-    speed = Speed(0, 0, (0, 0), (0, 0), move=0)
+    speed = Speed(0, 0, (0, 0), (0, 0), (0, 0), (0, 0), move=0)
     pixels, values = 96 * 128, dict(long_edge=128, levels=1, steps=0)
     for files, per_pixel in (
         (dict(output="p.png"), 0.056e-6),

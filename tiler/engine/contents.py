@@ -13,7 +13,7 @@ IMAGE, POSTER = "image", "poster"
 BEFORE, TOUCHED = "before", "touched"
 KEPT = (IMAGE, POSTER, "alpha")
 # Of a level, until it is finished; beside them lies the state of this cut, and perhaps of others.
-INPUTS = ("content", "coarse", "guides", "protect", "before", "touched", "rest")
+INPUTS = ("content", "coarse", "guides", "protect", BEFORE, TOUCHED, "rest")
 STATE = "state-"
 # An attribute: the map from the content's colours to the styles' of each region.
 COLOURS = "colours"

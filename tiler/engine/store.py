@@ -204,7 +204,7 @@ class RenderStore(StoredPictures, StoredState):
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreError(f"store {self.url}: no readable job there: {first_line(error)}") from None
 
-    def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int = 65535, shown: str = IMAGE) -> None:
+    def publish(self, name: str, sizes: Sequence[tuple[int, int]], peak: int, shown: str) -> None:
         """Make the finished levels an OME-Zarr 0.5 multiscale image, which the field's viewers open.
 
         sizes: (height, width) of every level, coarsest first. peak: the value of full brightness. shown: of Job.images.

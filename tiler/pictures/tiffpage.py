@@ -99,6 +99,8 @@ def at(tif: Any, chain: tuple[int, ...]) -> Any:
 
 def _page(path: Path, tif: Any, warnings: list[str]) -> Page:
     pages = list(_pages(tif))
+    if not pages:
+        raise PictureError(f"{path}: damaged TIFF (it holds no page)")
     chain, page, notes = _chosen(path, tif, pages)
     notes += _notes(path, page, warnings)
     space, alpha, associated, more = _channels(path, page)
@@ -144,8 +146,6 @@ def _pages(tif: Any) -> Iterator[Any]:
         try:
             page = tif.pages[number]
         except Exception:  # the end; or damage behind what is needed
-            if number == 0:
-                raise
             return
         yield page
 

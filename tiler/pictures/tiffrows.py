@@ -70,7 +70,7 @@ class _Segments:
         self.path, self.page, self._pool = path, page, pool
         self._lock = threading.Lock()
         # tifffile reads a tag's value from the file when it is first asked for: not while threads read there.
-        self._lerc = page.tags.valueof(_LERC_PARAMETERS, default=(4, 0))
+        self._lerc = page.tags.valueof(_LERC_PARAMETERS, default=())
         self._tables, self._offsets, self._counts = page.jpegtables, page.dataoffsets, page.databytecounts
         self._fill = nodata or 0
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1

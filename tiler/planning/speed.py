@@ -21,8 +21,8 @@ class Speed:
     task: float
     one_step: tuple[float, float]
     one_measure: tuple[float, float]
-    one_round: tuple[float, float] = (0.0, 0.0)
-    one_held_round: tuple[float, float] = (0.0, 0.0)
+    one_round: tuple[float, float]
+    one_held_round: tuple[float, float]
     move: float = MOVE
     write: float = WRITE
     write_png: float = WRITE_PNG
