@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tiler.engine.address import Address, Block, new_attempt
+from tiler.engine.blend import composite
 from tiler.engine.holding import Holding, hold
 from tiler.engine.home import DEVICE, STORE
-from tiler.engine.state import Stored
+from tiler.engine.state import Kept, Stored
 from tiler.engine.store import RenderStore
 from tiler.engine.turn import Round
 from tiler.engine.workplace import Workplace
 from tiler.errors import StateLostError
-from tiler.geometry import Rect
+from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import root
 from tiler.request import identity
 
@@ -71,6 +73,38 @@ def test_a_state_in_the_store_is_there_already(
     _, holding = held(STORE)
     monkeypatch.setattr(Stored, "put", lambda *arguments: pytest.fail("written over what it is read from"))
     holding.restore(0, 2)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "moments"])
+def test_what_is_read_is_a_copy_of_the_patches_that_lie_there(
+    held: Callable[[str], tuple[RenderStore, Holding]], kind: str
+) -> None:
+    """Of one, and of four and where they overlap: a round works in it, and is perhaps repeated."""
+    store, holding = held(DEVICE)
+    holding.restore(0, 2)
+    grid = holding._grid
+
+    def stored(tile: Tile, part: Rect) -> torch.Tensor:
+        return store.read_patch(0, 0, tile.index, part.relative_to(tile.blend), kind)
+
+    for rect, patches in ((Rect(2, 1, 12, 11), 1), (Rect(0, 0, 38, 48), 4)):
+        assert len([*grid.overlapping(rect)]) == patches
+        expected = composite(grid, rect, stored)
+        assert expected.any()
+        for _ in range(2):
+            found = holding.read(2, rect, kind)
+            assert torch.equal(found, expected)
+            found.fill_(7)
+
+
+@pytest.mark.parametrize("home", [DEVICE, STORE])
+def test_losses_are_those_that_were_kept(held: Callable[[str], tuple[RenderStore, Holding]], home: str) -> None:
+    _, holding = held(home)
+    losses = {tile.index: (0.25 + tile.index, 0.5 + tile.index) for tile in holding.tiles}
+    for tile in holding.tiles:
+        pixels = torch.zeros(3, tile.blend.height, tile.blend.width)
+        holding._state.put(3, tile, Kept(pixels, losses=losses[tile.index]))
+    assert holding.losses(3) == losses
 
 
 def test_what_others_sent_of_two_states_is_kept(held: Callable[[str], tuple[RenderStore, Holding]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed import Client
 from distributed.comm import CommClosedError
 from serial_pool import SerialPool
 
@@ -56,6 +58,15 @@ def test_who_dies_while_all_are_asked_is_missed_and_the_others_are_asked_again(d
     pool._client = SimpleNamespace(run=run, wait_for_workers=lambda workers, timeout: None)
     with pytest.raises(RenderError, match=said) if said else contextlib.nullcontext():
         assert pool.everywhere(lambda one: {"told": one}, 7) == {"b": {"told": 7}}
+
+
+def test_a_call_is_made_as_often_as_it_is_asked_for() -> None:
+    """Also the same with the same arguments: a task is asked for what it does to a store, too."""
+    pool = object.__new__(Pool)
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        pool._client, pool._topic, pool._open = client, "these", []
+        one, other = [pool.submit(os.urandom, 8) for _ in range(2)]
+        assert one.result() != other.result()
 
 
 def _client(identity: Callable[..., Any]) -> SimpleNamespace:

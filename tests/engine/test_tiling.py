@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from shallow import SHALLOW
+
+from tiler.engine.store import RenderStore
+from tiler.errors import TileTooLargeError
+from tiler.request import identity
 
 Render = Callable[..., np.ndarray]
 SLOW_FIXTURE = settings(
@@ -97,6 +102,22 @@ def test_a_tile_that_does_not_fit_is_halved_and_the_level_redone(
 
     monkeypatch.setattr(optimize, "relax", relax)
     assert np.abs(render_serially(tile=64, **options) - expected).max() < 1e-9
+
+
+def test_a_tile_that_does_not_fit_when_halved_either_ends_the_render(
+    render_serially: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiler.engine import optimize
+
+    def relax(*arguments, **more):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr(sys.modules["tiler.levels"], "_SMALLEST_CUT", 16)
+    monkeypatch.setattr(optimize, "relax", relax)
+    with pytest.raises(TileTooLargeError):
+        render_serially(long_edge=64, levels=1, steps=(1,), tile=64)
+    job = identity.load_job(RenderStore.open(str(tmp_path / "1.zarr"), writable=False))
+    assert job.cut.grid(0).core_width == 32
 
 
 @pytest.mark.parametrize("color", ["content", "luminance", "match"])

@@ -11,6 +11,7 @@ import pytest
 import rioxarray  # noqa: F401
 import tifffile
 import xarray
+import zarr
 from serial_pool import Here, render_module
 
 import tiler
@@ -28,12 +29,16 @@ def rendered(tmp_path_factory: pytest.TempPathFactory, small_weights: str) -> Pa
     rgba = RGBA.copy()
     rgba[:, :40, 3] = 255
     content = xarray.DataArray(rgba, dims=("y", "x", "band"), coords=COORDS).rio.write_crs("EPSG:32720")
-    small = dict(levels=1, steps=1, weights=small_weights, precision="fp32", device="cpu", threads=1, tile=32)
+    render(folder, content, small_weights)
+    return folder
+
+
+def render(folder: Path, content: Any, weights: str, precision: str = "fp32") -> None:
+    small = dict(levels=1, steps=1, weights=weights, precision=precision, device="cpu", threads=1, tile=32)
     config = tiler.RenderConfig(content, RGBA[..., :3], str(folder / "poster.tif"), size="80x60", bits=16, **small)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(render_module(), "Pool", Here)
         render_module().render(config)
-    return folder
 
 
 @pytest.fixture
@@ -52,6 +57,24 @@ def test_its_pixels_are_the_file_s(poster: tiler.Poster, file: np.ndarray) -> No
     for key in ((slice(None), slice(7, 33), slice(50)), slice(1, 3), (..., slice(3, 5)), (slice(0), slice(5, 2))):
         np.testing.assert_array_equal(poster[key], file[key])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(poster))[:, :9], file[:, :9])
+
+
+@pytest.mark.parametrize(("precision", "brightest"), [("fp32", 65535), ("fp64", 1)])
+def test_the_store_says_which_value_is_full_brightness_and_one_beyond_it_is_clipped(
+    tmp_path: Path, small_weights: str, precision: str, brightest: int
+) -> None:
+    """Viewers are told the former; of floats, which hold any number, a stranger's store may hold it."""
+    render(tmp_path, RGBA[..., :3], small_weights, precision)
+    store = zarr.open_group(tmp_path / "poster.zarr")
+    for channel in store.attrs["ome"]["omero"]["channels"]:
+        assert channel["window"] == {"min": 0, "max": brightest, "start": 0, "end": brightest}
+    image = store["levels/0/image"]
+    image[..., :4], image[..., 4:8] = 0, brightest
+    if brightest == 1:
+        image[..., :2], image[..., 4:6] = -0.25, 1.5
+    found = tiler.open_poster(str(tmp_path / "poster.zarr"))
+    assert not found[..., :4].any()
+    assert (found[..., 4:8] == 65535).all()
 
 
 @pytest.mark.parametrize("key", [0, (slice(None), 3), (slice(None, None, 2),), (slice(None),) * 4])

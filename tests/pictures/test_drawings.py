@@ -158,6 +158,20 @@ def test_a_packed_drawing_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyP
         open_picture(tmp_path / "map.svgz")
 
 
+@pytest.mark.parametrize("name", ["map.svg", "map.svgz"])
+def test_a_drawing_of_the_most_bytes_is_read_and_one_byte_more_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiler.pictures.svg._MOST_BYTES", len(MAP) + 1)
+    for more in (1, 2):
+        data = f"{MAP}{more * ' '}".encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if name == "map.svgz" else data)
+        if more == 1:
+            assert open_picture(tmp_path / name).height == 60
+    with pytest.raises(PictureError, match="an SVG of more than"):
+        open_picture(tmp_path / name)
+
+
 @pytest.mark.parametrize("text", [MAP, "%PDF-1.7\n"])
 def test_what_draws_is_asked_by_name_only(text: str, tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="not a picture of a known kind"):

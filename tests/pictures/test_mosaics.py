@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tiler.errors import PictureError
-from tiler.pictures import mosaic, open_picture, read_picture, write_xyz
+from tiler.pictures import Georef, mosaic, open_picture, read_picture, write_xyz
 from tiler.request.config import RenderConfig
 from tiler.request.identity import inputs
 
@@ -120,6 +120,25 @@ def test_a_poster_s_own_tiles_are_the_poster(tmp_path: Path) -> None:
     picture = open_picture(tmp_path / "browse")
     assert (picture.height, picture.width, picture.georef) == (300, 530, None)
     assert np.abs(read_picture(tmp_path / "browse") - pixels).mean() < 0.004
+
+
+SIX = [2.0, 0.5, 100.0, 0.25, -2.0, 50.0]
+
+
+def test_a_poster_s_own_tiles_lie_where_it_does(tmp_path: Path) -> None:
+    write_xyz(tmp_path / "browse", 300, 300, [np.full((3, 300, 300), 0.5, np.float32)], georef=Georef((*SIX,)))
+    picture = open_picture(tmp_path / "browse")
+    assert picture.georef is not None
+    assert (picture.georef.transform, picture.height) == ((*SIX,), 300)
+
+
+@pytest.mark.parametrize("transform", [SIX[:5], [*SIX, 1.0], [*SIX[:5], "1"], [*SIX[:5], True], "abcdef", 6, None])
+def test_tiles_with_another_word_on_where_they_lie_lie_nowhere(tmp_path: Path, transform: object) -> None:
+    write_xyz(tmp_path / "browse", 300, 300, [np.full((3, 300, 300), 0.5, np.float32)])
+    facts = json.loads((tmp_path / "browse" / "tiles.json").read_text())
+    (tmp_path / "browse" / "tiles.json").write_text(json.dumps({**facts, "transform": transform}))
+    picture = open_picture(tmp_path / "browse")
+    assert (picture.georef, picture.height) == (None, 300)
 
 
 def test_a_view_of_shared_tiles_is_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tiler.pictures.feed import streaming
-from tiler.pictures.stream import GivenUpError, bands_of, load_vips, reading_until
+from tiler.pictures.stream import POLLED, Feeder, GivenUpError, VipsError, bands_of, consume, load_vips, reading_until
 
 RNG = np.random.default_rng(31)
 HEIGHT, WIDTH = 37, 11
@@ -88,6 +89,34 @@ def test_who_leaves_half_way_leaves_no_thread(end: type[BaseException]) -> None:
     with pytest.raises(end):
         read()
     assert feeders() == []
+
+
+@pytest.mark.parametrize("end", ["closed", "unread"])
+def test_a_feeder_asks_for_nothing_more_once_it_is_closed_or_nobody_reads(end: str) -> None:
+    if end == "closed" and not POLLED:
+        pytest.skip("a full pipe is not given up here before its reader is gone")
+    asked: list[int] = []
+    read_end, write_end = os.pipe()
+    feeder = Feeder((asked.append(n) or bytes(2**20) for n in range(9)), write_end)  # more than a pipe holds
+    assert os.read(read_end, 1) == b"\0"
+    if end == "unread":
+        os.close(read_end)
+    feeder.close()
+    assert (asked, feeder.error) == ([0], None)
+    if end == "closed":
+        os.close(read_end)
+
+
+def test_who_cannot_save_them_does_not_ask_for_all_rows() -> None:
+    asked: list[int] = []
+    bands = (asked.append(n) or np.zeros((64, 4096, 3), np.uint8) for n in range(100))  # more than a pipe holds
+
+    def save(image: object) -> None:
+        raise VipsError("no")
+
+    with pytest.raises(VipsError, match="no"):
+        consume(bands, 6400, 4096, save)
+    assert len(asked) < 50
 
 
 def test_rows_that_nobody_waits_for_any_more() -> None:

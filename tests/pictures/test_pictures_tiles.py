@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tiler.errors import OutputError
-from tiler.pictures import Georef, check_xyz, write_picture, write_xyz
+from tiler.pictures import Georef, check_xyz, tiles, write_picture, write_xyz
 
 HEIGHT, WIDTH = 700, 901
 Y, X = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
@@ -117,6 +117,21 @@ def test_xyz_replaces_only_its_own(tmp_path):
     with pytest.raises(OutputError):
         write_xyz(tmp_path / "new", 301, 300, [picture])
     assert sorted(os.listdir(tmp_path)) == ["mine", "tiles"]
+
+
+def test_what_libvips_writes_beside_the_tiles_is_not_kept_and_need_not_be_there(tmp_path, monkeypatch):
+    """Nothing asks for it, so another libvips may leave it out."""
+    picture, consume = np.full((3, 300, 300), 0.5, np.float32), tiles.consume
+
+    def write_no_more_than_tiles(*arguments):
+        consume(*arguments)
+        for beside in tmp_path.rglob("vips-properties.xml"):
+            beside.unlink()
+
+    for name in ("as it is", "without"):
+        write_xyz(tmp_path / name, 300, 300, [picture])
+        assert named(tmp_path / name) == ["0", "1", "index.html", "tiles.json"]
+        monkeypatch.setattr(tiles, "consume", write_no_more_than_tiles)
 
 
 def test_pages_need_no_network(tmp_path):

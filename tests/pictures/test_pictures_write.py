@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from tiler.errors import OutputError
-from tiler.pictures import check_output, read_picture, write_picture
+from tiler.pictures import check_output, open_picture, read_picture, write_picture
 from tiler.pictures.tiff import needs_big, write_tiff
 
 RNG = np.random.default_rng(11)
@@ -159,6 +159,21 @@ def test_rounding_and_clipping(tmp_path):
     write_picture(tmp_path / "a.png", 1, 8, [np.repeat(values, 3, 0)])
     with Image.open(tmp_path / "a.png") as image:
         assert np.asarray(image)[0, :, 0].tolist() == [0, 0, 0, 0, 1, 255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    "most", ["bands._VALUES_AT_ONCE", "picture._CHECK_PIXELS", "tiffrows._ROWS_PIXELS", "tiffrows._BATCH_BYTES"]
+)
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_row_is_written_and_read_however_much_is_held_at_once(tmp_path, monkeypatch, most, rows):
+    picture = PICTURE[:3, :7, 320:380]
+    monkeypatch.setattr(f"tiler.pictures.{most}", rows * 3 * 60 + 1)
+    for name, compression in (("a.png", None), ("a.tif", "zstd")):
+        write_picture(tmp_path / name, 7, 60, bands(picture), compression=compression)
+        assert open_picture(tmp_path / name).check() == []
+        np.testing.assert_array_equal(
+            np.rint(read_picture(tmp_path / name) * 255).transpose(1, 2, 0), integers(picture, 8)
+        )
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])

@@ -99,6 +99,14 @@ def test_every_field_is_in_exactly_one_table():
     assert sorted([*RANGES, *CHOICES, *TEXTS, *SPELLED, *FLAGS, *LINKED, *REGIONS]) == sorted(names)
 
 
+def test_help_shows_of_every_list_that_it_is_one():
+    shown = {item.name: item.metadata["metavar"] for item in fields(RenderConfig)}
+    for name in (*LISTS, "style_layer_weights"):
+        assert name == "styles" or str(shown[name]).endswith(",..."), name
+    for name in ("region", "mask", "label", "style_mask"):
+        assert "=" in str(shown[name]), name
+
+
 @pytest.mark.parametrize("name", RANGES)
 def test_ranges(name):
     too_low, lowest, highest, too_high = RANGES[name]
