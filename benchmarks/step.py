@@ -57,6 +57,7 @@ from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import Areas
 from tiler.style.losses import Objective
+from tiler.style.roughness import roughness_sums, usual
 from tiler.style.terms import Terms
 from tiler.style.weights import Conv, load_weights
 
@@ -101,7 +102,8 @@ def problem(
     convs = convs or load_weights("bundled")
     backbone = Backbone(convs, layers, "avg", DTYPES[dtype], setting.device, ringed)
     content, style = setting.picture("content.png"), setting.picture("style.png")
-    target = StyleTarget.blended([measure_pixels(backbone, style, layers, whole).normalised()], [1.0])
+    sums = measure_pixels(backbone, style, layers, whole).normalised()
+    target = StyleTarget.blended([sums], [rough_as(style)], [1.0])
     size = setting.size, setting.size
     areas, terms = Areas.everywhere(CONFIG.style_layers, *size), taken(Terms, CONFIG, protect_strength=0.0, dream=None)
     objective = Objective(target, terms, *size, areas)
@@ -109,6 +111,12 @@ def problem(
     wanted = optimize.content_features(backbone, content, CONFIG.content_layers)
     inputs, exchanged = optimize.Inputs(wanted), optimize.Exchanged(start.normalised(), start.sums)
     return optimize.TileProblem(backbone, objective, content.clone(), inputs, optimize.Extent(whole, whole), exchanged)
+
+
+def rough_as(style: Tensor) -> tuple[float, float]:
+    """(chroma, light) of a style's pixels [3, H, W]."""
+    sums = roughness_sums(style, Rect(0, 0, *style.shape[1:]), None)
+    return usual((sums / style[0].numel()).numpy())
 
 
 def ours(
@@ -169,7 +177,7 @@ def plain(setting: Setting) -> Step:
         }
         energy = {layer: float(gram.diagonal().mean()) for layer, gram in style.items()}
         wanted = plain_features(content, convs, set(CONFIG.content_layers))
-    image = content.clone().requires_grad_()
+    image, rough = content.clone().requires_grad_(), rough_as(setting.picture("style.png"))
     adam = torch.optim.Adam([image], lr=RATE, betas=optimize.BETAS, eps=optimize.EPSILON)
 
     def step() -> float:
@@ -182,9 +190,8 @@ def plain(setting: Setting) -> Step:
             error = F.mse_loss(found[layer], wanted[layer]) / energy[layer]
             loss = loss + CONFIG.content_weight / len(CONFIG.content_layers) * error
         for steps in (image.diff(dim=1), image.diff(dim=2)):
-            chroma = (steps - steps.mean(0)).square().sum()
-            rough = CONFIG.tv_weight * steps.square().sum() + CONFIG.chroma_weight * chroma
-            loss = loss + rough / image[0].numel()
+            specks = CONFIG.chroma_weight / 2 * kernels.colour_changes(steps, rough)[0].sum()
+            loss = loss + (CONFIG.tv_weight * steps.square().sum() + specks) / image[0].numel()
         (loss * image[0].numel()).backward()  # as ours: Adam's epsilon then means the same
         adam.step()
         with torch.no_grad():

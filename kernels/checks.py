@@ -1,10 +1,11 @@
 """What the operations accept. Each check raises a one-line ValueError that quotes the value and what is allowed.
 
-Only shapes, types and devices are looked at, never values: that would wait for a GPU.
+Of tensors only shapes, types and devices are looked at, never values: that would wait for a GPU.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -152,6 +153,11 @@ def state(pixels: Tensor, moments: Mapping[str, Tensor], gradient: Tensor, box: 
     _like("gradient", gradient, shape, gradient.dtype)
     _same_device("gradient", gradient, pixels)
     written("pixels", pixels)
+
+
+def positive(name: str, values: Sequence[float], count: int) -> None:
+    if len(values) != count or not all(0 < one < math.inf for one in values):
+        raise ValueError(f"{name} {tuple(values)}: must be {count} positive numbers")
 
 
 def within(name: str, inner: Sequence[int] | None, outer: Sequence[int] | None) -> None:

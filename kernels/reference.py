@@ -177,24 +177,34 @@ def content_term_(
     return scale * (crop(difference, box) * crop(weighted, box)).sum()
 
 
+def colour_changes(steps: Tensor, usual: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Of differences d [C, H, W] between neighbours, with c = d - l, l their mean over the channels: log(1 + u / g)
+    [H, W] and its gradient along c [C, H, W], for u = |c|^2 / usual[0] and g = 1 + C l^2 / usual[1], which is held."""
+    light = steps.mean(0)
+    change, gate = steps - light, 1 + len(steps) * light.detach().square() / usual[1]
+    amount = change.square().sum(0) / usual[0]
+    return torch.log1p(amount / gate), 2 * change / (usual[0] * (gate + amount))
+
+
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
+    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None, usual: Sequence[float],
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
     g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
-    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + chroma * sum (d - mean of d
-    over channels)^2 over the forward differences d.
+    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + chroma * sum of
+    `colour_changes` over the forward differences d.
     """
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
-        slope.narrow(axis, 1, steps.shape[axis]).add_(2 * steps)
-        slope.narrow(axis, 0, steps.shape[axis]).sub_(2 * steps)
-        inner = crop(steps, core or box)
-        variation = variation + smooth * inner.square().sum() + chroma * (inner - inner.mean(0)).square().sum()
-    slope = smooth * slope + chroma * (slope - slope.mean(0))
+        changes, along = colour_changes(steps, usual)
+        along = 2 * smooth * steps + chroma * along
+        slope.narrow(axis, 1, steps.shape[axis]).add_(along)
+        slope.narrow(axis, 0, steps.shape[axis]).sub_(along)
+        variation = variation + smooth * crop(steps, core or box).square().sum()
+        variation = variation + chroma * crop(changes[None], core or box).sum()
     total = gradient.to(pixels.dtype) + crop(slope, box)
     first.add_((1 - betas[0]) * (total - first))
     second.mul_(betas[1]).add_((1 - betas[1]) * total.square())

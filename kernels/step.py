@@ -34,8 +34,9 @@ def _(
 def _adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
+    usual: Sequence[float],
 ) -> Tensor:  # fmt: skip
-    arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core)
+    arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, usual)
     return run("step", "adam_step_", pixels.device, pixels.dtype, *arguments)
 
 
@@ -43,6 +44,7 @@ def _adam_step_(
 def _(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
+    usual: Sequence[float],
 ) -> Tensor:  # fmt: skip
     return pixels.new_empty(())
 
@@ -97,6 +99,7 @@ def adam_step_(
     chroma: float = 0.0,
     box: Sequence[int] | None = None,
     core: Sequence[int] | None = None,
+    usual: Sequence[float] = (1.0, 1.0),
 ) -> Tensor:
     """One update by Adam (Kingma & Ba 2015) of the pixels in a box, total variation and range included, in place.
 
@@ -108,15 +111,19 @@ def adam_step_(
             that change from step to step are read on the device, so that a captured graph serves all.
         betas, epsilon: Adam's.
         smooth: weight of the total variation, sum of squared forward differences over all pixels; none beyond the edge.
-        chroma: the same of the differences less their mean over the channels, which only changes of colour add to.
+        chroma: weight of the sum of log(1 + u / g) over these differences, which only changes of colour add to: u is
+            the square of what differs from the mean over the channels, over usual[0]; g, which is held as the gradient
+            is taken, 1 + the square of the rest over usual[1]. A large change, or one where the light changes as well,
+            adds little (a Lorentzian, Black & Rangarajan 1996).
         box: (y0, x0, y1, x1) in pixels; all when None.
         core: the same, inside the box, of what the variation is returned of; the box when None.
+        usual: (chroma, light), positive: squares of differences that are as large as usual.
 
     Returns:
         The weighted variation in the core before the update, [], the pixels' type.
 
     Raises:
-        ValueError: a shape, dtype, device or box that does not fit.
+        ValueError: a shape, dtype, device or box that does not fit, or something usual that is not positive.
     """
     checks.features(pixels)
     checks.box(box, pixels)
@@ -124,6 +131,6 @@ def adam_step_(
     checks.within("core", core, box)
     checks.state(pixels, {"first": first, "second": second}, gradient, box)
     checks.planes("pace", pace, (2,), pixels)
-    return _adam_step_(
-        pixels, first, second, gradient, pace, betas, float(epsilon), float(smooth), float(chroma), box, core
-    )
+    checks.positive("usual", usual, 2)
+    numbers = float(epsilon), float(smooth), float(chroma)
+    return _adam_step_(pixels, first, second, gradient, pace, betas, *numbers, box, core, [float(one) for one in usual])

@@ -27,34 +27,39 @@ def content_term_(
     return squares.sum().mul_(scale)
 
 
-def variation_of(steps: Tensor, smooth: float, chroma: float) -> Tensor:
-    """smooth * sum d^2 + chroma * sum (d - mean of d over channels)^2 of differences d [C, H, W], []."""
-    found = steps.square().sum().mul_(smooth)
-    return found.add_((steps - steps.mean(0)).square_().sum(), alpha=chroma) if chroma else found
+def variation_(steps: Tensor, smooth: float, chroma: float, usual: Sequence[float], box: Box | None) -> Tensor:
+    """smooth * sum d^2 + chroma * sum of `reference.colour_changes` over the box of differences d [C, H, W], []; these
+    become its gradient along them."""
+    found = crop(steps, box).square().sum().mul_(smooth)
+    if not chroma:
+        steps.mul_(2 * smooth)
+        return found
+    light = steps.mean(0)
+    change = steps - light
+    gate = light.square_().mul_(len(steps) / usual[1]).add_(1)
+    amount = change.square().sum(0).div_(usual[0])
+    found.add_(crop((amount / gate)[None], box).log1p().sum(), alpha=chroma)
+    change.div_(gate.add_(amount))
+    steps.mul_(2 * smooth).add_(change, alpha=2 * chroma / usual[0])
+    return found
 
 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
+    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None, usual: Sequence[float],
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
     g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
-    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + chroma * sum (d - mean of d
-    over channels)^2 over the forward differences d.
+    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V: see `variation_`, of the forward differences.
     """
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
+        variation += variation_(steps, smooth, chroma, usual, core or box)
         slope.narrow(axis, 1, steps.shape[axis]).add_(steps)
         slope.narrow(axis, 0, steps.shape[axis]).sub_(steps)
-        variation += variation_of(crop(steps, core or box), smooth, chroma)
     inner, total = crop(pixels, box), crop(slope, box)
-    # Differences and the mean over channels commute: the gradient of the one part is in that of the other.
-    mean = total.mean(0) if chroma else None
-    total.mul_(2 * (smooth + chroma))
-    if mean is not None:
-        total.sub_(mean, alpha=2 * chroma)
     total.add_(gradient.to(total.dtype))
     first.lerp_(total, 1 - betas[0])
     second.mul_(betas[1]).addcmul_(total, total, value=1 - betas[1])

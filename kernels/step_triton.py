@@ -50,29 +50,40 @@ def content_term(
 
 
 @triton.jit
-def neighbours(at, use, y, x, h, w, p_y, p_x):
-    """(pixels, half the total variation's gradient, differences to the next row, and column) of one channel."""
-    here = tl.load(at, mask=use, other=0.0)
-    above = tl.load(at - p_y, mask=use & (y > 0), other=0.0)
-    below = tl.load(at + p_y, mask=use & (y < h - 1), other=0.0)
-    before = tl.load(at - p_x, mask=use & (x > 0), other=0.0)
-    after = tl.load(at + p_x, mask=use & (x < w - 1), other=0.0)
-    to_below = tl.where(y < h - 1, below - here, 0.0)
-    to_after = tl.where(x < w - 1, after - here, 0.0)
-    slope = tl.where(y > 0, here - above, 0.0) - to_below
-    slope += tl.where(x > 0, here - before, 0.0) - to_after
-    return here, slope, to_below, to_after
+def change(place, other, c, use, p_c, smooth, chroma, usual_chroma, usual_light, C: tl.constexpr):
+    """Of the difference d from pixels to others, for channel c: half the variation's gradient along it, d^2, and what
+    all channels add to the chroma's, log(1 + u / g)."""
+    d = tl.load(other + c * p_c, mask=use, other=0.0) - tl.load(place + c * p_c, mask=use, other=0.0)
+    slope = smooth * d
+    grown = d * 0.0
+    if chroma > 0.0:
+        light = d * 0.0
+        for k in tl.static_range(C):
+            light += tl.load(other + k * p_c, mask=use, other=0.0) - tl.load(place + k * p_c, mask=use, other=0.0)
+        light = light / C
+        amount = d * 0.0
+        for k in tl.static_range(C):
+            one = tl.load(other + k * p_c, mask=use, other=0.0) - tl.load(place + k * p_c, mask=use, other=0.0)
+            amount += (one - light) * (one - light)
+        amount = amount / usual_chroma
+        gate = 1.0 + C * light * light / usual_light
+        slope += chroma * (d - light) / (usual_chroma * (gate + amount))
+        # log1p, which Triton has for some devices only (Goldberg 1991, theorem 4)
+        ratio = amount / gate
+        more = 1.0 + ratio
+        grown = tl.where(more == 1.0, ratio, tl.log(more) * ratio / tl.where(more == 1.0, 1.0, more - 1.0))
+    return slope, d * d, grown
 
 
 @triton.jit(do_not_specialize=PLACES)
 def adam_step(
     out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
-    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma,
+    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma, usual_chroma, usual_light,
     p_c, p_y, p_x, m_c, m_y, m_x, v_c, v_y, v_x, g_c, g_y, g_x,
     C: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """out = the pixels [C, rows, width] at (top, left) of [C, h, w] after an update; weighted sums of squared
-    differences to the next row and column inside the box; grid (blocks of pixels, C).
+    """out = the pixels [C, rows, width] at (top, left) of [C, h, w] after an update; the variation of the differences
+    to the next row and column inside the box; grid (blocks of pixels, C).
 
     Written beside the pixels, since their neighbours' gradient of the total variation is still to be taken.
     """
@@ -84,17 +95,16 @@ def adam_step(
     y = top + down
     x = left + right
     place = p_ptr + y * p_y + x * p_x
-    here, slope, to_below, to_after = neighbours(place + c * p_c, use, y, x, h, w, p_y, p_x)
-    mean = slope * 0.0
-    mean_below = mean
-    mean_after = mean
-    if chroma > 0.0:
-        for k in tl.static_range(C):
-            _, one, below, after = neighbours(place + k * p_c, use, y, x, h, w, p_y, p_x)
-            mean += one / C
-            mean_below += below / C
-            mean_after += after / C
-    slope = 2.0 * (smooth * slope + chroma * (slope - mean))
+    here = tl.load(place + c * p_c, mask=use, other=0.0)
+    to_below, square_below, colour_below = change(
+        place, place + p_y, c, use & (y < h - 1), p_c, smooth, chroma, usual_chroma, usual_light, C
+    )
+    to_after, square_after, colour_after = change(
+        place, place + p_x, c, use & (x < w - 1), p_c, smooth, chroma, usual_chroma, usual_light, C
+    )
+    from_above, _, _ = change(place - p_y, place, c, use & (y > 0), p_c, smooth, chroma, usual_chroma, usual_light, C)
+    from_before, _, _ = change(place - p_x, place, c, use & (x > 0), p_c, smooth, chroma, usual_chroma, usual_light, C)
+    slope = 2.0 * (from_above - to_below + from_before - to_after)
     g = tl.load(g_ptr + c * g_c + down * g_y + right * g_x, mask=use, other=0.0).to(tl.float32) + slope
     first_at = first_ptr + c * m_c + down * m_y + right * m_x
     second_at = second_ptr + c * v_c + down * v_y + right * v_x
@@ -108,8 +118,7 @@ def adam_step(
     moved = tl.clamp(moved, 0.0, 1.0, propagate_nan=tl.PropagateNan.ALL)
     tl.store(out_ptr + (c * rows + down) * width + right, moved, mask=use)
     inside = use & (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
-    # The squares of what differs from the mean add up to the same as its products with the whole.
-    weighted = to_below * (smooth * to_below + chroma * (to_below - mean_below))
-    weighted += to_after * (smooth * to_after + chroma * (to_after - mean_after))
+    # Each channel's program adds its part of what all of them have in common.
+    weighted = smooth * (square_below + square_after) + chroma / C * (colour_below + colour_after)
     loss = tl.sum(tl.where(inside, weighted, 0.0), 0)
     tl.store(loss_ptr + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), loss)

@@ -134,7 +134,9 @@ def test_a_tile_s_sums_are_its_core_s_wherever_the_grid_lies(shift: tuple[int, i
     core = Rect(48, 48, 80, 112)
     none = {layer: torch.zeros(1, c, c, dtype=torch.float64) for layer, c in (("relu1_1", 4), ("relu3_1", 8))}
     areas = Areas((1.0,), dict.fromkeys(LAYERS, (128.0 * 160,)))
-    target = StyleTarget.blended([{layer: one + 1 for layer, one in none.items()}], [1.0], [dict.fromkeys(LAYERS, 1.0)])
+    target = StyleTarget.blended(
+        [{layer: one + 1 for layer, one in none.items()}], [(1, 1)], [1.0], [dict.fromkeys(LAYERS, 1.0)]
+    )
     target = StyleTarget.joined([target], areas.shares)
     objective = Objective(target, Terms(LAYERS, (), 1.0, 0.0, 0.0), 128, 160, areas)
 
@@ -177,17 +179,28 @@ def test_a_start_with_the_content_s_detail_stays_within_the_range() -> None:
 # A level ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_loss_of_a_report_is_the_sum_of_its_parts(render_serially: Render, last_report) -> None:
+def test_the_loss_of_a_report_is_the_sum_of_its_parts(render_serially: Render, last_report, monkeypatch) -> None:
     """One step from a known start: tv, with that of chroma, is written out, and all three terms weigh."""
+    targets: list[StyleTarget] = []
+    joined = StyleTarget.joined
+
+    def kept(*arguments: Any) -> StyleTarget:
+        targets.append(joined(*arguments))
+        return targets[-1]
+
+    monkeypatch.setattr(StyleTarget, "joined", kept)
     weights = dict(tv_weight=0.7, chroma_weight=1.5, style_weight=3.0, content_weight=0.4)
     options = dict(long_edge=60, levels=1, tile=32, **weights)
     start = render_serially(steps=0, **options)
     render_serially(steps=1, mode="exact", **options)
     report = last_report()
-    changes, of_chroma = (
-        sum(float((np.diff(one, axis=axis) ** 2).sum()) for axis in (1, 2)) for one in (start, start - start.mean(0))
-    )
-    assert report["tv"] == pytest.approx((0.7 * changes + 1.5 * of_chroma) / start[0].size, rel=1e-9)
+    (chroma, light), changes, specks = targets[-1].roughness, 0.0, 0.0
+    for axis in (1, 2):
+        steps = np.diff(start, axis=axis)
+        mean = steps.mean(0)
+        changes += float((steps**2).sum())
+        specks += float(np.log1p(((steps - mean) ** 2).sum(0) / chroma / (1 + 3 * mean**2 / light)).sum()) / 2
+    assert report["tv"] == pytest.approx((0.7 * changes + 1.5 * specks) / start[0].size, rel=1e-9)
     assert report["content"] > 0
     assert report["style"] == pytest.approx(np.mean(list(report["layers"].values())), rel=1e-12)
     assert report["loss"] == pytest.approx(3.0 * report["style"] + report["content"] + report["tv"], rel=1e-12)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from gram_cases import Case, arrange, assert_as_good, draw
 from torch import Tensor
 
 from kernels import reference
 
-BETAS, EPSILON, SMOOTH, CHROMA = (0.9, 0.99), 1e-8, 0.05, 0.7
+BETAS, EPSILON, SMOOTH, CHROMA, USUAL = (0.9, 0.99), 1e-8, 0.05, 0.7, (0.08, 0.3)
 Box = tuple[int, int, int, int]
 
 
@@ -68,13 +69,15 @@ def plain(given: Sequence[Tensor], pace: Tensor, box: Box | None, core: Box | No
     """The update and the variation as one would write them, in the tensors' own type."""
     pixels, first, second, gradient = (one.clone() for one in given)
     slope, variation = torch.zeros_like(pixels), torch.zeros_like(pixels)
-    for weight, values in ((SMOOTH, pixels), (CHROMA, pixels - pixels.mean(0))):
-        slope[:, 1:] += 2 * weight * (values[:, 1:] - values[:, :-1])
-        slope[:, :-1] -= 2 * weight * (values[:, 1:] - values[:, :-1])
-        slope[:, :, 1:] += 2 * weight * (values[:, :, 1:] - values[:, :, :-1])
-        slope[:, :, :-1] -= 2 * weight * (values[:, :, 1:] - values[:, :, :-1])
-        variation[:, :-1] += weight * (values[:, 1:] - values[:, :-1]) ** 2
-        variation[:, :, :-1] += weight * (values[:, :, 1:] - values[:, :, :-1]) ** 2
+    for end, start in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        steps = pixels[end] - pixels[start]
+        light = steps.mean(0)
+        change, gate = steps - light, 1 + 3 * light**2 / USUAL[1]
+        amount = (change**2).sum(0) / USUAL[0]
+        along = 2 * SMOOTH * steps + 2 * CHROMA * change / (USUAL[0] * (gate + amount))
+        slope[end] += along
+        slope[start] -= along
+        variation[start] += SMOOTH * steps**2 + CHROMA / 3 * torch.log1p(amount / gate)
     total = gradient.to(pixels.dtype) + reference.crop(slope, box)
     first = BETAS[0] * first + (1 - BETAS[0]) * total
     second = BETAS[1] * second + (1 - BETAS[1]) * total**2
@@ -97,7 +100,7 @@ def check_adam(
         runs = []
         for _ in range(2):
             moved = [one.clone().to(device) for one in given]
-            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core)
+            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core, USUAL)
             runs.append([*(one.cpu() for one in moved[:3]), variation.cpu()])
         assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
         outside = torch.ones(size, dtype=torch.bool)

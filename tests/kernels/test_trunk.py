@@ -114,16 +114,19 @@ def test_content_is_the_gradient_of_its_loss() -> None:
     torch.testing.assert_close(grad, 1 + expected)
 
 
-def test_adam_goes_along_the_gradient_of_the_total_variation() -> None:
-    """From moments of nothing: the first holds a tenth of the gradient."""
+def test_adam_goes_along_the_gradient_of_the_variations() -> None:
+    """From moments of nothing: the first holds a tenth of the gradient. What the light does is held."""
     pixels, zeros = torch.rand(3, 6, 5, dtype=torch.float64), torch.zeros(2, 3, 6, 5, dtype=torch.float64)
     free = pixels.clone().requires_grad_()
-    chroma = free - free.mean(dim=0)
-    variation = 0.7 * (free.diff(dim=1).square().sum() + free.diff(dim=2).square().sum())
-    variation += 0.4 * (chroma.diff(dim=1).square().sum() + chroma.diff(dim=2).square().sum())
+    variation = free.new_zeros(())
+    for steps in (free.diff(dim=1), free.diff(dim=2)):
+        light = steps.mean(dim=0, keepdim=True)
+        gate = 1 + (light.expand(3, -1, -1).square().sum(0) / 0.2).detach()
+        variation = variation + 0.7 * steps.square().sum()
+        variation = variation + 0.4 * (1 + (steps - light).square().sum(0) / 0.03 / gate).log().sum()
     (expected,) = torch.autograd.grad(variation, free)
     nothing, pace = torch.zeros_like(pixels), torch.ones(2, dtype=torch.float64)
-    found = kernels.adam_step_(pixels, *zeros, nothing, pace, (0.9, 0.99), 1e-8, 0.7, 0.4)
+    found = kernels.adam_step_(pixels, *zeros, nothing, pace, (0.9, 0.99), 1e-8, 0.7, 0.4, usual=(0.03, 0.2))
     torch.testing.assert_close(found, variation.detach())
     torch.testing.assert_close(zeros[0], 0.1 * expected)
 
@@ -157,7 +160,9 @@ def test_opcheck(layout: str) -> None:
         torch.library.opcheck(OPS.pool_backward.default, (kernels.pool(grad), inputs, largest, True))
     torch.library.opcheck(OPS.content_term_.default, (grad, inputs, inputs + 1, 0.5, [1, 0, 4, 3], grad[:1] ** 2, True))
     state = (torch.rand(3, 5, 4), *torch.rand(3, 3, 3, 2), torch.ones(2))
-    torch.library.opcheck(OPS.adam_step_.default, (*state, [0.9, 0.99], 1e-8, 0.1, 0.3, [1, 1, 4, 3], [1, 2, 3, 3]))
+    torch.library.opcheck(
+        OPS.adam_step_.default, (*state, [0.9, 0.99], 1e-8, 0.1, 0.3, [1, 1, 4, 3], [1, 2, 3, 3], [0.1, 0.2])
+    )
 
 
 X, Y, W, B = torch.rand(2, 4, 5), torch.rand(3, 4, 5), torch.rand(3, 2, 3, 3), torch.rand(3)
@@ -185,6 +190,8 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (0, 0, 4, 6)), "box (0, 0, 4, 6): must be (y0, x0, y1, x1)"),
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, (3, 0, 3, 4)), "box (3, 0, 3, 4): must be (y0, x0, y1, x1)"),
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (1, 1, 3, 4), (0, 1, 3, 4)), "core (0, 1, 3, 4): must lie inside"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, (1.0,)), "usual (1.0,): must be 2 positive numbers"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, (0.0, 1.0)), "usual (0.0, 1.0): must be 2 positive"),
 ]  # fmt: skip
 
 

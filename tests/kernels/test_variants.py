@@ -42,7 +42,9 @@ def launch_all(h: int, w: int) -> None:
     pixels, gradient = torch.rand(3, h, w), planes(8, h, w)[:3]
     first, second = torch.rand(2, 3, h, w)
     pace = torch.ones(2)
-    step_launch.adam_step_(pixels, first, second, gradient, pace, (0.9, 0.99), 1e-8, 0.1, 0.1, (0, 0, h, w), box)
+    step_launch.adam_step_(
+        pixels, first, second, gradient, pace, (0.9, 0.99), 1e-8, 0.1, 0.1, (0, 0, h, w), box, (1.0, 1.0)
+    )
 
 
 def test_sizes_compile_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:

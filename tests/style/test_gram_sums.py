@@ -84,6 +84,9 @@ def test_sums_without_a_weight_for_each_region_are_refused(regions, weights):
         GramSums(sums, {layer: torch.ones(count) for layer, count in weights.items()})
 
 
+ROUGH = [(0.02, 0.3), (0.06, 0.1)]
+
+
 def random_grams(seed):
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -94,23 +97,24 @@ def random_grams(seed):
 
 def test_blended_is_the_weighted_mean():
     one, two = random_grams(1), random_grams(2)
-    target = StyleTarget.blended([one, two], [3, 1])
+    target = StyleTarget.blended([one, two], ROUGH, [3, 1])
     assert target.grams.keys() == target.energies.keys() == {"relu1_1", "relu4_2"}
     for layer, gram in target.grams.items():
         assert relative_error(gram, 0.75 * one[layer] + 0.25 * two[layer]) < 1e-14
         mean_square = sum(float(gram[i, i]) for i in range(len(gram))) / len(gram)
         assert target.energies[layer] == pytest.approx(mean_square, rel=1e-12)
+    assert target.roughness == pytest.approx((0.03, 0.25))
 
 
 def test_scaling_all_shares_changes_nothing():
     grams = [random_grams(1), random_grams(2)]
-    one, two = StyleTarget.blended(grams, [3, 1]), StyleTarget.blended(grams, [0.3, 0.1])
+    one, two = StyleTarget.blended(grams, ROUGH, [3, 1]), StyleTarget.blended(grams, ROUGH, [0.3, 0.1])
     assert relative_error(one.grams["relu4_2"], two.grams["relu4_2"]) < 1e-14
 
 
 def test_loss_of_the_blend_differs_from_the_blend_of_losses_by_a_constant():
     styles, shares = [random_grams(seed)["relu4_2"] for seed in (1, 2, 3)], [0.5, 0.2, 0.3]
-    blend = StyleTarget.blended([{"relu4_2": gram} for gram in styles], shares).grams["relu4_2"]
+    blend = StyleTarget.blended([{"relu4_2": gram} for gram in styles], [(1, 1)] * len(styles), shares).grams["relu4_2"]
 
     def difference(gram):
         single = sum(share * (gram - style).square().sum() for share, style in zip(shares, styles, strict=True))
@@ -123,23 +127,25 @@ def test_loss_of_the_blend_differs_from_the_blend_of_losses_by_a_constant():
 
 def test_every_style_needs_a_share():
     with pytest.raises(ValueError, match="zip"):
-        StyleTarget.blended([random_grams(1), random_grams(2)], [1.0])
+        StyleTarget.blended([random_grams(1), random_grams(2)], ROUGH, [1.0])
 
 
 def test_layers_may_weigh_styles_differently():
     one, two = random_grams(1), random_grams(2)
-    target = StyleTarget.blended([one, two], [3, 1], [{"relu1_1": 1 / 3}, {"relu4_2": 0.0}])
+    target = StyleTarget.blended([one, two], ROUGH, [3, 1], [{"relu1_1": 1 / 3}, {"relu4_2": 0.0}])
     assert relative_error(target.grams["relu1_1"], (one["relu1_1"] + two["relu1_1"]) / 2) < 1e-14
     assert torch.equal(target.grams["relu4_2"], one["relu4_2"])
 
 
 def test_joined_targets_keep_their_order_and_share_their_energies():
     single = [
-        StyleTarget.blended([{"relu1_1": torch.diag(torch.tensor([a, b]))[None]}], [1]) for a, b in ((1.0, 3), (4, 6))
+        StyleTarget.blended([{"relu1_1": torch.diag(torch.tensor([a, b]))[None]}], [rough], [1])
+        for (a, b), rough in zip(((1.0, 3), (4, 6)), ROUGH, strict=True)
     ]
     joined = StyleTarget.joined(single, [0.75, 0.25])
     assert joined.grams["relu1_1"].diagonal(0, 1, 2).tolist() == [[1, 3], [4, 6]]
     assert joined.energies == {"relu1_1": 0.75 * 2 + 0.25 * 5}
+    assert joined.roughness == pytest.approx((0.03, 0.25))
 
 
 def test_every_region_is_divided_by_its_own_weight():

@@ -20,6 +20,7 @@ LAYERS = [
     (("relu2_1",), ("relu4_2", "relu1_1")),
 ]
 WEIGHTS = [(1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0), (1.3, 0.15, 0.05, 0.4), (0.7, 2.0, 0, 0)]
+ROUGH = (0.02, 0.05)
 CONVS = small_convs(seed=4)
 
 
@@ -72,15 +73,16 @@ def written_out(pixels, content, target, layers, weights, content_weights, stati
         for layer in content_layers
     )
     _, height, width = pixels.shape
-    chroma = pixels - pixels.mean(0)
-    tv, chroma_tv = (
-        (one[:, 1:] - one[:, :-1]).square().sum() + (one[:, :, 1:] - one[:, :, :-1]).square().sum()
-        for one in (pixels, chroma)
-    )
+    tv = specks = 0
+    for steps in (pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]):
+        light = steps.mean(0)
+        held = 1 + 3 * light.detach().square() / ROUGH[1]
+        tv = tv + steps.square().sum()
+        specks = specks + torch.log(1 + (steps - light).square().sum(0) / ROUGH[0] / held).sum() / 2
     return (
         style_weight * style / len(style_layers),
         content_weight * content_term / len(content_layers),
-        (tv_weight * tv + chroma_weight * chroma_tv) / (height * width),
+        (tv_weight * tv + chroma_weight * specks) / (height * width),
     )
 
 
@@ -91,7 +93,7 @@ class Case:
         used = dict.fromkeys((*layers[0], *layers[1]))
         style = composed(CONVS, random_pixels(24, 40, seed=3) ** 2)
         measure = MEASURES[statistics]
-        self.target = StyleTarget.blended([{layer: measure(style[layer])[None] for layer in used}], [1.0])
+        self.target = StyleTarget.blended([{layer: measure(style[layer])[None] for layer in used}], [ROUGH], [1.0])
         self.layers, self.weights = layers, weights
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
         terms = Terms(*layers, *weights, statistics=statistics)
@@ -204,7 +206,7 @@ def test_balance_of_terms_does_not_depend_on_the_size():
 def test_a_dead_style_layer_gives_no_nan(statistics):
     case = Case((16, 16), (("relu1_1",), ("relu1_1",)), (1.0, 1.0, 0.1, 0.1), statistics)
     zeros = {"relu1_1": torch.zeros_like(case.target.grams["relu1_1"])}
-    case.objective = replace(case.objective, target=StyleTarget.blended([zeros], [1]))
+    case.objective = replace(case.objective, target=StyleTarget.blended([zeros], [ROUGH], [1]))
     gradient, errors, *_ = case.computed(case.whole)
     assert gradient.isfinite().all()
     assert errors["relu1_1"] > 0
@@ -233,7 +235,9 @@ class Regions(Case):
         used = dict.fromkeys((*self.layers[0], *self.layers[1], dream.layer))
         styles = [composed(CONVS, random_pixels(24, 40, seed=seed) ** seed) for seed in (1, 2, 3)]
         taken = MEASURES[statistics]
-        single = [StyleTarget.blended([{layer: taken(one[layer])[None] for layer in used}], [1.0]) for one in styles]
+        single = [
+            StyleTarget.blended([{layer: taken(one[layer])[None] for layer in used}], [ROUGH], [1.0]) for one in styles
+        ]
         self.shares = self.planes.mean((1, 2)).tolist()
         self.target, self.dream = StyleTarget.joined(single, self.shares), dream
         areas = Areas.summed([self.planes], tuple(used))

@@ -14,7 +14,8 @@ from tiler.style.losses import Objective
 from tiler.style.terms import Terms
 
 STYLE, CONTENT = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), ("relu4_2",)
-LAYERS, WEIGHTS = (*STYLE, *CONTENT), (1.3, 0.4, 0.5)
+LAYERS, WEIGHTS = (*STYLE, *CONTENT), (1.3, 0.4, 0.5, 0.3)
+ROUGH = (0.01, 0.04)
 CONVS = small_convs(seed=4)
 BACKBONE = Backbone(CONVS, LAYERS, dtype=torch.float64)
 
@@ -25,7 +26,7 @@ def gram(features):
 
 
 STYLE_FEATURES = composed(CONVS, random_pixels(24, 40, seed=3) ** 2)
-TARGET = StyleTarget.blended([{layer: gram(STYLE_FEATURES[layer])[None] for layer in LAYERS}], [1.0])
+TARGET = StyleTarget.blended([{layer: gram(STYLE_FEATURES[layer])[None] for layer in LAYERS}], [ROUGH], [1.0])
 
 
 def forward_differences(pixels, axis, wrap):
@@ -37,8 +38,13 @@ def written_out(pixels, content, wrap):
     ours, theirs = composed(CONVS, pixels, wrap=wrap), composed(CONVS, content, wrap=wrap)
     style = sum((gram(ours[a]) - TARGET.grams[a]).square().sum() / TARGET.grams[a].square().sum() for a in STYLE)
     content_term = sum((ours[a] - theirs[a]).square().mean() / TARGET.energies[a] for a in CONTENT)
-    tv = sum(forward_differences(pixels, 1 + i, axis in wrap).square().sum() for i, axis in enumerate("yx"))
-    return WEIGHTS[0] * style / len(STYLE), WEIGHTS[1] * content_term, WEIGHTS[2] * tv / pixels[0].numel()
+    smooth = 0
+    for i, axis in enumerate("yx"):
+        steps = forward_differences(pixels, 1 + i, axis in wrap)
+        light = steps.mean(0)
+        colours = ((steps - light).square().sum(0) / ROUGH[0]) / (1 + 3 * light.detach().square() / ROUGH[1])
+        smooth = smooth + WEIGHTS[2] * steps.square().sum() + WEIGHTS[3] / 2 * (1 + colours).log().sum()
+    return WEIGHTS[0] * style / len(STYLE), WEIGHTS[1] * content_term, smooth / pixels[0].numel()
 
 
 def part(pixels, rect):

@@ -82,5 +82,5 @@ class Contents:
 
     def _style_of(self, level: int, style: int) -> dict[str, layout.Array]:
         job, size = self._job, self._job.styles.sizes[level][style]
-        measured = layout.totals(job.sums, job.device.state_dtype)
+        measured = layout.totals(job.measured, job.device.state_dtype)
         return {"picture": layout.picture(*size), "guides": layout.picture(*size, 1), **measured}

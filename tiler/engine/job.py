@@ -14,7 +14,7 @@ from tiler.engine.cut import LONGEST_SIDE, Cut
 from tiler.engine.plain import typed
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.style.layers import LAYERS, deepest, statistics_halo, stride_of
-from tiler.style.terms import Terms, rows
+from tiler.style.terms import ROUGHNESS, Terms, rows
 
 STYLE_TILE = 512
 # What a store says is looked through by whoever opens it, tile by tile.
@@ -199,6 +199,11 @@ class Job:
     def sums(self) -> dict[str, tuple[int, int]]:
         """Shape of what is summed of a region, of each layer in use."""
         return {layer: (rows(self.terms.statistics, count), count) for layer, count in self.network.channels}
+
+    @property
+    def measured(self) -> dict[str, tuple[int, int]]:
+        """The same of all that is measured of a style."""
+        return {**self.sums, ROUGHNESS: (1, 2)}
 
     @property
     def style_sums(self) -> dict[str, tuple[int, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from tiler.engine.workplace import Workplace, workplace
 from tiler.geometry import Tile, TileGrid
 from tiler.geometry.blocks import Node, joined, summed
 from tiler.style.guides import Areas
+from tiler.style.roughness import roughness_sums
+from tiler.style.terms import ROUGHNESS
 
 # Of a round: its first update and how many there are.
 Rounds = Sequence[tuple[int, int]]
@@ -55,16 +57,18 @@ def _style_tile(here: Workplace, level: int, style: int, index: int) -> Sums:
     tile, path, layers = here.job.style_grid(level, style).tile(index), f"styles/{level}/{style}", here.job.terms.layers
     planes = here.style_guides(level, style, tile.read)
     if not planes[0]:  # nothing of what counts
-        shapes = here.job.sums
-        return {layer: torch.zeros((1, *shapes[layer]), dtype=torch.float64) for layer in layers}
+        return {name: torch.zeros((1, *shape), dtype=torch.float64) for name, shape in here.job.measured.items()}
     pixels = here.store.read_picture(f"{path}/picture", tile.read)
 
     def sums() -> Sums:
         here.shaped(pixels.shape)
         core, guides = tile.core.relative_to(tile.read), here.guides(*planes, layers)
         what = f"{path}, tile {index}"
-        found = finite.measured(here.backbones, here.tensor(pixels), layers, core, guides, here.job.terms.means, what)
-        return {layer: wide(value).cpu() for layer, value in found.sums.items()}
+        tensor = here.tensor(pixels)
+        found = finite.measured(here.backbones, tensor, layers, core, guides, here.job.terms.means, what)
+        counted = None if planes[1] is None else here.tensor(planes[1])
+        rough = roughness_sums(tensor, core, counted)
+        return {**{layer: wide(value).cpu() for layer, value in found.sums.items()}, ROUGHNESS: rough}
 
     return here.compute(sums)
 
@@ -74,6 +78,8 @@ def add_up_style(address: Address, level: int, style: int, parts: Sequence[Mappi
     here = workplace(address)
     job, grid, path = here.job, here.job.style_grid(level, style), f"styles/{level}/{style}"
     areas = here.areas(job.style_guides_path(level, style), job.terms.layers, grid.height, grid.width)
+    pixels = areas.shares[0] * grid.height * grid.width
+    areas = replace(areas, weights={**areas.weights, ROUGHNESS: (pixels,)})
     total = _normalised(_joined(grid, parts), areas)
     here.check_run()
     kind = np.dtype(job.device.state_dtype)

@@ -32,6 +32,8 @@ from tiler.style.colour import GREY, OKLAB_FLOOR, ColourMoments, colour_match, r
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides, pooled
 from tiler.style.losses import Objective
+from tiler.style.roughness import usual
+from tiler.style.terms import ROUGHNESS
 from tiler.style.weights import Conv, read_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -300,8 +302,9 @@ class Workplace:
             {layer: self.tensor(self.store.read_total(f"styles/{level}/{s}", layer)) for layer in job.terms.layers}
             for s in styles
         ]
+        rough = [usual(self.store.read_total(f"styles/{level}/{s}", ROUGHNESS)) for s in styles]
         by_layer = [dict(zip(job.terms.style_layers, job.styles.layer_weights[s], strict=True)) for s in styles]
-        return StyleTarget.blended(grams, [job.styles.shares[s] for s in styles], by_layer)
+        return StyleTarget.blended(grams, rough, [job.styles.shares[s] for s in styles], by_layer)
 
     def picture(self, level: int, path: str, rect: Rect) -> np.ndarray:
         """[3, h, w] of a picture of a level's size; `rect` may reach beyond an edge that wraps."""

@@ -92,8 +92,8 @@ class _Level:
     def _check_styles(self) -> None:
         for s in range(self._job.styles.count):
             path = f"styles/{self._level}/{s}"
-            if self._look(self._store.has_totals, path, self._job.terms.layers):
-                for layer in self._job.terms.layers:
+            if self._look(self._store.has_totals, path, list(self._job.measured)):
+                for layer in self._job.measured:
                     self._look(self._store.read_total, path, layer)
 
     def _check_state(self) -> None:

@@ -68,7 +68,7 @@ def level_bytes(job: Job, index: int, has_alpha: bool) -> tuple[int, int]:
     working, picture = _inputs_bytes(job, index), layout.picture(level.height, level.width).disk_bytes()
     rendered = 1.0 if job.cut.touched is not None else sum(one.core.area for one in grid) / (level.height * level.width)
     if level.steps:
-        totals = layout.totals(job.sums, job.device.state_dtype)
+        totals = layout.totals(job.measured, job.device.state_dtype)
         working += job.styles.count * _sum_bytes(totals, 1)
     state = layout.state(grid, job.style_sums, job.device.state_dtype, job.moment_dtype, len(job.styles.regions))
     shape = grid.patch_shape

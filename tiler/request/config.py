@@ -132,7 +132,7 @@ class RenderConfig:
         0.0, "Weight of the content's edges, in the style's colours: coasts and rivers stay where they are.", LOOK, 0
     )
     tv_weight: float = option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
-    chroma_weight: float = option(2.0, "Weight of smoothness in colour alone: calms coloured specks.", LOOK, 0)
+    chroma_weight: float = option(0.02, "Weight of smoothness in colour alone: calms coloured specks.", LOOK, 0)
     style_scale: Numbers = option(
         (1.0,), "Size of the style's features relative to the poster; one, or one per style.", LOOK, 0.01, 100,
         metavar="X,...",

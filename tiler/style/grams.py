@@ -52,21 +52,24 @@ class GramSums:
 @dataclass(frozen=True)
 class StyleTarget:
     """grams[layer]: the Gram to reach in each region, [R, C, C], and the means [R, C + 1, C]. energies[layer]: mean
-    square of the styles' features, which is the unit in which content differences are measured."""
+    square of the styles' features, which is the unit in which content differences are measured. roughness: (chroma,
+    light), the unit of the smoothness of colours (see `tiler.style.roughness`)."""
 
     grams: dict[str, torch.Tensor]
     energies: dict[str, float]
+    roughness: tuple[float, float]
 
     @classmethod
     def blended(
         cls,
         grams: Sequence[dict[str, torch.Tensor]],
+        roughness: Sequence[tuple[float, float]],
         weights: Sequence[float],
         layer_weights: Sequence[Mapping[str, float]] | None = None,
     ) -> StyleTarget:
         """One region's target from several styles: at every layer the weighted mean of their Grams [1, C, C], and of
         their means [1, C + 1, C]: the moments of their mixture. The loss of Grams differs from the weighted sum of the
-        single losses by a constant only.
+        single losses by a constant only. So with their roughness.
 
         weights: of each style, non-negative. layer_weights: factors to them at some layers, 1 elsewhere. Not all 0 at
         any layer.
@@ -77,16 +80,25 @@ class StyleTarget:
             here = [weight * factor.get(layer, 1.0) for weight, factor in zip(weights, factors, strict=True)]
             pairs = zip(here, grams, strict=True)
             mean[layer] = torch.stack([weight / sum(here) * gram[layer] for weight, gram in pairs]).sum(0)
-        return cls(mean, {layer: float(gram.diagonal(0, -2, -1).mean()) for layer, gram in mean.items()})
+        energies = {layer: float(gram.diagonal(0, -2, -1).mean()) for layer, gram in mean.items()}
+        return cls(mean, energies, _mean(roughness, weights))
 
     @classmethod
     def joined(cls, regions: Sequence[StyleTarget], shares: Sequence[float]) -> StyleTarget:
-        """The target of several regions, in order; energies are their mean by shares, which sum to 1."""
+        """The target of several regions, in order; energies and roughness are their mean by shares, which sum to 1."""
         pairs = list(zip(shares, regions, strict=True))
         return cls(
             {layer: torch.cat([one.grams[layer] for one in regions]) for layer in regions[0].grams},
             {layer: sum(share * one.energies[layer] for share, one in pairs) for layer in regions[0].energies},
+            _mean([one.roughness for one in regions], shares),
         )
+
+
+def _mean(pairs: Sequence[tuple[float, float]], weights: Sequence[float]) -> tuple[float, float]:
+    first, second = (
+        sum(weight * pair[n] for weight, pair in zip(weights, pairs, strict=True)) / sum(weights) for n in (0, 1)
+    )
+    return first, second
 
 
 def measure(

@@ -3,7 +3,7 @@
     L = style_weight * sum_r share_r * mean_l D(G_rl, A_rl)
       + content_weight * mean_l mean(w_l (F_l - C_l)^2) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
-      + chroma_weight * mean over pixels of |forward differences less their mean over R, G and B|^2
+      + chroma_weight * mean over pixels and both directions of log(1 + u / g)
       + lines * mean over pixels of e |forward differences of the pixels less the recoloured content|^2
       - dream_weight * mean(F_d^2) / energy_d
 
@@ -13,6 +13,9 @@ of it where nothing is guided), A_r from the region's styles, the energies from 
 where the content is to be kept. A region's share is that of its area, so that a pixel's style weighs as much against
 its content in a small region as in a large one. Since each term is a relative error or a mean per pixel, no term's
 balance changes with the size, and a small preview minimises what the poster minimises.
+u is the square of a forward difference less its mean over R, G and B, over the styles' mean of that; g, which is held
+as the gradient is taken, 1 + the square of the rest over the styles' mean of that: what changes in colour alone, and by
+little, is a speck.
 e is how much of an edge the content has at a pixel (see `lines_of`). It is compared in the style's colours: sea that is
 paler than land may be darker in the style, and the line between them is where it was.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
@@ -207,18 +210,23 @@ class Objective:
             total += self.terms.lines * (weighted * steps)[(slice(None), *core.slices)].sum()
         return total * self._per_pixel(1)
 
+    @property
+    def _variation(self) -> tuple[float, float]:
+        """Weights of the total variation and, for the sum over both directions, of chroma's."""
+        return self.terms.tv_weight, self.terms.chroma_weight / 2
+
     def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, torch.Tensor]:
-        """Total variation (squared forward differences) of pixels [3, h, w], and that of their chroma -> (gradient,
-        loss of the core [])."""
+        """Total variation (squared forward differences) of pixels [3, h, w], and their changes of colour alone ->
+        (gradient, loss of the core [])."""
         gradient, total = torch.zeros_like(pixels), pixels.new_zeros(())
+        smooth, chroma = self._variation
         for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
             steps = pixels.diff(dim=axis)
-            chroma = steps - steps.mean(0)
-            slope = steps * (2 * self.terms.tv_weight) + chroma * (2 * self.terms.chroma_weight)
+            changes, along = kernels.colour_changes(steps, self.target.roughness)
+            slope = steps * (2 * smooth) + along * chroma
             gradient.narrow(axis, 1, last - 1).add_(slope)
             gradient.narrow(axis, 0, last - 1).sub_(slope)
-            for part, weight in ((steps, self.terms.tv_weight), (chroma, self.terms.chroma_weight)):
-                total += weight * part[(slice(None), *core.slices)].pow(2).sum()
+            total += smooth * steps[(slice(None), *core.slices)].pow(2).sum() + chroma * changes[core.slices].sum()
         return gradient, total * self._per_pixel(1)
 
     def descend_(
@@ -235,7 +243,9 @@ class Objective:
         """One update by Adam of the pixels [3, h, w] in `blend`, along the other terms' gradient there and the
         variations', all in one pass; the variations' loss of the core [], before it. pace: see
         `kernels.adam_step_`."""
-        boxes = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
-        weights = self.terms.tv_weight, self.terms.chroma_weight
-        variation = kernels.adam_step_(pixels, *moments, gradient, pace, betas, epsilon, *weights, *boxes)
+        inner, kept = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
+        smooth, chroma = self._variation
+        variation = kernels.adam_step_(
+            pixels, *moments, gradient, pace, betas, epsilon, smooth, chroma, inner, kept, self.target.roughness
+        )
         return variation * self._per_pixel(1)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tiler.style.layers import LAYERS
 
 STATISTICS = ("gram", "moments", "w2")
+# Where a style's roughness is kept among its sums, as if it were a layer's: [1, 1, 2].
+ROUGHNESS = "roughness"
 
 
 def rows(statistics: str, channels: int) -> int:
