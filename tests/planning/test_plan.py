@@ -164,7 +164,7 @@ def test_disk_counted_by_hand():
     values.update(steps_per_round=2, state="store")
     config, job = job_of(**values)
     job = with_part(job, "cut", levels=(replace(job.cut.levels[0], steps=2), job.cut.levels[1]))
-    totals = 6 * _array((1, 1, 1), 65 * 64 * 4)
+    totals = 6 * _array((1, 1, 1), 65 * 64 * 4) + _array((1, 1, 1), 2 * 4)
 
     def disk(changed=job, level=1, has_alpha=False):
         found = plan_job(config, changed, has_alpha).levels[level]
