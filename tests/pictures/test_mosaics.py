@@ -132,6 +132,18 @@ def test_a_poster_s_own_tiles_lie_where_it_does(tmp_path: Path) -> None:
     assert (picture.georef.transform, picture.height) == ((*SIX,), 300)
 
 
+def test_what_is_said_of_tiles_may_change_while_we_run(tmp_path: Path) -> None:
+    write_xyz(tmp_path / "browse", 300, 300, [np.full((3, 300, 300), 0.5, np.float32)], georef=Georef((*SIX,)))
+    before = open_picture(tmp_path / "browse")
+    facts = json.loads((tmp_path / "browse" / "tiles.json").read_text())
+    moved = [*SIX[:2], 200.0, *SIX[3:]]
+    (tmp_path / "browse" / "tiles.json").write_text(json.dumps({**facts, "transform": moved}))
+    after = open_picture(tmp_path / "browse")
+    assert before.georef is not None
+    assert after.georef is not None
+    assert (before.georef.transform, after.georef.transform) == ((*SIX,), (*moved,))
+
+
 @pytest.mark.parametrize("transform", [SIX[:5], [*SIX, 1.0], [*SIX[:5], "1"], [*SIX[:5], True], "abcdef", 6, None])
 def test_tiles_with_another_word_on_where_they_lie_lie_nowhere(tmp_path: Path, transform: object) -> None:
     write_xyz(tmp_path / "browse", 300, 300, [np.full((3, 300, 300), 0.5, np.float32)])

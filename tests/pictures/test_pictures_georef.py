@@ -77,6 +77,8 @@ def test_cloud_optimized(tmp_path, compression):
         assert file.crs.to_epsg() == 32633
         assert file.overviews(1) == [2, 4]
         np.testing.assert_array_equal(file.read(), np.rint(poster * 255))
+        half = np.rint(poster * 255).reshape(3, 450, 2, 600, 2).mean((2, 4))
+        assert np.abs(file.read(out_shape=(3, 450, 600)) - half).max() <= 0.5
     with tifffile.TiffFile(tmp_path / "out.tif") as tif:
         assert tif.pages.first.iccprofile
         assert tif.pages.first.get_resolution(unit=2)[0] == 300

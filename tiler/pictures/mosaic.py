@@ -141,13 +141,16 @@ def is_folder(path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """Tells a folder's tiles from others that come under its name, by when files came and went."""
+    """Tells a folder's tiles from others that come under its name, by when files came and went, and what is said of them
+    changed."""
     finest = _finest(path)
     if finest is None:
         return ()
     with contextlib.suppress(OSError):
         found = [os.stat(finest[0] / name) for name in (".", *_numbers(finest[0]).values())]
-        return sum(one.st_mtime_ns for one in found), len(found), found[0].st_ino
+        said = _said_of(path)
+        times = [one.st_mtime_ns for one in (*found, *([os.stat(said)] if said.exists() else []))]
+        return sum(times), len(times), found[0].st_ino
     return ()
 
 
@@ -209,9 +212,13 @@ def _of_folder(path: Path, stamp: tuple[int, ...]) -> Mosaic:
     return _mosaic(path, "xyz", zoom, box, len(names), _Folder(path, names), list(names), own, names)
 
 
+def _said_of(path: Path) -> Path:
+    return path / "tiles.json"
+
+
 def _facts(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        place = path / "tiles.json"
+        place = _said_of(path)
         if place.is_file() and place.stat().st_size <= _FACTS_BYTES:
             found = json.loads(place.read_text(encoding="utf-8"))
             return found if isinstance(found, dict) else {}
