@@ -141,8 +141,8 @@ def is_folder(path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """Tells a folder's tiles from others that come under its name, by when files came and went, and what is said of them
-    changed."""
+    """Tells a folder's tiles from others that come under its name, by when files came and went and when what is said of
+    them changed."""
     finest = _finest(path)
     if finest is None:
         return ()
