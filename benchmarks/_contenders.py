@@ -126,7 +126,7 @@ PEERS = (
     Contender("neural-style", 25.0, functools.partial(_peer, _peers.neural_style), peer=True),
     Contender("pastiche", 240.0, functools.partial(_peer, _peers.pastiche), peer=True),
 )
-BEFORE = _look("before", 0.2, statistics="gram", chroma_weight=0.0)
+BEFORE = _look("before", 0.2, statistics="gram", chroma_weight=0.0, light_weight=0.0)
 _W2: dict[str, Any] = {"statistics": "w2", "style_weight": 1.5}
 _MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3", "relu5_1")
 # What might be a better `standard` or `best`, in order of worth.

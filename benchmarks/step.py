@@ -190,8 +190,8 @@ def plain(setting: Setting) -> Step:
             error = F.mse_loss(found[layer], wanted[layer]) / energy[layer]
             loss = loss + CONFIG.content_weight / len(CONFIG.content_layers) * error
         for steps in (image.diff(dim=1), image.diff(dim=2)):
-            specks = CONFIG.chroma_weight / 2 * kernels.colour_changes(steps, rough)[0].sum()
-            loss = loss + (CONFIG.tv_weight * steps.square().sum() + specks) / image[0].numel()
+            robust = kernels.changes(steps, CONFIG.chroma_weight / 2, CONFIG.light_weight / 2, rough)[0].sum()
+            loss = loss + (CONFIG.tv_weight * steps.square().sum() + robust) / image[0].numel()
         (loss * image[0].numel()).backward()  # as ours: Adam's epsilon then means the same
         adam.step()
         with torch.no_grad():

@@ -7,14 +7,14 @@ environment variable TILER_KERNELS=reference|torch|triton forces one implementat
 from kernels.choice import capturing, implementation, why_not_triton
 from kernels.gram import gram, gram_backward_, gram_style, gram_sums, style_loss, style_term
 from kernels.gram_torch import fast_bfloat16
-from kernels.reference import colour_changes
+from kernels.reference import changes
 from kernels.step import adam_step_, content_term_
 from kernels.trunk import pool, pool_backward, ring_, ring_backward_
 
 __all__ = [
     "adam_step_",
     "capturing",
-    "colour_changes",
+    "changes",
     "content_term_",
     "fast_bfloat16",
     "gram",

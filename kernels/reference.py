@@ -177,34 +177,36 @@ def content_term_(
     return scale * (crop(difference, box) * crop(weighted, box)).sum()
 
 
-def colour_changes(steps: Tensor, usual: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Of differences d [C, H, W] between neighbours, with c = d - l, l their mean over the channels: log(1 + u / g)
-    [H, W] and its gradient along c [C, H, W], for u = |c|^2 / usual[0] and g = 1 + C l^2 / usual[1], which is held."""
-    light = steps.mean(0)
-    change, gate = steps - light, 1 + len(steps) * light.detach().square() / usual[1]
-    amount = change.square().sum(0) / usual[0]
-    return torch.log1p(amount / gate), 2 * change / (usual[0] * (gate + amount))
+def changes(steps: Tensor, chroma: float, light: float, usual: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Of differences d [C, H, W] between neighbours, with l their mean over the channels, u = |d - l|^2 / usual[0] and
+    g = 1 + C l^2 / usual[1]: chroma * log(1 + u / g) + light * log(g) [H, W], and its gradient [C, H, W] along d, where
+    the first term holds g."""
+    mean = steps.mean(0)
+    apart, gate = steps - mean, 1 + len(steps) * mean.square() / usual[1]
+    amount, held = apart.square().sum(0) / usual[0], gate.detach()
+    along = 2 * chroma * apart / (usual[0] * (gate + amount)) + 2 * light * mean / (usual[1] * gate)
+    return chroma * torch.log1p(amount / held) + light * torch.log(gate), along
 
 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None, usual: Sequence[float],
+    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
+    usual: Sequence[float], light: float,
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
     g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
-    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + chroma * sum of
-    `colour_changes` over the forward differences d.
+    pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + sum of `changes`
+    over the forward differences d.
     """
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
-        changes, along = colour_changes(steps, usual)
-        along = 2 * smooth * steps + chroma * along
+        found, along = changes(steps, chroma, light, usual)
+        along = along + 2 * smooth * steps
         slope.narrow(axis, 1, steps.shape[axis]).add_(along)
         slope.narrow(axis, 0, steps.shape[axis]).sub_(along)
-        variation = variation + smooth * crop(steps, core or box).square().sum()
-        variation = variation + chroma * crop(changes[None], core or box).sum()
+        variation = variation + smooth * crop(steps, core or box).square().sum() + crop(found[None], core or box).sum()
     total = gradient.to(pixels.dtype) + crop(slope, box)
     first.add_((1 - betas[0]) * (total - first))
     second.mul_(betas[1]).add_((1 - betas[1]) * total.square())

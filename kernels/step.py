@@ -34,9 +34,9 @@ def _(
 def _adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
-    usual: Sequence[float],
+    usual: Sequence[float], light: float,
 ) -> Tensor:  # fmt: skip
-    arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, usual)
+    arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, usual, light)
     return run("step", "adam_step_", pixels.device, pixels.dtype, *arguments)
 
 
@@ -44,7 +44,7 @@ def _adam_step_(
 def _(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
-    usual: Sequence[float],
+    usual: Sequence[float], light: float,
 ) -> Tensor:  # fmt: skip
     return pixels.new_empty(())
 
@@ -100,6 +100,7 @@ def adam_step_(
     box: Sequence[int] | None = None,
     core: Sequence[int] | None = None,
     usual: Sequence[float] = (1.0, 1.0),
+    light: float = 0.0,
 ) -> Tensor:
     """One update by Adam (Kingma & Ba 2015) of the pixels in a box, total variation and range included, in place.
 
@@ -115,6 +116,7 @@ def adam_step_(
             the square of what differs from the mean over the channels, over usual[0]; g, which is held as the gradient
             is taken, 1 + the square of the rest over usual[1]. A large change, or one where the light changes as well,
             adds little (a Lorentzian, Black & Rangarajan 1996).
+        light: weight of the sum of log(g), which is not held here.
         box: (y0, x0, y1, x1) in pixels; all when None.
         core: the same, inside the box, of what the variation is returned of; the box when None.
         usual: (chroma, light), positive: squares of differences that are as large as usual.
@@ -132,5 +134,5 @@ def adam_step_(
     checks.state(pixels, {"first": first, "second": second}, gradient, box)
     checks.planes("pace", pace, (2,), pixels)
     checks.positive("usual", usual, 2)
-    numbers = float(epsilon), float(smooth), float(chroma)
-    return _adam_step_(pixels, first, second, gradient, pace, betas, *numbers, box, core, [float(one) for one in usual])
+    numbers, usual = (float(epsilon), float(smooth), float(chroma)), [float(one) for one in usual]
+    return _adam_step_(pixels, first, second, gradient, pace, betas, *numbers, box, core, usual, float(light))

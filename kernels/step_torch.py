@@ -27,26 +27,30 @@ def content_term_(
     return squares.sum().mul_(scale)
 
 
-def variation_(steps: Tensor, smooth: float, chroma: float, usual: Sequence[float], box: Box | None) -> Tensor:
-    """smooth * sum d^2 + chroma * sum of `reference.colour_changes` over the box of differences d [C, H, W], []; these
-    become its gradient along them."""
+def variation_(
+    steps: Tensor, smooth: float, chroma: float, light: float, usual: Sequence[float], box: Box | None
+) -> Tensor:
+    """smooth * sum d^2 + sum of `reference.changes` over the box of differences d [C, H, W], []; these become its
+    gradient along them."""
     found = crop(steps, box).square().sum().mul_(smooth)
-    if not chroma:
+    if not chroma and not light:
         steps.mul_(2 * smooth)
         return found
-    light = steps.mean(0)
-    change = steps - light
-    gate = light.square_().mul_(len(steps) / usual[1]).add_(1)
-    amount = change.square().sum(0).div_(usual[0])
+    mean = steps.mean(0)
+    apart = steps - mean
+    more = mean.square().mul_(len(steps) / usual[1])
+    gate, amount = more + 1, apart.square().sum(0).div_(usual[0])
     found.add_(crop((amount / gate)[None], box).log1p().sum(), alpha=chroma)
-    change.div_(gate.add_(amount))
-    steps.mul_(2 * smooth).add_(change, alpha=2 * chroma / usual[0])
+    found.add_(crop(more[None], box).log1p().sum(), alpha=light)
+    steps.mul_(2 * smooth).add_(mean.div_(gate), alpha=2 * light / usual[1])
+    steps.add_(apart.div_(gate.add_(amount)), alpha=2 * chroma / usual[0])
     return found
 
 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
-    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None, usual: Sequence[float],
+    epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
+    usual: Sequence[float], light: float,
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
@@ -56,7 +60,7 @@ def adam_step_(
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
-        variation += variation_(steps, smooth, chroma, usual, core or box)
+        variation += variation_(steps, smooth, chroma, light, usual, core or box)
         slope.narrow(axis, 1, steps.shape[axis]).add_(steps)
         slope.narrow(axis, 0, steps.shape[axis]).sub_(steps)
     inner, total = crop(pixels, box), crop(slope, box)

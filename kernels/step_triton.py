@@ -50,35 +50,40 @@ def content_term(
 
 
 @triton.jit
-def change(place, other, c, use, p_c, smooth, chroma, usual_chroma, usual_light, C: tl.constexpr):
+def log1p(x):
+    """Which Triton has for some devices only (Goldberg 1991, theorem 4)."""
+    more = 1.0 + x
+    return tl.where(more == 1.0, x, tl.log(more) * x / tl.where(more == 1.0, 1.0, more - 1.0))
+
+
+@triton.jit
+def change(place, other, c, use, p_c, smooth, chroma, light, usual_chroma, usual_light, C: tl.constexpr):
     """Of the difference d from pixels to others, for channel c: half the variation's gradient along it, d^2, and what
-    all channels add to the chroma's, log(1 + u / g)."""
+    all channels together add."""
     d = tl.load(other + c * p_c, mask=use, other=0.0) - tl.load(place + c * p_c, mask=use, other=0.0)
     slope = smooth * d
     grown = d * 0.0
-    if chroma > 0.0:
-        light = d * 0.0
+    if chroma + light > 0.0:
+        mean = d * 0.0
         for k in tl.static_range(C):
-            light += tl.load(other + k * p_c, mask=use, other=0.0) - tl.load(place + k * p_c, mask=use, other=0.0)
-        light = light / C
+            mean += tl.load(other + k * p_c, mask=use, other=0.0) - tl.load(place + k * p_c, mask=use, other=0.0)
+        mean = mean / C
         amount = d * 0.0
         for k in tl.static_range(C):
             one = tl.load(other + k * p_c, mask=use, other=0.0) - tl.load(place + k * p_c, mask=use, other=0.0)
-            amount += (one - light) * (one - light)
+            amount += (one - mean) * (one - mean)
         amount = amount / usual_chroma
-        gate = 1.0 + C * light * light / usual_light
-        slope += chroma * (d - light) / (usual_chroma * (gate + amount))
-        # log1p, which Triton has for some devices only (Goldberg 1991, theorem 4)
-        ratio = amount / gate
-        more = 1.0 + ratio
-        grown = tl.where(more == 1.0, ratio, tl.log(more) * ratio / tl.where(more == 1.0, 1.0, more - 1.0))
+        more = C * mean * mean / usual_light
+        gate = 1.0 + more
+        slope += chroma * (d - mean) / (usual_chroma * (gate + amount)) + light * mean / (usual_light * gate)
+        grown = chroma * log1p(amount / gate) + light * log1p(more)
     return slope, d * d, grown
 
 
 @triton.jit(do_not_specialize=PLACES)
 def adam_step(
     out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
-    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma, usual_chroma, usual_light,
+    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma, light, usual_chroma, usual_light,
     p_c, p_y, p_x, m_c, m_y, m_x, v_c, v_y, v_x, g_c, g_y, g_x,
     C: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
@@ -96,14 +101,18 @@ def adam_step(
     x = left + right
     place = p_ptr + y * p_y + x * p_x
     here = tl.load(place + c * p_c, mask=use, other=0.0)
-    to_below, square_below, colour_below = change(
-        place, place + p_y, c, use & (y < h - 1), p_c, smooth, chroma, usual_chroma, usual_light, C
+    to_below, square_below, grown_below = change(
+        place, place + p_y, c, use & (y < h - 1), p_c, smooth, chroma, light, usual_chroma, usual_light, C
     )
-    to_after, square_after, colour_after = change(
-        place, place + p_x, c, use & (x < w - 1), p_c, smooth, chroma, usual_chroma, usual_light, C
+    to_after, square_after, grown_after = change(
+        place, place + p_x, c, use & (x < w - 1), p_c, smooth, chroma, light, usual_chroma, usual_light, C
     )
-    from_above, _, _ = change(place - p_y, place, c, use & (y > 0), p_c, smooth, chroma, usual_chroma, usual_light, C)
-    from_before, _, _ = change(place - p_x, place, c, use & (x > 0), p_c, smooth, chroma, usual_chroma, usual_light, C)
+    from_above, _, _ = change(
+        place - p_y, place, c, use & (y > 0), p_c, smooth, chroma, light, usual_chroma, usual_light, C
+    )
+    from_before, _, _ = change(
+        place - p_x, place, c, use & (x > 0), p_c, smooth, chroma, light, usual_chroma, usual_light, C
+    )
     slope = 2.0 * (from_above - to_below + from_before - to_after)
     g = tl.load(g_ptr + c * g_c + down * g_y + right * g_x, mask=use, other=0.0).to(tl.float32) + slope
     first_at = first_ptr + c * m_c + down * m_y + right * m_x
@@ -119,6 +128,6 @@ def adam_step(
     tl.store(out_ptr + (c * rows + down) * width + right, moved, mask=use)
     inside = use & (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
     # Each channel's program adds its part of what all of them have in common.
-    weighted = smooth * (square_below + square_after) + chroma / C * (colour_below + colour_after)
+    weighted = smooth * (square_below + square_after) + (grown_below + grown_after) / C
     loss = tl.sum(tl.where(inside, weighted, 0.0), 0)
     tl.store(loss_ptr + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), loss)

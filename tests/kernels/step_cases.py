@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels import reference
 
-BETAS, EPSILON, SMOOTH, CHROMA, USUAL = (0.9, 0.99), 1e-8, 0.05, 0.7, (0.08, 0.3)
+BETAS, EPSILON, SMOOTH, CHROMA, USUAL, LIGHT = (0.9, 0.99), 1e-8, 0.05, 0.7, (0.08, 0.3), 0.4
 Box = tuple[int, int, int, int]
 
 
@@ -54,13 +54,13 @@ def check_content(case: Case, operation: Callable[..., Tensor], device: str = "c
 
 def state(size: tuple[int, int], box: Box | None, seed: int, grad: torch.dtype, wide: bool = False) -> list[Tensor]:
     """Pixels, moments and gradient in float32's numbers; some pixels will leave 0..1. The second moment is small where
-    steps are large."""
+    steps are large, and nowhere so small that how one pixel's gradient was rounded decides."""
     generator = torch.Generator().manual_seed(seed)
     y0, x0, y1, x1 = box or (0, 0, *size)
     inner = (3, y1 - y0, x1 - x0)
     pixels = torch.rand(3, *size, generator=generator)
     first, gradient = torch.randn(2, *inner, generator=generator)
-    second = torch.rand(*inner, generator=generator) ** 4
+    second = 0.001 + torch.rand(*inner, generator=generator) ** 4
     found = [pixels, first, second, gradient.to(grad)]
     return [one.double() for one in found] if wide else found
 
@@ -75,9 +75,10 @@ def plain(given: Sequence[Tensor], pace: Tensor, box: Box | None, core: Box | No
         change, gate = steps - light, 1 + 3 * light**2 / USUAL[1]
         amount = (change**2).sum(0) / USUAL[0]
         along = 2 * SMOOTH * steps + 2 * CHROMA * change / (USUAL[0] * (gate + amount))
+        along += 2 * LIGHT * light / (USUAL[1] * gate)
         slope[end] += along
         slope[start] -= along
-        variation[start] += SMOOTH * steps**2 + CHROMA / 3 * torch.log1p(amount / gate)
+        variation[start] += SMOOTH * steps**2 + CHROMA / 3 * torch.log1p(amount / gate) + LIGHT / 3 * torch.log(gate)
     total = gradient.to(pixels.dtype) + reference.crop(slope, box)
     first = BETAS[0] * first + (1 - BETAS[0]) * total
     second = BETAS[1] * second + (1 - BETAS[1]) * total**2
@@ -100,7 +101,7 @@ def check_adam(
         runs = []
         for _ in range(2):
             moved = [one.clone().to(device) for one in given]
-            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core, USUAL)
+            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core, USUAL, LIGHT)
             runs.append([*(one.cpu() for one in moved[:3]), variation.cpu()])
         assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
         outside = torch.ones(size, dtype=torch.bool)

@@ -121,12 +121,13 @@ def test_adam_goes_along_the_gradient_of_the_variations() -> None:
     variation = free.new_zeros(())
     for steps in (free.diff(dim=1), free.diff(dim=2)):
         light = steps.mean(dim=0, keepdim=True)
-        gate = 1 + (light.expand(3, -1, -1).square().sum(0) / 0.2).detach()
+        gate = 1 + light.expand(3, -1, -1).square().sum(0) / 0.2
         variation = variation + 0.7 * steps.square().sum()
-        variation = variation + 0.4 * (1 + (steps - light).square().sum(0) / 0.03 / gate).log().sum()
+        variation = variation + 0.4 * (1 + (steps - light).square().sum(0) / 0.03 / gate.detach()).log().sum()
+        variation = variation + 0.6 * gate.log().sum()
     (expected,) = torch.autograd.grad(variation, free)
     nothing, pace = torch.zeros_like(pixels), torch.ones(2, dtype=torch.float64)
-    found = kernels.adam_step_(pixels, *zeros, nothing, pace, (0.9, 0.99), 1e-8, 0.7, 0.4, usual=(0.03, 0.2))
+    found = kernels.adam_step_(pixels, *zeros, nothing, pace, (0.9, 0.99), 1e-8, 0.7, 0.4, usual=(0.03, 0.2), light=0.6)
     torch.testing.assert_close(found, variation.detach())
     torch.testing.assert_close(zeros[0], 0.1 * expected)
 
@@ -161,7 +162,7 @@ def test_opcheck(layout: str) -> None:
     torch.library.opcheck(OPS.content_term_.default, (grad, inputs, inputs + 1, 0.5, [1, 0, 4, 3], grad[:1] ** 2, True))
     state = (torch.rand(3, 5, 4), *torch.rand(3, 3, 3, 2), torch.ones(2))
     torch.library.opcheck(
-        OPS.adam_step_.default, (*state, [0.9, 0.99], 1e-8, 0.1, 0.3, [1, 1, 4, 3], [1, 2, 3, 3], [0.1, 0.2])
+        OPS.adam_step_.default, (*state, [0.9, 0.99], 1e-8, 0.1, 0.3, [1, 1, 4, 3], [1, 2, 3, 3], [0.1, 0.2], 0.5)
     )
 
 

@@ -37,6 +37,7 @@ RANGES = {
     "content_weight": (-0.1, 0, None, None),
     "tv_weight": (-1e-9, 0, None, None),
     "chroma_weight": (-1e-9, 0, None, None),
+    "light_weight": (-1e-9, 0, None, None),
     "lines": (-1e-9, 0, None, None),
     "style_scale": (0.009, 0.01, 100, 100.1),
     "style_blend_weights": (-1.0, 0.5, None, None),
@@ -392,8 +393,8 @@ def test_no_module_is_called_as_what_is_public(monkeypatch):
 DEFAULTS = dict(
     edge=768, bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="moments",
     content_weight=0.3, keep_detail=False,
-    protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=0.02, style_scale=(1.0,), init="content",
-    wrap="none", color="style", transfer="style", seed=0, region_edge=1.0,
+    protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=0.02, light_weight=0.01, style_scale=(1.0,),
+    init="content", wrap="none", color="style", transfer="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
     pooling="avg", content_layers=("relu4_2",),
     style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",

@@ -19,7 +19,7 @@ LAYERS = [
     (("relu1_2", "relu3_1"), ("relu3_1", "relu2_2")),
     (("relu2_1",), ("relu4_2", "relu1_1")),
 ]
-WEIGHTS = [(1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0), (1.3, 0.15, 0.05, 0.4), (0.7, 2.0, 0, 0)]
+WEIGHTS = [*((*[0] * one, 1.0, *[0] * (4 - one)) for one in range(5)), (1.3, 0.15, 0.05, 0.4, 0.2), (0.7, 2.0, 0, 0, 0)]
 ROUGH = (0.02, 0.05)
 CONVS = small_convs(seed=4)
 
@@ -63,7 +63,10 @@ def compared(statistics, found, target):
 
 def written_out(pixels, content, target, layers, weights, content_weights, statistics="gram"):
     """L, term by term, from the module's documentation."""
-    (style_layers, content_layers), (style_weight, content_weight, tv_weight, chroma_weight) = layers, weights
+    (style_layers, content_layers), (style_weight, content_weight, tv_weight, chroma_weight, light_weight) = (
+        layers,
+        weights,
+    )
     ours, theirs = composed(CONVS, pixels), composed(CONVS, content)
     style = sum(
         compared(statistics, MEASURES[statistics](ours[layer]), target.grams[layer][0]) for layer in style_layers
@@ -73,16 +76,17 @@ def written_out(pixels, content, target, layers, weights, content_weights, stati
         for layer in content_layers
     )
     _, height, width = pixels.shape
-    tv = specks = 0
+    tv = specks = glints = 0
     for steps in (pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]):
         light = steps.mean(0)
-        held = 1 + 3 * light.detach().square() / ROUGH[1]
+        bright = 1 + 3 * light.square() / ROUGH[1]
         tv = tv + steps.square().sum()
-        specks = specks + torch.log(1 + (steps - light).square().sum(0) / ROUGH[0] / held).sum() / 2
+        specks = specks + torch.log(1 + (steps - light).square().sum(0) / ROUGH[0] / bright.detach()).sum() / 2
+        glints = glints + torch.log(bright).sum() / 2
     return (
         style_weight * style / len(style_layers),
         content_weight * content_term / len(content_layers),
-        (tv_weight * tv + chroma_weight * specks) / (height * width),
+        (tv_weight * tv + chroma_weight * specks + light_weight * glints) / (height * width),
     )
 
 
@@ -175,7 +179,7 @@ def test_lines_are_those_of_the_formula(size):
 @pytest.mark.parametrize("statistics", ["moments", "w2"])
 @pytest.mark.parametrize("size", [(32, 48), (37, 23)])
 def test_gradient_of_richer_statistics_is_that_of_the_formula(size, statistics):
-    check_formula(Case(size, LAYERS[0], (1.3, 0.15, 0.05, 0.4), statistics))
+    check_formula(Case(size, LAYERS[0], (1.3, 0.15, 0.05, 0.4, 0.2), statistics))
 
 
 def test_losses_of_cores_add_to_the_whole():

@@ -14,7 +14,7 @@ from tiler.style.losses import Objective
 from tiler.style.terms import Terms
 
 STYLE, CONTENT = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), ("relu4_2",)
-LAYERS, WEIGHTS = (*STYLE, *CONTENT), (1.3, 0.4, 0.5, 0.3)
+LAYERS, WEIGHTS = (*STYLE, *CONTENT), (1.3, 0.4, 0.5, 0.3, 0.2)
 ROUGH = (0.01, 0.04)
 CONVS = small_convs(seed=4)
 BACKBONE = Backbone(CONVS, LAYERS, dtype=torch.float64)
@@ -42,8 +42,10 @@ def written_out(pixels, content, wrap):
     for i, axis in enumerate("yx"):
         steps = forward_differences(pixels, 1 + i, axis in wrap)
         light = steps.mean(0)
-        colours = ((steps - light).square().sum(0) / ROUGH[0]) / (1 + 3 * light.detach().square() / ROUGH[1])
+        bright = 1 + 3 * light.square() / ROUGH[1]
+        colours = (steps - light).square().sum(0) / ROUGH[0] / bright.detach()
         smooth = smooth + WEIGHTS[2] * steps.square().sum() + WEIGHTS[3] / 2 * (1 + colours).log().sum()
+        smooth = smooth + WEIGHTS[4] / 2 * bright.log().sum()
     return WEIGHTS[0] * style / len(STYLE), WEIGHTS[1] * content_term, smooth / pixels[0].numel()
 
 

@@ -19,6 +19,7 @@ DEFAULTS = {
     "style_weight": 0.0,
     "content_weight": 0.0,
     "chroma_weight": 0.0,
+    "light_weight": 0.0,
     "dream_weight": 1.0,
     "jitter": 16,
     "keep_detail": True,

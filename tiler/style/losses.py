@@ -3,7 +3,7 @@
     L = style_weight * sum_r share_r * mean_l D(G_rl, A_rl)
       + content_weight * mean_l mean(w_l (F_l - C_l)^2) / energy_l
       + tv_weight * mean over pixels of |forward differences|^2
-      + chroma_weight * mean over pixels and both directions of log(1 + u / g)
+      + mean over pixels and both directions of chroma_weight * log(1 + u / g) + light_weight * log(g)
       + lines * mean over pixels of e |forward differences of the pixels less the recoloured content|^2
       - dream_weight * mean(F_d^2) / energy_d
 
@@ -13,9 +13,9 @@ of it where nothing is guided), A_r from the region's styles, the energies from 
 where the content is to be kept. A region's share is that of its area, so that a pixel's style weighs as much against
 its content in a small region as in a large one. Since each term is a relative error or a mean per pixel, no term's
 balance changes with the size, and a small preview minimises what the poster minimises.
-u is the square of a forward difference less its mean over R, G and B, over the styles' mean of that; g, which is held
-as the gradient is taken, 1 + the square of the rest over the styles' mean of that: what changes in colour alone, and by
-little, is a speck.
+u is the square of a forward difference less its mean over R, G and B, over the styles' mean of that; g is 1 + the
+square of the rest over the styles' mean of that, and held where u is over it: what changes in colour alone, and by
+little, is a speck. Large changes add little more than small ones: what a style has of them goes where there are some.
 e is how much of an edge the content has at a pixel (see `lines_of`). It is compared in the style's colours: sea that is
 paler than land may be darker in the style, and the line between them is where it was.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
@@ -211,22 +211,22 @@ class Objective:
         return total * self._per_pixel(1)
 
     @property
-    def _variation(self) -> tuple[float, float]:
-        """Weights of the total variation and, for the sum over both directions, of chroma's."""
-        return self.terms.tv_weight, self.terms.chroma_weight / 2
+    def _variation(self) -> tuple[float, float, float]:
+        """Weights of the total variation and, for the sum over both directions, of chroma's and light's changes."""
+        return self.terms.tv_weight, self.terms.chroma_weight / 2, self.terms.light_weight / 2
 
     def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, torch.Tensor]:
-        """Total variation (squared forward differences) of pixels [3, h, w], and their changes of colour alone ->
+        """Total variation (squared forward differences) of pixels [3, h, w], and their changes of chroma and light ->
         (gradient, loss of the core [])."""
         gradient, total = torch.zeros_like(pixels), pixels.new_zeros(())
-        smooth, chroma = self._variation
+        smooth, chroma, light = self._variation
         for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
             steps = pixels.diff(dim=axis)
-            changes, along = kernels.colour_changes(steps, self.target.roughness)
-            slope = steps * (2 * smooth) + along * chroma
+            changes, along = kernels.changes(steps, chroma, light, self.target.roughness)
+            slope = steps * (2 * smooth) + along
             gradient.narrow(axis, 1, last - 1).add_(slope)
             gradient.narrow(axis, 0, last - 1).sub_(slope)
-            total += smooth * steps[(slice(None), *core.slices)].pow(2).sum() + chroma * changes[core.slices].sum()
+            total += smooth * steps[(slice(None), *core.slices)].pow(2).sum() + changes[core.slices].sum()
         return gradient, total * self._per_pixel(1)
 
     def descend_(
@@ -244,8 +244,8 @@ class Objective:
         variations', all in one pass; the variations' loss of the core [], before it. pace: see
         `kernels.adam_step_`."""
         inner, kept = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
-        smooth, chroma = self._variation
+        smooth, chroma, light = self._variation
         variation = kernels.adam_step_(
-            pixels, *moments, gradient, pace, betas, epsilon, smooth, chroma, inner, kept, self.target.roughness
+            pixels, *moments, gradient, pace, betas, epsilon, smooth, chroma, inner, kept, self.target.roughness, light
         )
         return variation * self._per_pixel(1)

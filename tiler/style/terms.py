@@ -37,6 +37,7 @@ class Terms:
     content_weight: float
     tv_weight: float
     chroma_weight: float = 0.0
+    light_weight: float = 0.0
     lines: float = 0.0
     protect_strength: float = 0.0
     dream: Dream | None = None
