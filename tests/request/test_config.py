@@ -393,7 +393,7 @@ def test_no_module_is_called_as_what_is_public(monkeypatch):
 DEFAULTS = dict(
     edge=768, bits=8, jpeg_quality=95, cog=False, quality="standard", style_weight=1.0, statistics="moments",
     content_weight=0.3, keep_detail=False,
-    protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=0.02, light_weight=0.01, style_scale=(1.0,),
+    protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=0.02, light_weight=0.02, style_scale=(1.0,),
     init="content", wrap="none", color="style", transfer="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
     pooling="avg", content_layers=("relu4_2",),

@@ -133,7 +133,7 @@ class RenderConfig:
     )
     tv_weight: float = option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     chroma_weight: float = option(0.02, "Weight of smoothness in colour alone: calms coloured specks.", LOOK, 0)
-    light_weight: float = option(0.01, "Weight of smoothness in light: calms what changes little.", LOOK, 0)
+    light_weight: float = option(0.02, "Weight of smoothness in light: calms what changes little.", LOOK, 0)
     style_scale: Numbers = option(
         (1.0,), "Size of the style's features relative to the poster; one, or one per style.", LOOK, 0.01, 100,
         metavar="X,...",
