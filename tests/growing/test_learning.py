@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import os
 import signal
 import subprocess
@@ -115,26 +114,6 @@ def test_every_step_draws_other_patches(photos) -> None:
     for _ in range(3):
         training.step()
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(drawn, 2))
-
-
-def test_the_average_reaches_back_a_tenth_of_the_way(photos) -> None:
-    """A step's share in it falls with the ninth power of how long ago it was: binomial coefficients of ten."""
-    pictures = Photos.read(photos[:1], 64)
-    facts = Facts("spatial", 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {})
-    training = Training(facts, pictures)
-
-    def first(network: torch.nn.Module) -> torch.Tensor:
-        return next(iter(network.parameters())).detach().double().clone()
-
-    seen = [first(training.generator)]
-    for _ in range(30):
-        training.step()
-        seen.append(first(training.generator))
-    shares = [1 / math.comb(40, 10), *(math.comb(9 + n, 9) / math.comb(40, 10) for n in range(1, 31))]
-    assert sum(shares) == pytest.approx(1)
-    wanted = sum(share * one for share, one in zip(shares, seen, strict=True))
-    torch.testing.assert_close(first(training.average), wanted, rtol=1e-4, atol=1e-7)
-    assert sum(share for share in shares[-3:]) > 0.5
 
 
 def test_a_land_that_looks_like_another_is_told(photos) -> None:

@@ -22,9 +22,8 @@ from tiler.growing.matching import PATCHES, mismatch
 from tiler.growing.noise import Drawn
 from tiler.growing.photos import Photos, augmented
 
-# How many times as many steps as it reaches back the generator's moving average has seen: what the networks' contest
-# throws off course for a while shows less, however long it lasts (Shamir & Zhang 2013, polynomial-decay averaging).
-_SHORT = 10
+# Of the generator's moving average, per step, at its end; it begins as the mean of all steps before.
+_DECAY = 0.995
 _PARTS = ("generator", "average", "discriminator")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _REAL = 4
@@ -118,7 +117,7 @@ class Training:
         self.optimisers[name].step()
 
     def _average(self) -> None:
-        decay = self.steps / (self.steps + _SHORT)
+        decay = min(_DECAY, self.steps / (self.steps + 10))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
