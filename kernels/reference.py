@@ -182,10 +182,10 @@ def changes(steps: Tensor, chroma: float, light: float, usual: Sequence[float]) 
     g = 1 + C l^2 / usual[1]: chroma * log(1 + u / g) + light * log(g) [H, W], and its gradient [C, H, W] along d, where
     the first term holds g."""
     mean = steps.mean(0)
-    apart, gate = steps - mean, 1 + len(steps) * mean.square() / usual[1]
-    amount, held = apart.square().sum(0) / usual[0], gate.detach()
+    apart, more = steps - mean, len(steps) * mean.square() / usual[1]
+    amount, gate = apart.square().sum(0) / usual[0], 1 + more.detach()
     along = 2 * chroma * apart / (usual[0] * (gate + amount)) + 2 * light * mean / (usual[1] * gate)
-    return chroma * torch.log1p(amount / held) + light * torch.log(gate), along
+    return chroma * torch.log1p(amount / gate) + light * torch.log1p(more), along
 
 
 def adam_step_(
