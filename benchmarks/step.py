@@ -116,7 +116,7 @@ def problem(
 def rough_as(style: Tensor) -> tuple[float, float]:
     """(chroma, light) of a style's pixels [3, H, W]."""
     sums = roughness_sums(style, Rect(0, 0, *style.shape[1:]), None)
-    return usual((sums / style[0].numel()).numpy())
+    return usual((sums / style[0].numel()).cpu().numpy())
 
 
 def ours(

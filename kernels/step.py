@@ -116,10 +116,10 @@ def adam_step_(
             the square of what differs from the mean over the channels, over usual[0]; g, which is held as the gradient
             is taken, 1 + the square of the rest over usual[1]. A large change, or one where the light changes as well,
             adds little (a Lorentzian, Black & Rangarajan 1996).
-        light: weight of the sum of log(g), which is not held here.
         box: (y0, x0, y1, x1) in pixels; all when None.
         core: the same, inside the box, of what the variation is returned of; the box when None.
         usual: (chroma, light), positive: squares of differences that are as large as usual.
+        light: weight of the sum of log(g), which is not held here.
 
     Returns:
         The weighted variation in the core before the update, [], the pixels' type.

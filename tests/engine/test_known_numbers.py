@@ -53,6 +53,14 @@ def job_of(pictures_dir: Path, weights: str, **options: Any) -> tuple[Job, Rende
 # The job ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("layers", [("relu3_1", "relu1_1"), ("relu1_1", "relu3_1")])
+def test_the_first_of_a_style_s_measures_is_its_first_layer(layers, pictures_dir: Path, small_weights: str) -> None:
+    """Whichever order a user names them in: that one is asked whether all are there."""
+    job, _ = job_of(pictures_dir, small_weights, long_edge=96, style_layers=layers)
+    assert list(job.measured) == [*job.terms.layers, "roughness"]
+    assert next(iter(job.measured)) == layers[0]
+
+
 def test_jitter_differs_by_level_and_step_and_keeps_its_range(pictures_dir: Path, small_weights: str) -> None:
     dream = dict(content_weight=0, dream_weight=1.0, long_edge=96, jitter=13, seed=5)
     job, _ = job_of(pictures_dir, small_weights, **dream)

@@ -202,8 +202,8 @@ class Job:
 
     @property
     def measured(self) -> dict[str, tuple[int, int]]:
-        """The same of all that is measured of a style."""
-        return {**self.sums, ROUGHNESS: (1, 2)}
+        """The same of all that is measured of a style, in the layers' order: the first says that all are there."""
+        return {**{layer: self.sums[layer] for layer in self.terms.layers}, ROUGHNESS: (1, 2)}
 
     @property
     def style_sums(self) -> dict[str, tuple[int, int]]:

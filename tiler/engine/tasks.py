@@ -67,7 +67,7 @@ def _style_tile(here: Workplace, level: int, style: int, index: int) -> Sums:
         tensor = here.tensor(pixels)
         found = finite.measured(here.backbones, tensor, layers, core, guides, here.job.terms.means, what)
         counted = None if planes[1] is None else here.tensor(planes[1])
-        rough = roughness_sums(tensor, core, counted)
+        rough = roughness_sums(tensor, core, counted).cpu()
         return {**{layer: wide(value).cpu() for layer, value in found.sums.items()}, ROUGHNESS: rough}
 
     return here.compute(sums)

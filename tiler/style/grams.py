@@ -53,7 +53,7 @@ class GramSums:
 class StyleTarget:
     """grams[layer]: the Gram to reach in each region, [R, C, C], and the means [R, C + 1, C]. energies[layer]: mean
     square of the styles' features, which is the unit in which content differences are measured. roughness: (chroma,
-    light), the unit of the smoothness of colours (see `tiler.style.roughness`)."""
+    light), the unit of the smoothness of both (see `tiler.style.roughness`)."""
 
     grams: dict[str, torch.Tensor]
     energies: dict[str, float]

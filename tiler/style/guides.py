@@ -25,6 +25,11 @@ def pooled(planes: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tenso
     return {layer: sizes[block_of(layer) - 1] for layer in layers}
 
 
+def added_up(planes: torch.Tensor) -> torch.Tensor:
+    """[R], float64: the sum of each plane [R, h, w], on its device; on the CPU for Apple's GPUs, which have none."""
+    return (planes.cpu() if planes.device.type == "mps" else planes).sum((1, 2), dtype=torch.float64)
+
+
 @dataclass(frozen=True)
 class Guides:
     """The regions that lie in a box of pixels, and where.
@@ -57,8 +62,7 @@ class Guides:
         """[R] float64: the sum of each guide over a box of feature cells."""
         if self.planes is None:
             return torch.tensor([cells.height * cells.width], dtype=torch.float64)
-        box = self.planes[layer][(slice(None), *cells.slices)]
-        return (box.cpu() if box.device.type == "mps" else box).sum((1, 2), dtype=torch.float64)  # it has no float64
+        return added_up(self.planes[layer][(slice(None), *cells.slices)])
 
 
 EVERYWHERE = Guides((0,), None)

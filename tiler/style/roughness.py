@@ -1,5 +1,5 @@
-"""How much neighbouring pixels of a style differ, in colour alone and in light: what the smoothness of colours is
-measured by. Sums add over tiles, like the Grams they are kept beside."""
+"""How much neighbouring pixels of a style differ, in colour alone and in light: the unit of the smoothness of
+both. Sums add over tiles, like the Grams they are kept beside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tiler.geometry import Rect
+from tiler.style.guides import added_up
 
 # Of a style without any colour, or of one colour: a step of eight bits.
 _LEAST = (1 / 255) ** 2
@@ -15,15 +16,15 @@ _LEAST = (1 / 255) ** 2
 def roughness_sums(pixels: torch.Tensor, core: Rect, guide: torch.Tensor | None) -> torch.Tensor:
     """[1, 1, 2], float64: over the core of pixels [3, h, w], and in the mean of both directions, the squares of forward
     differences less their mean over the channels, and of that mean. guide: [1, h, w], how much each pixel counts."""
-    found = torch.zeros(2, dtype=torch.float64)
+    found = []
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)[(slice(None), *core.slices)]
         light = steps.mean(0)
         squares = torch.stack([(steps - light).square().sum(0), len(steps) * light.square()])
         if guide is not None:
             squares *= guide[(slice(None), *core.slices)][:, : squares.shape[1], : squares.shape[2]]
-        found += squares.cpu().sum((1, 2), dtype=torch.float64)
-    return found.view(1, 1, 2) / 2
+        found.append(added_up(squares))
+    return (found[0] + found[1]).view(1, 1, 2) / 2
 
 
 def usual(roughness: np.ndarray) -> tuple[float, float]:
