@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 
 import _rendering
 from _gpu_machine import Asked, Row, rate_of
 from _gpu_step import flops_a_pixel
 from _inputs import large_picture, picture, tiny_backbone
+from _previews import previews
 
 from tiler.cli import demo as demo_command
+from tiler.request.config import RenderConfig
 from tiler.style.weights import load_weights
 
 COLUMNS = (
@@ -19,6 +22,7 @@ COLUMNS = (
 )  # fmt: skip
 POSTER, QUICK_POSTER = (3072, 4096), (192, 256)
 LARGE, QUICK_LARGE = (16384, 16384), (320, 320)
+PREVIEWS, CHANGES = ("what", "px", "first_s", "finished_s", "samples"), 3
 STYLE_EDGE = 1024
 
 
@@ -81,3 +85,18 @@ def _demo_pictures(asked: Asked) -> list[str]:
     picture(content, demo_command.CONTENT_EDGE, 1)
     picture(style, demo_command.STYLE_EDGE, 2)
     return ["render", str(content), str(style)]
+
+
+def changed(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
+    """How soon a change is seen, by the studio's own previews: of 512 px, a row for each level."""
+    folder = asked.folder / "previews"
+    folder.mkdir()
+    content, style = folder / "content.png", folder / "style.png"
+    picture(content, demo_command.CONTENT_EDGE, 1)
+    picture(style, demo_command.STYLE_EDGE, 2)
+    config = RenderConfig(
+        content=str(content), styles=(str(style),), output="preview.png", long_edge=4096, device=asked.device
+    )
+    if asked.quick:
+        config = replace(config, steps=(2,), weights=backbone_words(asked)[1])
+    yield from previews(folder, config, 128 if asked.quick else 512, 1 if asked.quick else CHANGES)

@@ -14,6 +14,7 @@ known is written to the file with every row, so that whatever is killed loses it
                 of the state: `same`
   peers         one step at 1024 px beside pastiche's and neural-style's
   demo          its own 1024 px from the shell, the second time with warm caches
+  preview       an option changed in the studio: until the first picture of each level up to 512 px, and its last
   poster        4096 x 3072 px from the shell to a TIFF. share: of wall time, in which steps run; level_: of the finest
                 level alone; gpu_busy: % of the time in which nvidia-smi saw a kernel run; gpu_mb: most memory in use
   sanitizer     every operation under compute-sanitizer, as far as 75 s go
@@ -60,6 +61,7 @@ STEPS = (
     Step("bytes", _gpu_bytes.same_bytes, 100, 20, _gpu_bytes.COLUMNS),
     Step("peers", _gpu_step.peers, 60, 20, _gpu_step.PEERS),
     Step("demo", _gpu_posters.demo, 75, 10, _gpu_posters.COLUMNS),
+    Step("preview", _gpu_posters.changed, 60, 15, _gpu_posters.PREVIEWS),
     Step("poster", _gpu_posters.poster, 85, 15, _gpu_posters.COLUMNS),
     Step("sanitizer", _gpu_tests.sanitized, 80, 15, _gpu_tests.COLUMNS),
     Step("large", _gpu_posters.large, SECONDS, 20, _gpu_posters.COLUMNS),

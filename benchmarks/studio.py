@@ -16,8 +16,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -26,89 +24,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 import _inputs
 import _report
-import psutil
+from _previews import previews
 
 from tiler import RenderConfig
 from tiler.cli import demo
-from tiler.engine.schedule import Pool, cores
+from tiler.engine.schedule import cores
 from tiler.errors import StoreError
 from tiler.rendering import render
-from tiler.studio.bench import Bench
-from tiler.studio.folder import Folder
-from tiler.studio.previews import Cell, Previewer
 
 COLUMNS = ("what", "px", "first_s", "finished_s", "cpu_s", "seconds", "watch_cpu_s", "versions_seen", "share")
-_EDGE, _PATIENCE = 256, 600.0
+_EDGE = 256
 
 
-def previews(folder: Path, changes: int) -> list[_report.Row]:
-    """Medians over changes of one option."""
+def _demo(folder: Path, changes: int) -> list[_report.Row]:
     demo.cut(demo.STYLE_FILE, demo.STYLE_CORNER, folder / "style.png", demo.STYLE_EDGE)
     demo.cut(demo.CONTENT_FILE, demo.CONTENT_CORNER, folder / "content.png", demo.CONTENT_EDGE)
-    config = RenderConfig(
-        content=str(folder / "content.png"), styles=(str(folder / "style.png"),), output="preview.png", long_edge=4096
-    )
-    seen: list[dict[tuple[int, str], tuple[float, float]]] = []
-    held = Folder(folder)
-    with Bench(held.said, lambda: Pool()) as bench:
-        previewer = Previewer(held, bench)
-        previewer.ask([Cell("", config)], 128)  # what is loaded once
-        _until(lambda: previewer.told()["done"])
-        for number in range(changes):
-            previewer.ask([Cell("", replace(config, content_weight=0.3 + 0.1 * number))], _EDGE)
-            _until(lambda: previewer.told()["cells"][0]["version"] > 0)  # is rendered when it is changed again
-            seen.append(_change(previewer, replace(config, content_weight=0.35 + 0.1 * number)))
-    rows = []
-    for level, edge in enumerate((128, 256)):
-        first = [one[level, "first"] for one in seen]
-        finished = [one[level, "finished"] for one in seen]
-        rows.append(
-            {
-                "what": "preview",
-                "px": edge,
-                "first_s": _report.quantiles([wall for wall, _ in first])[1],
-                "finished_s": _report.quantiles([wall for wall, _ in finished])[1],
-                "cpu_s": _report.quantiles([cpu for _, cpu in finished])[1],
-                "samples": len(seen),
-            }
-        )
-    return rows
-
-
-def _change(previewer: Previewer, config: RenderConfig) -> dict[tuple[int, str], tuple[float, float]]:
-    """(level, "first" or "finished") -> (seconds, CPU seconds) since the change."""
-    began, cpu, found = time.monotonic(), _cpu_seconds(), {}
-    run = previewer.ask([Cell("", config)], _EDGE)
-    ends = began + _PATIENCE
-    while time.monotonic() < ends:
-        told = previewer.told()
-        cell = told["cells"][0] if told["run"] == run else {"version": 0}
-        if cell["version"]:
-            now = time.monotonic() - began, _cpu_seconds() - cpu
-            found.setdefault((cell["level"], "first"), now)
-            if cell["loss"] is not None:
-                found.setdefault((cell["level"], "finished"), now)
-            if cell["level"] > 0:  # whose end came between two looks
-                found.setdefault((0, "finished"), now)
-        if told["done"] and told["run"] == run:
-            return found
-        time.sleep(0.02)
-    raise SystemExit("a preview took longer than ten minutes")
-
-
-def _until(there: Callable[[], bool]) -> None:
-    ends = time.monotonic() + _PATIENCE
-    while not there():
-        if time.monotonic() > ends:
-            raise SystemExit("a preview took longer than ten minutes")
-        time.sleep(0.02)
-
-
-def _cpu_seconds() -> float:
-    """Of this process and its workers."""
-    me = psutil.Process()
-    times = [one.cpu_times() for one in (me, *me.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    styles = (str(folder / "style.png"),)
+    config = RenderConfig(content=str(folder / "content.png"), styles=styles, output="preview.png", long_edge=4096)
+    return previews(folder, config, _EDGE, changes)
 
 
 def watching(folder: Path, long_edge: int) -> list[_report.Row]:
@@ -170,9 +103,9 @@ def main() -> None:
     options, rows = parser.parse_args(), []
     where = _report.environment("cpu", ("torch", "zarr", "starlette", "uvicorn"))
     with tempfile.TemporaryDirectory() as name:
-        for part, count in ((previews, options.changes), (watching, options.watch)):
+        for part, count in ((_demo, options.changes), (watching, options.watch)):
             if count:
-                folder = Path(name) / part.__name__
+                folder = Path(name) / part.__name__.strip("_")
                 folder.mkdir()
                 rows += part(folder, count)
     where["load_after"] = round(os.getloadavg()[0], 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import _gpu_machine
+import _gpu_posters
 import _gpu_step
 import _gpu_tests
 import _rendering
@@ -132,6 +133,12 @@ def test_the_file_is_whole_after_every_row(tmp_path: Path) -> None:
 def test_an_option_is_used_where_the_command_line_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_rendering, "known_options", lambda: frozenset({"--state"}))
     assert _rendering.options(state="host", checkpoint_seconds=1) == ["--state", "host"]
+
+
+def test_a_changed_option_is_seen_before_its_preview_is_done(asked: _gpu_machine.Asked) -> None:
+    [row] = _gpu_posters.changed(asked, [], 0)
+    assert row["px"] == 128
+    assert 0 < row["first_s"] <= row["finished_s"]
 
 
 @pytest.mark.slow
