@@ -73,3 +73,16 @@ def test_formulas_are_shown_without_a_script(site: Path) -> None:
         assert "<math" in text
         assert "arithmatex" not in text
         assert "$$" not in text
+
+
+def test_files_that_are_to_be_looked_in_are_there() -> None:
+    """A name stands for a file of the folder named last, or for one beside the file named last."""
+    missing, folder = [], ROOT
+    for line in (ROOT / "docs/explanation/house.md").read_text(encoding="utf-8").splitlines():
+        for name in re.findall(r"`([\w./]+(?:\.py|/))`", line):
+            found = [place / name for place in (ROOT, ROOT / "tiler", folder) if (place / name).exists()]
+            if not found:
+                missing.append(name)
+            else:
+                folder = found[0] if found[0].is_dir() else found[0].parent
+    assert missing == []
