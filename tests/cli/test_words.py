@@ -18,7 +18,7 @@ import tiler.output.verify
 import tiler.planning.plan
 import tiler.planning.room
 import tiler.series.zoom
-from tiler.cli import commands, dream, render
+from tiler.cli import commands, demo, dream, render
 from tiler.cli.options import build_config
 from tiler.output.export import Exported
 
@@ -193,7 +193,7 @@ def test_a_flight_says_how_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What would be said if a signal came, in the order in which it is settled."""
     found: list[str] = []
-    for command in (render, dream):
+    for command in (render, dream, demo):
         monkeypatch.setattr(command, "when_stopped", lambda text="": found.append(text))
     return found
 
@@ -241,6 +241,14 @@ def test_who_is_told(monkeypatch: pytest.MonkeyPatch, flag: str | None, out: str
 def test_a_flight_goes_on_with_the_same_command(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.setattr(tiler.series.zoom, "zoom_in", lambda *how: None)
     run_main("dream", "i.png", "-o", "f", "--zoom", "3")
+    assert words == ["go on with the same command"]
+
+
+def test_a_demo_goes_on_with_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_main("demo", "-o", "poster.wrong")
     assert words == ["go on with the same command"]
 
 

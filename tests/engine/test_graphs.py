@@ -182,6 +182,28 @@ def test_room_is_made_before_a_tile_is_too_large(small_weights: str) -> None:
     assert (len(calls), made.off, made._stages) == (3, "GPU memory is short", {})
 
 
+def test_what_did_not_fit_is_let_go_before_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the error is held by one of its own frames, which would keep a tile's tensors until garbage is looked
+    for."""
+    held: list[weakref.ref[torch.Tensor]] = []
+    there: list[bool] = []
+
+    def call() -> None:
+        there.append(any(one() is not None for one in held))
+        if len(there) < 2:
+            tile = torch.zeros(3)
+            held.append(weakref.ref(tile))
+            try:
+                raise RuntimeError("CUDA error: out of memory")
+            except RuntimeError as error:
+                kept = error
+            raise kept
+
+    here = SimpleNamespace(graphs=SimpleNamespace(make_room=lambda: True))
+    Workplace.roomy(here, call)  # type: ignore[arg-type]
+    assert there == [False, False]
+
+
 # Renders --------------------------------------------------------------------------------------------------------------
 
 FAST = {"mode": "fast", "precision": "fp32", "long_edge": 64, "tile": 32, "levels": 2, "steps": (6, 6), "min_edge": 32}

@@ -78,6 +78,15 @@ def test_rounds(job_of: Callable[..., Job]) -> None:
     assert job_of(long_edge=100, levels=1, steps=60, optimizer="lbfgs").cut.rounds(0) == [(0, 60)]
 
 
+def test_seeds_and_jitter_are_those_that_can_be_asked_for(job_of: Callable[..., Job]) -> None:
+    look = job_of().look
+    for right in ({"seed": 0, "jitter": 64}, {"seed": 2**63 - 1, "jitter": 0}):
+        assert [what for holds, what in replace(look, **right).rules() if not holds] == []
+    for wrong in ({"seed": -1}, {"seed": 2**63}, {"jitter": -1}, {"jitter": 65}):
+        said = [what for holds, what in replace(look, **wrong).rules() if not holds]
+        assert said == ["its jitter or seed is out of range"]
+
+
 def test_any_layers_may_be_asked_for_and_no_others() -> None:
     every = Terms(LAYERS, LAYERS, 1.0, 1.0, 0.0)
     assert [what for holds, what in every.rules() if not holds] == []

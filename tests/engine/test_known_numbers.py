@@ -16,9 +16,10 @@ from PIL import Image
 from tiler import pictures
 from tiler.engine import layout, optimize, place, seeding
 from tiler.engine.blend import composite, noise, upscale
-from tiler.engine.home import STORE
+from tiler.engine.home import DEVICE, STORE
 from tiler.engine.job import Job
 from tiler.engine.plain import typed
+from tiler.engine.rounds import LevelRun
 from tiler.engine.store import RenderStore
 from tiler.engine.turn import Turns
 from tiler.errors import StoreError
@@ -295,6 +296,23 @@ def test_places_are_told_by_their_spelling(tmp_path: Path, monkeypatch: pytest.M
     assert place.first_line(ValueError("one\ntwo")) == "one"
     assert place.first_line(ValueError()) == "ValueError"
     assert len(place.first_line(ValueError("x" * 999))) == 200
+
+
+def test_no_checkpoint_is_made_of_what_a_level_starts_from_or_comes_to() -> None:
+    """Both are kept in any case; nor where the state lives in the store, nor before it is due."""
+    made: list[str] = []
+
+    def slots(home: str, due: bool) -> list[int | None]:
+        checkpoints = SimpleNamespace(due=lambda: due, settled=lambda *given: None, slot=1)
+        run = SimpleNamespace(
+            _home=home, _rounds=[0, 2, 4], _checkpoints=checkpoints, _make_room=lambda: made.append(home), _site=None,
+            _workers=[],
+        )  # fmt: skip
+        return [LevelRun._slot(run, state) for state in range(4)]  # type: ignore[arg-type]
+
+    assert slots(DEVICE, True) == [None, 1, 1, None]
+    assert made == [DEVICE, DEVICE]
+    assert slots(DEVICE, False) == slots(STORE, True) == [None] * 4
 
 
 def test_records_are_what_they_say() -> None:

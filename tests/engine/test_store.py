@@ -285,6 +285,16 @@ def test_the_image_is_written_core_by_core_each_in_a_chunk_of_its_own(url, store
     assert len(chunks) == -(-GRID.height // GRID.band_height) * GRID.cols
 
 
+def test_tiles_are_written_when_all_of_their_cores_is_there(store):
+    image, done = image_values(50, 70), set[int]()
+    assert store.written_tiles(0, GRID) == done
+    for tile in reversed([*GRID]):
+        store.write_image(0, tile.core, image[:, *tile.core.slices])
+        done.add(tile.index)
+        assert store.written_tiles(0, GRID) == done
+    assert store.written_tiles(5, GRID) == set()
+
+
 def test_tiles_never_share_a_chunk(url, store):
     """Two writers of one chunk would lose each other's work."""
     chunks: dict[Path, tuple[int, int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import gram_cases
@@ -56,10 +57,11 @@ def test_content(shape: tuple[int, int, int, str, int], dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("grad", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 1), (40, 31)], ids=str)
-def test_adam(size: tuple[int, int], grad: torch.dtype) -> None:
-    step_cases.check_adam(size, None, None, kernels.adam_step_, grad=grad)
+@pytest.mark.parametrize("operation", [kernels.adam_step_, reference.adam_step_], ids=["ours", "reference"])
+def test_adam(size: tuple[int, int], grad: torch.dtype, operation: Callable[..., torch.Tensor]) -> None:
+    step_cases.check_adam(size, None, None, operation, grad=grad)
     if size == (40, 31):
-        step_cases.check_adam(size, (3, 2, 37, 31), (5, 7, 36, 30), kernels.adam_step_, grad=grad)
+        step_cases.check_adam(size, (3, 2, 37, 31), (5, 7, 36, 30), operation, grad=grad)
 
 
 def repeated(planes: torch.Tensor, axes: tuple[bool, bool]) -> torch.Tensor:
@@ -186,6 +188,8 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("content_term_", (X.clone().requires_grad_(), X, X, 1.0), "grad requires a gradient: there is none of what"),
     ("adam_step_", (X.half(), X, X, X, *PACE), "pixels are torch.float16: must be torch.float32"),
     ("adam_step_", (X, Y, X, X, *PACE), "first has shape (3, 4, 5): must be (2, 4, 5)"),
+    ("adam_step_", (X, X[:1].expand(2, 4, 5), X, X, *PACE), "first has strides (0, 5, 1): an expanded tensor"),
+    ("adam_step_", (X, X, X.clone().requires_grad_(), X, *PACE), "second requires a gradient"),
     ("adam_step_", (X, X, X, X.int(), *PACE), "gradient is torch.int32: must be floating"),
     ("adam_step_", (X, X, X, X, B, (0.9, 0.99), 1e-8), "pace has shape (3,): must be (2,)"),
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (0, 0, 4, 6)), "box (0, 0, 4, 6): must be (y0, x0, y1, x1)"),

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from tiler.pictures.feed import streaming
-from tiler.pictures.stream import POLLED, Feeder, GivenUpError, VipsError, bands_of, consume, load_vips, reading_until
+from tiler.pictures.stream import (
+    POLLED,
+    Feeder,
+    GivenUpError,
+    VipsError,
+    bands_of,
+    consume,
+    first_line,
+    load_vips,
+    reading_until,
+)
 
 RNG = np.random.default_rng(31)
 HEIGHT, WIDTH = 37, 11
@@ -126,3 +136,8 @@ def test_rows_that_nobody_waits_for_any_more() -> None:
     with reading_until(lambda: False):
         assert [len(band) for band in bands_of(black, 8)] == [8] * 6 + [2]
     assert len(list(bands_of(black, 50))) == 1
+
+
+def test_the_most_telling_line_of_an_error_is_its_first_that_says_something() -> None:
+    assert first_line(OSError("\n  pngload: libpng read error \nunable to call")) == "pngload: libpng read error"
+    assert first_line(OSError(" \n")) == "OSError"

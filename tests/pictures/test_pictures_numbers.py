@@ -212,6 +212,15 @@ def test_limits_of_a_picture_are_as_they_are_said(tmp_path):
     (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 60_000, 60_000) + data[at + 4 :])
     with pytest.raises(PictureError, match="its header says 60000 x 60000, more than its few bytes can hold"):
         open_picture(tmp_path / "a.jpg")
+    for spare, fine in ((0, True), (1, False)):  # 1024 pixels a byte, and no more
+        filled = data[:at] + struct.pack(">HH", 16_384, len(data) // 16 + 1) + data[at + 4 :]
+        filled += bytes((len(data) // 16 + 1) * 16 - len(data) - spare)
+        (tmp_path / "a.jpg").write_bytes(filled)
+        if fine:
+            assert open_picture(tmp_path / "a.jpg").height == 16_384
+            continue
+        with pytest.raises(PictureError, match="its header says 16384 x"):
+            open_picture(tmp_path / "a.jpg")
     for side, fine in ((1_000_000, True), (1_000_001, False)):
         tifffile.imwrite(tmp_path / "a.tif", np.zeros((1, side), np.uint8), photometric="minisblack")
         if fine:

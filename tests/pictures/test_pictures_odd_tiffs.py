@@ -12,6 +12,7 @@ import tifffile
 
 from tiler.errors import PictureError
 from tiler.pictures import open_picture, read_picture, tiffrows
+from tiler.pictures.tiffpage import read_page
 
 RNG = np.random.default_rng(29)
 RGB = RNG.integers(0, 256, (45, 23, 3), dtype=np.uint8)
@@ -35,6 +36,24 @@ def refusal(path: Path) -> str:
         open_picture(path).check()
     assert "\n" not in str(refused.value)
     return str(refused.value).removeprefix(f"{path}: ")
+
+
+PALETTE = {"photometric": "palette", "colormap": np.arange(0, 65536, 256, dtype=np.uint16)[None].repeat(3, 0)}
+READ_BY = {
+    "as it is": ({}, True), "BigTIFF": ({"bigtiff": True}, True), "deflate": ({"compression": "zlib"}, True),
+    "tiles": ({"tile": (16, 16)}, True), "a palette": (PALETTE, True),
+    "planes": ({"planarconfig": "separate"}, True),
+    "planes in tiles": ({"planarconfig": "separate", "tile": (16, 16)}, False),
+    "no data": ({"extratags": [(42113, 2, 2, "0", True)]}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ_BY)
+def test_libvips_reads_what_it_reads_rightly(tmp_path: Path, name: str) -> None:
+    """What reads all others takes longer."""
+    options, plain = READ_BY[name]
+    array = RGB[..., 0] if "colormap" in options else RGB.transpose(2, 0, 1) if "planarconfig" in options else RGB
+    assert read_page(written(tmp_path / "a.tif", array, **options)).plain == plain
 
 
 @pytest.mark.parametrize("tile", [None, (16, 16)])

@@ -500,6 +500,17 @@ def test_a_list_from_elsewhere_leads_nowhere(tmp_path):
     assert os.listdir(tmp_path) == ["mine"]
 
 
+def test_a_link_is_never_ours(tmp_path):
+    """Whatever its name is, and wherever it lies."""
+    folder = tmp_path / "t"
+    (folder / "0").mkdir(parents=True)
+    for name in ("0/1.jpg", "Thumbs.db"):
+        (folder / name).symlink_to("nowhere")
+    write_list(folder, TILES, {"0/": None})
+    assert not remove_ours(folder)
+    assert sorted(path.name for path in folder.rglob("*") if path.is_symlink()) == ["1.jpg", "Thumbs.db"]
+
+
 def test_a_folder_of_another_kind_is_not_replaced(tmp_path):
     (tmp_path / "t").mkdir()
     write_list(tmp_path / "t", FRAMES, {"zoom.json": None})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from serial_pool import Here, render_module
 import tiler
 from tiler.errors import ConfigError, PictureError, StoreError
 from tiler.pictures import read_picture
+from tiler.pictures.pixels import is_pixels
 from tiler.request.asked import Asked
 from tiler.request.given import Given
 from tiler.request.resume import stored_config
@@ -142,6 +145,19 @@ def test_what_is_no_data_is_transparent(tmp_path: Path) -> None:
     found = read_picture(picture.path, channels="rgba")
     assert found[3, :10].max() == 0
     assert found[3, 10:].min() == 1
+
+
+def test_what_was_masked_when_it_was_read_has_nan_for_no_data() -> None:
+    masked = raster(np.float32).rio.write_nodata(-1)
+    masked.encoding["_FillValue"] = -1.0
+    found = Given.of(masked).pixels.nodata
+    assert isinstance(found, float)
+    assert math.isnan(found)
+
+
+def test_pixels_are_told_from_names() -> None:
+    given = [RGB, Image.fromarray(RGB), raster(), "a.png", ["a.png"], SimpleNamespace(shape=(3, 4))]
+    assert [is_pixels(one) for one in given] == [True, True, True, False, False, False]
 
 
 REFUSED = [
