@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ from here import run_main
 from PIL import Image
 from small_land import SMALL
 
+from tiler.geometry import Rect
+from tiler.growing import land
+from tiler.growing.architecture import Numbers
 from tiler.growing.land import Colours, Facts
 from tiler.growing.learn import Lesson, learn
+from tiler.growing.likeness import Likeness
 from tiler.growing.matching import mismatch
 from tiler.growing.photos import Photos
 from tiler.growing.training import Training
@@ -64,6 +69,93 @@ def test_what_was_stopped_goes_on_to_the_same_numbers(kind: str, photos, tmp_pat
     states = [tmp_path / f"{name}.training" / "state.safetensors" for name in ("whole", "parts")]
     assert same(*states)
     assert {path.name for path in states[0].parent.iterdir()} == {"state.safetensors", "sample.png"}
+
+
+class Told:
+    """In place of a look: after so many steps the land is so far from its photos."""
+
+    distances = (3.0, 2.0, 4.0, 1.0, 1.5, 1.0)
+
+    def __init__(self, *given: Any) -> None:
+        self.seen = 0
+
+    def distance(self, generator: torch.nn.Module) -> float:
+        self.seen += 1
+        return self.distances[self.seen - 1]
+
+
+def test_the_nearest_to_the_photos_is_kept(photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all looks, whatever came of it later; also where training was stopped in between."""
+    monkeypatch.setattr("tiler.growing.learn.Likeness", Told)
+    monkeypatch.setattr("tiler.growing.learn.LOOKS", 1)
+    averages: list[dict[str, torch.Tensor]] = []
+    own = Training.look
+
+    def look(self: Training, likeness: Any) -> float:
+        likeness.seen = self.steps // 2 - 1  # also after a stop
+        averages.append({name: one.clone() for name, one in self.average.state_dict().items()})
+        return own(self, likeness)
+
+    monkeypatch.setattr(Training, "look", look)
+
+    def lesson(name: str, steps: int) -> Lesson:
+        return Lesson(photos, str(tmp_path / f"{name}.safetensors"), steps=steps, **SMALL)
+
+    events: list[dict[str, Any]] = []
+    done = learn(lesson("whole", 12), events.append)
+    assert (done.steps, done.kept_at) == (12, 8)
+    looks = [(event["step"], event["distance"], event["kept_at"]) for event in events if event["event"] == "look"]
+    assert looks == [(2, 3.0, 2), (4, 2.0, 4), (6, 4.0, 4), (8, 1.0, 8), (10, 1.5, 8), (12, 1.0, 8)]
+    kept = numbers(tmp_path / "whole.safetensors")
+    assert all(torch.equal(kept[name], averages[3][name]) for name in kept)
+    assert land.unpacked((tmp_path / "whole.safetensors").read_bytes(), "")[0].steps == 8
+    for steps, at in ((9, 8), (12, 8)):
+        assert learn(lesson("parts", steps)).kept_at == at
+    assert same(tmp_path / "whole.safetensors", tmp_path / "parts.safetensors")
+    assert same(*(tmp_path / f"{name}.training" / "state.safetensors" for name in ("whole", "parts")))
+    assert learn(lesson("short", 1)).kept_at == 0
+
+
+@pytest.mark.parametrize("seen", [None, [1.0], [-1.0, 1.0], [float("nan"), 1.0], [1.0, 3.0]], ids=str)
+def test_a_state_that_does_not_say_what_is_kept_is_not_gone_on_with(seen: list[float] | None, photos) -> None:
+    pictures = Photos.read(photos, 64)
+    facts = Facts("spatial", 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {})
+    training = Training(facts, pictures)
+    training.step()
+    state = training.tensors()
+    training.load(state, 2)
+    del state["seen"]
+    if seen is not None:
+        state["seen"] = torch.tensor(seen, dtype=torch.float64)
+    with pytest.raises(ValueError, match="what of it is kept"):
+        training.load(state, 2)
+
+
+def test_what_looks_like_the_photos_is_nearest(photos) -> None:
+    """Each land to its own: their patches, smoothed ones, one colour, and the other land's."""
+    pictures = Photos.read(photos, 64)
+    facts = Facts("spatial", 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {})
+    likeness = Likeness(facts, pictures, "cpu")
+
+    class Grown(torch.nn.Module):
+        def __init__(self, change: Callable[[torch.Tensor], torch.Tensor], other: int = 0) -> None:
+            super().__init__()
+            self.change, self.other, self.rng = change, other, np.random.default_rng(5)
+
+        def forward(self, numbers: Numbers, box: Rect) -> torch.Tensor:
+            land = int(numbers.cells[0, -2:, 0, 0].argmax())
+            assert (box.height, box.width) == (256, 256)
+            return facts.colours.units(self.change(pictures.drawn(self.rng, 64, [(land + self.other) % 2])))
+
+    def blurred(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(pixels, 5, 1, 2, count_include_pad=False)
+
+    own, *others = (
+        likeness.distance(one)
+        for one in (Grown(torch.clone), Grown(blurred), Grown(lambda one: 0 * one + one.mean()), Grown(torch.clone, 1))
+    )
+    assert own < 0.1
+    assert min(others) > 3 * own
 
 
 @pytest.mark.slow

@@ -46,4 +46,5 @@ def learn(photos: tuple[str, ...], output: str, force_new: bool, quiet: bool, lo
     with make_progress(quiet, log_json) as progress:
         done = train(lesson, progress, force_new)
     if not quiet and not log_json:
-        say(f"{done.output}: after {done.steps} steps, {duration(done.seconds)} of training", err=True)
+        kept = f"; as it was after {done.kept_at}, nearest to the photos" if done.kept_at else ""
+        say(f"{done.output}: after {done.steps} steps, {duration(done.seconds)} of training{kept}", err=True)

@@ -20,6 +20,7 @@ from tiler.geometry import Rect
 from tiler.growing import land
 from tiler.growing.architectures import ARCHITECTURES
 from tiler.growing.land import SUFFIX, Facts
+from tiler.growing.likeness import Likeness
 from tiler.growing.noise import Plane
 from tiler.growing.photos import Photos
 from tiler.growing.training import Training
@@ -29,6 +30,8 @@ from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
 MINUTES = 15.0
+# Steps after which a land is looked at, for each of its lands; a look takes as long as a dozen steps.
+LOOKS = 500
 # What the training's folder holds; whoever goes on from it must have been begun alike.
 _STATE, _SAMPLE = "state" + SUFFIX, "sample.png"
 _SAME = ("architecture", "channels", "lands", "patch", "batch", "seed", "photos")
@@ -82,11 +85,13 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Learned:
-    """output: the land. steps, seconds: of training in all."""
+    """output: the land. steps, seconds: of training in all. kept_at: after how many of these steps the land was as it
+    is kept, nearest to the photos; 0 where it was not looked at, and is as it was at last."""
 
     output: str
     steps: int
     seconds: float
+    kept_at: int
 
 
 def learn(lesson: Lesson, progress: Progress | None = None, force_new: bool = False) -> Learned:
@@ -95,7 +100,8 @@ def learn(lesson: Lesson, progress: Progress | None = None, force_new: bool = Fa
 
     On a CPU, and with as many threads, a training that was killed comes to the same numbers as one that was not.
     force_new: whatever training is there is begun anew. progress(event) is called with small dicts: `note` (text),
-    `status` (text), `learn` (step, seconds, losses), `write`. Raises TilerError.
+    `status` (text), `learn` (step, seconds, losses), `look` (step, distance: see `tiler.growing.likeness`; kept_at),
+    `write`. Raises TilerError.
     """
     tell = progress or (lambda event: None)
     _check_places(lesson)
@@ -117,7 +123,7 @@ def learn(lesson: Lesson, progress: Progress | None = None, force_new: bool = Fa
         if not force_new:
             run.go_on()
         run.train()
-        return Learned(lesson.output, run.training.steps, run.seconds)
+        return Learned(lesson.output, run.training.steps, run.seconds, run.training.kept_at)
 
 
 class _Run:
@@ -126,6 +132,7 @@ class _Run:
     def __init__(self, lesson: Lesson, training: Training, tell: Progress) -> None:
         self.lesson, self.training, self._tell = lesson, training, tell
         self.seconds = 0.0
+        self._likeness: Likeness | None = None
         self._state = lesson.folder / _STATE
 
     def go_on(self) -> None:
@@ -160,6 +167,8 @@ class _Run:
                 losses = self.training.step()
             except FloatingPointError as error:
                 raise RenderError(f"{error}; the state before is kept; another --seed, or fewer --channels") from None
+            if self.training.steps % (LOOKS * len(self.training.facts.lands)) == 0:
+                self._look()
             self.seconds += time.monotonic() - began
             self._tell({"event": "learn", "step": self.training.steps, "seconds": self.seconds, **losses._asdict()})
             self._tell({"event": "status", "text": f"{self._how_far()}, losses {losses[0]:.3f} {losses[1]:.3f}"})
@@ -168,7 +177,16 @@ class _Run:
                 kept = time.monotonic()
         self._keep()
         self._tell({"event": "write", "output": self.lesson.output})
-        land.write(Path(self.lesson.output), self._facts(), self.training.average.state_dict())
+        training = self.training
+        facts = replace(self._facts(), steps=training.kept_at or training.steps)
+        land.write(Path(self.lesson.output), facts, training.best.state_dict())
+
+    def _look(self) -> None:
+        training = self.training
+        if self._likeness is None:
+            self._likeness = Likeness(training.facts, training.photos, training.device)
+        distance = training.look(self._likeness)
+        self._tell({"event": "look", "step": training.steps, "distance": distance, "kept_at": training.kept_at})
 
     def _enough(self) -> bool:
         steps = self.lesson.steps
@@ -192,12 +210,12 @@ class _Run:
         """What it would grow now, each land for itself, from left to right."""
         facts, edge = self.training.facts, 4 * self.training.facts.kind.cell
         edge = max(edge, 256)
-        box, plane, average = Rect(0, 0, edge, edge), Plane(facts.seed), self.training.average
+        box, plane, best = Rect(0, 0, edge, edge), Plane(facts.seed), self.training.best
         numbers = facts.kind.numbers(plane, box).to(self.training.device)
         shown = []
         with torch.no_grad():
             for shares in torch.eye(len(facts.lands), device=self.training.device):
-                units = average(numbers.of(shares[None, :, None, None]), box)
+                units = best(numbers.of(shares[None, :, None, None]), box)
                 shown.append(facts.colours.pixels(units)[0].cpu())
         picture = torch.cat(shown, 2).numpy()
         write_picture(path, picture.shape[1], picture.shape[2], [picture])

@@ -7,6 +7,7 @@ averages', and the optimisers', and nothing else: who goes on from it comes to t
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,13 +19,15 @@ from torch import nn
 from tiler.geometry import Rect
 from tiler.growing.architecture import Numbers
 from tiler.growing.land import Facts, load_into
+from tiler.growing.likeness import Likeness
 from tiler.growing.matching import PATCHES, mismatch
 from tiler.growing.noise import Drawn
 from tiler.growing.photos import Photos, augmented
 
 # Of the generator's moving average, per step, at its end; it begins as the mean of all steps before.
 _DECAY = 0.995
-_PARTS = ("generator", "average", "discriminator")
+_PARTS = ("generator", "average", "discriminator", "kept")
+_SEEN = "seen"  # of the state: the distance of what is kept, and its step
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _REAL = 4
 _GENERATOR_SEED = 1  # streams of the seed: of the first weights, and of the steps
@@ -39,7 +42,8 @@ class Losses(NamedTuple):
 
 @dataclass
 class Training:
-    """facts: of the land as it was begun, but for its steps. photos: what is learned from."""
+    """facts: of the land as it was begun, but for its steps. photos: what is learned from. kept: of the averages that
+    were looked at, the nearest to the photos, as it was after `kept_at` steps; 0 before the first look."""
 
     facts: Facts
     photos: Photos
@@ -53,6 +57,7 @@ class Training:
             self.generator = kind.generator(facts.channels, lands).to(self.device)
             self.discriminator = kind.discriminator(facts.channels, lands).to(self.device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.kept, self.kept_at, self._distance = copy.deepcopy(self.average), 0, math.inf
         self.optimisers = {
             name: torch.optim.Adam(getattr(self, name).parameters(), rate, kind.betas)
             for name, rate in zip(("generator", "discriminator"), kind.rates, strict=True)
@@ -124,6 +129,19 @@ class Training:
             for held, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 held.copy_(other)
 
+    @property
+    def best(self) -> nn.Module:
+        """What a land is to be grown with."""
+        return self.kept if self.kept_at else self.average
+
+    def look(self, likeness: Likeness) -> float:
+        """How far the average is from the photos now; it is kept where none was nearer."""
+        distance = likeness.distance(self.average)
+        if distance < self._distance:
+            self.kept.load_state_dict(self.average.state_dict())
+            self.kept_at, self._distance = self.steps, distance
+        return distance
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """The whole state."""
         found = {
@@ -134,6 +152,7 @@ class Training:
         for part, optimiser in self.optimisers.items():
             for number, moments in optimiser.state_dict()["state"].items():
                 found.update({f"adam/{part}/{number}/{name}": moments[name] for name in _MOMENTS})
+        found[_SEEN] = torch.tensor([self._distance, self.kept_at], dtype=torch.float64)
         return found
 
     def load(self, tensors: Mapping[str, torch.Tensor], steps: int) -> None:
@@ -146,7 +165,10 @@ class Training:
             saved = optimiser.state_dict()
             saved["state"] = _moments(_below(tensors, f"adam/{part}/"), getattr(self, part))
             optimiser.load_state_dict(saved)
-        self.steps = steps
+        seen = tensors.get(_SEEN)
+        if seen is None or seen.shape != (2,) or not (seen[0] >= 0 and 0 <= seen[1] <= steps):
+            raise ValueError("it does not say what of it is kept")
+        self._distance, self.kept_at, self.steps = float(seen[0]), int(seen[1]), steps
 
 
 def _below(tensors: Mapping[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:
