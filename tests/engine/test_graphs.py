@@ -19,8 +19,10 @@ from taped import Tapes
 from torch.utils._pytree import tree_leaves
 
 from tiler.engine import graphs, optimize, workplace
+from tiler.engine.address import Address
 from tiler.engine.graphs import Graphs
 from tiler.engine.workplace import Workplace
+from tiler.errors import RenderError
 from tiler.style.weights import load_weights
 
 KINDS = ("plain", "regions", "jitter", "w2")
@@ -180,6 +182,23 @@ def test_room_is_made_before_a_tile_is_too_large(small_weights: str) -> None:
     assert not made.off
     assert Workplace.roomy(here, lambda: call(2)) == "done"  # type: ignore[arg-type]
     assert (len(calls), made.off, made._stages) == (3, "GPU memory is short", {})
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("cuda", ["gpu"]), ("mps", [])])
+def test_a_worker_takes_its_gpu_before_it_looks_for_one(
+    kind: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    job = SimpleNamespace(id="x", device=SimpleNamespace(kind=kind))
+    store = SimpleNamespace(attributes={"job": {}}, hold_to=lambda job: None)
+    monkeypatch.setattr(workplace.RenderStore, "open", lambda url: store)
+    monkeypatch.setattr(workplace.Job, "from_dict", lambda found: job)
+    monkeypatch.setattr(workplace, "settle_gpu", lambda: taken.append("gpu"))
+    for device in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(device, "is_available", lambda: False)
+    with pytest.raises(RenderError, match="GPU, and the job was begun on one"):
+        Workplace(Address("x.zarr", "x"))
+    assert taken == asked
 
 
 def test_what_did_not_fit_is_let_go_before_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gram_cases
+import numpy as np
 import pytest
 import step_cases
 import torch
@@ -134,6 +135,19 @@ def test_adam_goes_along_the_gradient_of_the_variations() -> None:
     torch.testing.assert_close(zeros[0], 0.1 * expected)
 
 
+def test_numbers_may_be_numpy_s() -> None:
+    state = [torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(number)) for number in range(4)]
+    pace = torch.tensor([0.03, 0.2])
+    runs = []
+    for kind in (float, np.float32):
+        moved = [one.clone() for one in state]
+        smooth, chroma, light = kind(0.5), kind(0.25), kind(0.125)
+        options = {"usual": (kind(0.5), kind(2)), "light": light}
+        variation = kernels.adam_step_(*moved, pace, (0.9, 0.99), kind(2**-20), smooth, chroma, **options)
+        runs.append([*moved, variation])
+    assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
 @settings(max_examples=30)
 @given(st.data())
 def test_agrees_with_the_reference(data: st.DataObject) -> None:
@@ -182,6 +196,7 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("pool", (X, "mean"), "kind 'mean': must be avg or max"),
     ("pool", (X.int(),), "features are torch.int32: must be one of torch.float64"),
     ("pool_backward", (X, X), "grad has shape (2, 4, 5): must be (2, 2, 3)"),
+    ("pool_backward", (X, X.int()), "features are torch.int32: must be one of torch.float64"),
     ("content_term_", (X, X, Y, 1.0), "wanted has shape (3, 4, 5): must be (2, 4, 5)"),
     ("content_term_", (X, X, X, 1.0, (0, 0, 5, 5)), "box (0, 0, 5, 5): must be (y0, x0, y1, x1)"),
     ("content_term_", (X, X, X, 1.0, None, Y[:1, :2]), "guides have shape (1, 2, 5): must be [R, 4, 5]"),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tiler import pictures
 from tiler.errors import ConfigError
+from tiler.pictures.planes import label_bands
 from tiler.request.config import RenderConfig
 from tiler.request.guiding import check_guides, guide_bands
 from tiler.request.places import pictures_of
@@ -56,6 +57,17 @@ def bands(files: Path) -> Bands:
         return dict(zip(config.regions.names, whole, strict=True))
 
     return planes
+
+
+def test_labels_that_are_transparent_are_white(tmp_path: Path) -> None:
+    pixels = np.array([[(0, 0, 0, 255), (0, 0, 0, 0)], [(0, 0, 0, 40), (255, 255, 255, 255)]], np.uint8)
+    for mode in ("RGBA", "LA"):
+        Image.fromarray(pixels).convert(mode).save(tmp_path / f"{mode}.png")
+        picture = pictures.open_picture(tmp_path / f"{mode}.png")
+        [found] = label_bands(picture, [(0, 0, 0), (255, 255, 255)], 2, 2, 2)
+        np.testing.assert_allclose(found[1], [[0, 1], [1, 1]], atol=1e-6)
+        [alone] = label_bands(picture, [(0, 0, 0)], 2, 2, 2)
+        np.testing.assert_allclose(alone, np.ones((1, 2, 2)))
 
 
 def test_two_masks_of_a_region_are_their_larger(bands: Bands) -> None:

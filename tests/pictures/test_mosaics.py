@@ -198,6 +198,10 @@ SLOW = (
 SPREAD = "INSERT INTO tiles SELECT 30, tile_column * 9000, tile_row * 9000, tile_data FROM tiles WHERE zoom_level = 4"
 HOSTILE = {
     "spans 18001 x 9001 tiles": dict(script=SPREAD),
+    "spans 4097 x 4096 tiles": dict(
+        script="INSERT INTO tiles SELECT 13, 2048 * (tile_column - 5), 4095 * (tile_row - 8), tile_data FROM tiles "
+        "WHERE zoom_level = 4"
+    ),
     "MBTiles of pbf": dict(format="pbf"),
     "not authorized": dict(script=ENDLESS),
     "takes more than": dict(script=SLOW),

@@ -354,6 +354,15 @@ def test_a_job_begun_on_a_gpu_needs_one_somewhere(tmp_path):
 ON_GPU = dict(device="auto", long_edge=2048, tile=512, workers=None, state="device")
 
 
+def test_machines_share_what_is_held() -> None:
+    """Two workers on each of two machines: half of it, and what two are busy with."""
+    job = SimpleNamespace(device=SimpleNamespace(kind="cpu"))
+    host = SimpleNamespace(workers=2, free_bytes=1000)
+    for workers, need in ((2, 600 + 2 * 10), (4, 300 + 2 * 10)):
+        [found] = homes._needs(job, (400, 200), SimpleNamespace(host=host, gpus=None), 10, workers)  # type: ignore[arg-type]
+        assert (found.what, found.need, found.may) == ("memory", need, homes.SHARE * 1000)
+
+
 def test_workers_that_share_a_gpu_add_up(tmp_path):
     """What a level keeps is spread over them; what a tile takes while it is computed each of them needs."""
 

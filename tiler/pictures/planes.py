@@ -53,14 +53,14 @@ def label_bands(
         image = image if image.bands == 3 else image.bandjoin([image, image])
         apart = [image - [value / 255 for value in one] for one in palette]
         distances = [(one * one).bandmean() for one in apart]
-        least = distances[0].bandrank(distances[1:], index=0) if distances[1:] else distances[0]
+        least = distances[0].bandrank(distances[1:], index=0)
         # As masks of 0 or 255; of equals the first wins.
         found = [distances[0] == least]
         taken = found[0]
         for distance in distances[1:]:
             found.append((distance == least) & (taken ^ 255))
             taken = taken | found[-1]
-        return (found[0].bandjoin(found[1:]) if found[1:] else found[0]) / 255
+        return found[0].bandjoin(found[1:]) / 255
 
     return _planes(picture, nearest, height, width, rows, edge)
 
