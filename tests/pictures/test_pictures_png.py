@@ -254,3 +254,14 @@ def test_as_many_threads_as_cores_and_no_more_than_one_can_feed(monkeypatch, cor
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert png.usable_cores() == threads
+
+
+@pytest.mark.parametrize("rows", [1, 7, 400, 1000])
+def test_a_picture_is_packed_in_blocks_of_a_million_bytes(rows: int) -> None:
+    """However many rows come at once: this is what it takes of memory, per thread."""
+    lines = np.arange(1000 * 1000 * 3, dtype=np.uint32).astype(np.uint8).reshape(1000, 1000, 3)
+    tasks = list(png._tasks(lines[top : top + rows] for top in range(0, 1000, rows)))
+    assert [len(task.lines) for task in tasks] == [349, 349, 302]
+    np.testing.assert_array_equal(np.concatenate([task.lines for task in tasks]), lines)
+    for before, task in zip([np.zeros_like(lines[:1]), *(task.lines for task in tasks)], tasks, strict=False):
+        np.testing.assert_array_equal(task.above, before[-1])
