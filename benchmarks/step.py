@@ -14,9 +14,10 @@ content. The peers differ in what their authors chose: zero padding, losses, no 
 style's Grams anew in each step. neural-style comes with the extra `bench`; beside a CPU-only torch install it by
 `pip install --no-deps neural-style==0.5.7`.
 
-Each contender is a process of its own. They step in turns, in alternating order, so that a shared machine's moods fall
-on all alike. `vs_peer`: median over the rounds of this step over the faster peer's in the same round. `peak_mb`: the
-largest resident set of the process, loading included; `step_peak_mb`: the same during the timed steps alone.
+Each contender is a process of its own; ours keep the memory that they free, as a render's workers do (`--heap all`: so
+do all; `--heap none`: none). They step in turns, in alternating order, so that a shared machine's moods fall on all
+alike. `vs_peer`: median over the rounds of this step over the faster peer's in the same round. `peak_mb`: the largest
+resident set of the process, loading included; `step_peak_mb`: the same during the timed steps alone.
 
 `--shares` adds `style_share`: further steps of ours in which each call of kernels.gram_sums, style_term and
 gram_backward_ is timed; right after gram_backward_ the plain ReLU mask that a layer without a style term needs is timed
@@ -49,6 +50,7 @@ import _report
 import kernels
 from tiler.cli import demo
 from tiler.engine import graphs, optimize
+from tiler.engine.cluster import HEAP
 from tiler.engine.measuring import settle_torch
 from tiler.geometry import Rect
 from tiler.request.config import RenderConfig
@@ -280,6 +282,7 @@ CONTENDERS: dict[str, tuple[str, Callable[[Setting], Step]]] = {
     "neural-style": ("fp32", neural_style),
     "pastiche": ("fp32", pastiche),
 }
+OTHERS, HEAPS = (plain, neural_style, pastiche), ("ours", "all", "none")
 USUAL = [name for name in CONTENDERS if not name.startswith(("ringed", "replayed"))]
 
 
@@ -406,12 +409,29 @@ def time_columns(size: int, name: str, times: dict[str, list[float]]) -> _report
     return row
 
 
-def measure(setting: Setting, names: list[str], repeats: int, with_shares: bool) -> list[_report.Row]:
-    """Rows of one size."""
+@contextlib.contextmanager
+def inherited(kept: bool) -> Iterator[None]:
+    """What is begun meanwhile keeps the memory that it frees, or not."""
+    before = {name: os.environ.get(name) for name in HEAP}
+    os.environ.update(HEAP if kept else {})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def measure(
+    setting: Setting, names: list[str], repeats: int, with_shares: bool, heap: str = "ours"
+) -> list[_report.Row]:
+    """Rows of one size. heap: whose memory is kept, of HEAPS."""
     workers: dict[str, _report.Worker] = {}
     try:
         for name in names:
-            workers[name] = _report.Worker(name, Contender, name, setting)
+            with inherited(heap == "all" or (heap == "ours" and CONTENDERS[name][1] not in OTHERS)):
+                workers[name] = _report.Worker(name, Contender, name, setting)
         losses = {name: worker.ask("loss") for name, worker in workers.items()}
         check(losses)
         times: dict[str, list[float]] = {name: [] for name in names}
@@ -436,6 +456,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=USUAL)
     parser.add_argument("--repeats", type=int, default=9, help="rounds of one step each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
+    parser.add_argument("--heap", choices=HEAPS, default="ours", help="who keeps the memory that is freed")
     parser.add_argument("--shares", action="store_true", help="also measure the style terms' share of our step")
     parser.add_argument("--quick", action="store_true", help="256 px only, 5 rounds")
     parser.add_argument("--output", type=Path, help="write the rows as JSON to this file")
@@ -455,7 +476,7 @@ def main() -> None:
         for size in options.sizes:
             setting = Setting(size, options.device, options.threads, Path(name))
             prepare(setting.folder, size)
-            rows += measure(setting, options.contenders, options.repeats, options.shares)
+            rows += measure(setting, options.contenders, options.repeats, options.shares, options.heap)
             print(f"{size} px done", file=sys.stderr)
     _report.publish(rows, COLUMNS, where, options.output)
 
