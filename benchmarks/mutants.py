@@ -78,6 +78,10 @@ LAYERS = (
         ("tests/pictures", "tests/request", "tests/bad_input", "tests/engine/test_regions.py", "tests/cli"),
     ),
     Layer("output", ("tiler/output/*.py",), ("tests/output", "tests/engine", "tests/cli", "tests/bad_input")),
+    Layer("growing", ("tiler/growing/*.py",), ("tests/growing",)),
+    Layer("series", ("tiler/series/*.py",), ("tests/engine", "tests/cli", "tests/studio")),
+    Layer("queue", ("tiler/queue/*.py",), ("tests/queue", "tests/cli", "tests/studio")),
+    Layer("studio", ("tiler/studio/*.py",), ("tests/studio",)),
     Layer("cli", ("tiler/cli/*.py", "tiler/*.py"), ("tests/cli", "tests/bad_input")),
 )
 
