@@ -15,14 +15,24 @@ from typing import Any
 import dask
 import pytest
 from dask.utils import parse_timedelta
+from here import run_main
 
 from tiler.engine import cluster
 from tiler.errors import RenderError
 
+CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
-def test_what_a_worker_inherits() -> None:
+
+def test_what_a_worker_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CHOSEN:
+        monkeypatch.delenv(name, raising=False)
     heap = {"MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_ARENA_MAX": "1"}
-    assert cluster._birth(3) == {"OMP_NUM_THREADS": "3", "PYTHONSAFEPATH": "1", **heap}
+    before = {"OMP_NUM_THREADS": "3", "PYTHONSAFEPATH": "1", **heap}
+    assert cluster._birth(3) == {**before, "GOMP_SPINCOUNT": "5000"}
+    for name in CHOSEN:  # somebody knows better
+        with monkeypatch.context() as patched:
+            patched.setenv(name, "7")
+            assert cluster._birth(3) == before
 
 
 def test_the_environment_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,3 +163,11 @@ def test_a_nanny_whose_workers_die_one_after_the_other_is_kept() -> None:
     """Dask closes it where no worker is there at the moment at which one has been gone for so long."""
     settings = cluster._settings({}, "scratch")
     assert parse_timedelta(settings["distributed.deploy.lost-worker-timeout"]) > 30 * 24 * 3600
+
+
+def test_commands_are_patient_before_they_load_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CHOSEN:
+        monkeypatch.setenv(name, "1")  # so that whatever is set below is taken back
+        monkeypatch.delenv(name)
+    run_main("--version")
+    assert [os.environ.get(name) for name in CHOSEN] == ["5000", None]

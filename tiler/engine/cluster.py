@@ -22,6 +22,7 @@ from distributed.utils import LoopRunner
 
 from tiler.engine.certificate import certificate
 from tiler.engine.place import first_line
+from tiler.engine.waiting import patience
 from tiler.errors import RenderError
 
 # Of a worker's two tasks one reads or writes while the other computes (tiler.engine.workplace).
@@ -115,7 +116,7 @@ def _scratch() -> Iterator[str]:
 def _birth(threads: int) -> dict[str, str]:
     """What a worker inherits. It is started by `python -c`, which looks for modules in the current folder first, where
     the pictures are and perhaps a signal.py."""
-    return {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", **HEAP}
+    return {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", **HEAP, **patience(os.environ)}
 
 
 @contextlib.contextmanager
