@@ -52,6 +52,7 @@ from tiler.cli import demo
 from tiler.engine import graphs, optimize
 from tiler.engine.cluster import HEAP
 from tiler.engine.measuring import settle_torch
+from tiler.engine.waiting import patience
 from tiler.geometry import Rect
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import taken
@@ -470,7 +471,7 @@ def main() -> None:
     """Run, print the table, write the JSON."""
     options = parse()
     torch.set_num_threads(options.threads)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of waiting contenders must not spin
+    os.environ.update(patience(os.environ))  # threads of waiting contenders must not spin for long
     where, rows = _report.environment(options.device, PACKAGES), []
     with tempfile.TemporaryDirectory() as name:
         for size in options.sizes:

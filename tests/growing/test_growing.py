@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from serial_pool import Here
 
+from tiler.errors import OutputError
 from tiler.geometry import Rect
 from tiler.growing.architectures import ARCHITECTURES
 from tiler.growing.grow import grow, rows_of
@@ -108,6 +109,15 @@ def test_a_georeference_is_that_of_the_labels(land: str, tmp_path: Path) -> None
     (tmp_path / "labels.pgw").write_text("100\n0\n0\n-100\n5000\n9000\n")
     grown(land, tmp_path, labels=str(tmp_path / "labels.png"), label=("#010203=sea",), size="80x40")
     assert [float(line) for line in (tmp_path / "grown.pgw").read_text().split()][:4] == [50, 0, 0, -50]
+
+
+def test_a_file_beside_it_that_is_not_ours_is_not_replaced(land: str, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20), (1, 2, 3)).save(tmp_path / "labels.png")
+    (tmp_path / "labels.pgw").write_text("100\n0\n0\n-100\n5000\n9000\n")
+    (tmp_path / "grown.pgw").write_text("mine")
+    asked = Growth(land, str(tmp_path / "grown.png"), labels=str(tmp_path / "labels.png"), label=("#010203=sea",))
+    with pytest.raises(OutputError, match=r"grown\.pgw beside it would be replaced"):
+        asked.checked()
 
 
 def test_a_band_fits_into_memory_however_wide() -> None:

@@ -30,6 +30,7 @@ from tiler.growing.likeness import Likeness
 from tiler.growing.matching import mismatch
 from tiler.growing.photos import Photos
 from tiler.growing.training import Training
+from tiler.style.grams import measure_pixels
 
 
 def numbers(file: Path) -> dict[str, torch.Tensor]:
@@ -74,7 +75,7 @@ def test_what_was_stopped_goes_on_to_the_same_numbers(kind: str, photos, tmp_pat
 class Told:
     """In place of a look: after so many steps the land is so far from its photos."""
 
-    distances = (3.0, 2.0, 4.0, 1.0, 1.5, 1.0)
+    distances = (3.0, 2.0, 4.0, 1.1, 1.5, 1.1)
 
     def __init__(self, *given: Any) -> None:
         self.seen = 0
@@ -105,7 +106,7 @@ def test_the_nearest_to_the_photos_is_kept(photos, tmp_path: Path, monkeypatch: 
     done = learn(lesson("whole", 12), events.append)
     assert (done.steps, done.kept_at) == (12, 8)
     looks = [(event["step"], event["distance"], event["kept_at"]) for event in events if event["event"] == "look"]
-    assert looks == [(2, 3.0, 2), (4, 2.0, 4), (6, 4.0, 4), (8, 1.0, 8), (10, 1.5, 8), (12, 1.0, 8)]
+    assert looks == [(2, 3.0, 2), (4, 2.0, 4), (6, 4.0, 4), (8, 1.1, 8), (10, 1.5, 8), (12, 1.1, 8)]
     kept = numbers(tmp_path / "whole.safetensors")
     assert all(torch.equal(kept[name], averages[3][name]) for name in kept)
     assert land.unpacked((tmp_path / "whole.safetensors").read_bytes(), "")[0].steps == 8
@@ -131,8 +132,16 @@ def test_a_state_that_does_not_say_what_is_kept_is_not_gone_on_with(seen: list[f
         training.load(state, 2)
 
 
-def test_what_looks_like_the_photos_is_nearest(photos) -> None:
-    """Each land to its own: their patches, smoothed ones, one colour, and the other land's."""
+def test_what_looks_like_the_photos_is_nearest(photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each land to its own: their patches, smoothed ones, one colour, and the other land's. Twelve windows of each."""
+    looked = 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return measure_pixels(*given)
+
+    monkeypatch.setattr("tiler.growing.likeness.measure_pixels", counted)
     pictures = Photos.read(photos, 64)
     facts = Facts("spatial", 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {})
     likeness = Likeness(facts, pictures, "cpu")
@@ -156,6 +165,7 @@ def test_what_looks_like_the_photos_is_nearest(photos) -> None:
     )
     assert own < 0.1
     assert min(others) > 3 * own
+    assert looked == 2 * 24 + 4 * 24
 
 
 @pytest.mark.slow

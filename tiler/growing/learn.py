@@ -33,7 +33,7 @@ MINUTES = 15.0
 # Steps after which a land is looked at, for each of its lands; a look takes as long as a dozen steps.
 LOOKS = 500
 # What the training's folder holds; whoever goes on from it must have been begun alike.
-_STATE, _SAMPLE = "state" + SUFFIX, "sample.png"
+_STATE, _SAMPLE, _SAMPLE_EDGE = "state" + SUFFIX, "sample.png", 256
 _SAME = ("architecture", "channels", "lands", "patch", "batch", "seed", "photos")
 _RANGES = {
     "minutes": (0.0, 1e5), "steps": (1, 10**8), "channels": (1, land.MOST_CHANNELS), "patch": (64, 1024),
@@ -208,9 +208,8 @@ class _Run:
 
     def _sample(self, path: Path) -> None:
         """What it would grow now, each land for itself, from left to right."""
-        facts, edge = self.training.facts, 4 * self.training.facts.kind.cell
-        edge = max(edge, 256)
-        box, plane, best = Rect(0, 0, edge, edge), Plane(facts.seed), self.training.best
+        facts, box = self.training.facts, Rect(0, 0, _SAMPLE_EDGE, _SAMPLE_EDGE)
+        plane, best = Plane(facts.seed), self.training.best
         numbers = facts.kind.numbers(plane, box).to(self.training.device)
         shown = []
         with torch.no_grad():

@@ -67,11 +67,8 @@ class Likeness:
 
     def _grams(self, windows: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Means over windows [3, h, w] in 0..1."""
-        total: dict[str, torch.Tensor] = {}
-        count = 0
-        for window in windows:
-            sums = measure_pixels(self._backbone, window.to(self._device), LAYERS, Rect(0, 0, *window.shape[1:]))
-            for layer, gram in sums.normalised().items():
-                total[layer] = total.get(layer, torch.zeros_like(gram)) + gram
-            count += 1
-        return {layer: gram / count for layer, gram in total.items()}
+        found = [
+            measure_pixels(self._backbone, window.to(self._device), LAYERS, Rect(0, 0, *window.shape[1:])).normalised()
+            for window in windows
+        ]
+        return {layer: torch.stack([one[layer] for one in found]).mean(0) for layer in LAYERS}
