@@ -176,8 +176,10 @@ class _Run:
                 self._keep()
                 kept = time.monotonic()
         self._keep()
-        self._tell({"event": "write", "output": self.lesson.output})
         training = self.training
+        if training.kept_at:
+            self._look()  # the state is written: who goes on has looked at the same steps as who never stopped
+        self._tell({"event": "write", "output": self.lesson.output})
         facts = replace(self._facts(), steps=training.kept_at or training.steps)
         land.write(Path(self.lesson.output), facts, training.best.state_dict())
 
