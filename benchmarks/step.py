@@ -446,7 +446,7 @@ def measure(
     finally:
         for worker in workers.values():
             worker.stop()
-    return [{**time_columns(setting.size, name, times), **others[name]} for name in names]
+    return [{**time_columns(setting.size, name, times), **others[name], "heap": heap} for name in names]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
