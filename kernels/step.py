@@ -134,5 +134,6 @@ def adam_step_(
     checks.state(pixels, {"first": first, "second": second}, gradient, box)
     checks.planes("pace", pace, (2,), pixels)
     checks.positive("usual", usual, 2)
-    numbers, usual = (float(epsilon), float(smooth), float(chroma)), [float(one) for one in usual]
-    return _adam_step_(pixels, first, second, gradient, pace, betas, *numbers, box, core, usual, float(light))
+    return _adam_step_(
+        pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, [*map(float, usual)], light
+    )
