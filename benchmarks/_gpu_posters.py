@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import _rendering
 from _gpu_machine import Asked, Row, rate_of
@@ -81,22 +82,23 @@ def _demo_pictures(asked: Asked) -> list[str]:
             return ["demo"]
     except ModuleNotFoundError:
         pass
-    content, style = asked.folder / "demo-content.png", asked.folder / "demo-style.png"
+    return ["render", *_made_pictures(asked.folder)]
+
+
+def _made_pictures(folder: Path) -> tuple[str, str]:
+    """A content and a style as large as the demo's."""
+    content, style = folder / "demo-content.png", folder / "demo-style.png"
     picture(content, demo_command.CONTENT_EDGE, 1)
     picture(style, demo_command.STYLE_EDGE, 2)
-    return ["render", str(content), str(style)]
+    return str(content), str(style)
 
 
 def changed(asked: Asked, rows: list[Row], ends: float) -> Iterator[Row]:
     """How soon a change is seen, by the studio's own previews: of 512 px, a row for each level."""
     folder = asked.folder / "previews"
     folder.mkdir()
-    content, style = folder / "content.png", folder / "style.png"
-    picture(content, demo_command.CONTENT_EDGE, 1)
-    picture(style, demo_command.STYLE_EDGE, 2)
-    config = RenderConfig(
-        content=str(content), styles=(str(style),), output="preview.png", long_edge=4096, device=asked.device
-    )
+    content, style = _made_pictures(folder)
+    config = RenderConfig(content, (style,), "preview.png", long_edge=4096, device=asked.device)
     if asked.quick:
         config = replace(config, steps=(2,), weights=backbone_words(asked)[1])
     yield from previews(folder, config, 128 if asked.quick else 512, 1 if asked.quick else CHANGES)

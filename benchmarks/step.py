@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,7 @@ from tiler.engine.waiting import patience
 from tiler.geometry import Rect
 from tiler.request.config import RenderConfig
 from tiler.request.resolve import taken
-from tiler.style.backbone import Backbone
+from tiler.style.backbone import DTYPES, Backbone
 from tiler.style.grams import StyleTarget, measure_pixels
 from tiler.style.guides import Areas
 from tiler.style.losses import Objective
@@ -64,7 +65,6 @@ from tiler.style.roughness import roughness_sums, usual
 from tiler.style.terms import Terms
 from tiler.style.weights import Conv, load_weights
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What all contenders minimise, and have in each row ever since.
 CONFIG = RenderConfig("content.png", ("style.png",), "poster.png", statistics="gram", content_weight=0.2)
 PEERS = ("neural-style", "pastiche")
@@ -410,20 +410,6 @@ def time_columns(size: int, name: str, times: dict[str, list[float]]) -> _report
     return row
 
 
-@contextlib.contextmanager
-def inherited(kept: bool) -> Iterator[None]:
-    """What is begun meanwhile keeps the memory that it frees, or not."""
-    before = {name: os.environ.get(name) for name in HEAP}
-    os.environ.update(HEAP if kept else {})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
 def measure(
     setting: Setting, names: list[str], repeats: int, with_shares: bool, heap: str = "ours"
 ) -> list[_report.Row]:
@@ -431,7 +417,8 @@ def measure(
     workers: dict[str, _report.Worker] = {}
     try:
         for name in names:
-            with inherited(heap == "all" or (heap == "ours" and CONTENDERS[name][1] not in OTHERS)):
+            kept = heap == "all" or (heap == "ours" and CONTENDERS[name][1] not in OTHERS)
+            with mock.patch.dict(os.environ, HEAP if kept else {}):
                 workers[name] = _report.Worker(name, Contender, name, setting)
         losses = {name: worker.ask("loss") for name, worker in workers.items()}
         check(losses)

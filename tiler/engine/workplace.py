@@ -27,7 +27,7 @@ from tiler.engine.stages import HANDS
 from tiler.engine.store import RenderStore
 from tiler.errors import RenderError, StoreError, WeightsError
 from tiler.geometry import Rect
-from tiler.style.backbone import Backbone, kernels_on
+from tiler.style.backbone import DTYPES, Backbone, kernels_on
 from tiler.style.colour import GREY, OKLAB_FLOOR, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import Areas, Guides, pooled
@@ -36,7 +36,6 @@ from tiler.style.roughness import usual
 from tiler.style.terms import ROUGHNESS
 from tiler.style.weights import Conv, read_weights
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 # Of `noise`: independent channels, uniform in 0.4..0.6.
 NOISE_MOMENTS = ColourMoments(1, np.full(3, 0.5), np.full((3, 3), 0.25) + np.eye(3) * 0.2**2 / 12)
 Computed = TypeVar("Computed")

@@ -167,7 +167,7 @@ class _Run:
                 losses = self.training.step()
             except FloatingPointError as error:
                 raise RenderError(f"{error}; the state before is kept; another --seed, or fewer --channels") from None
-            if self.training.steps % (LOOKS * len(self.training.facts.lands)) == 0:
+            if self._to_look():
                 self._look()
             self.seconds += time.monotonic() - began
             self._tell({"event": "learn", "step": self.training.steps, "seconds": self.seconds, **losses._asdict()})
@@ -177,11 +177,14 @@ class _Run:
                 kept = time.monotonic()
         self._keep()
         training = self.training
-        if training.kept_at:
+        if training.kept_at and not self._to_look():
             self._look()  # the state is written: who goes on has looked at the same steps as who never stopped
         self._tell({"event": "write", "output": self.lesson.output})
         facts = replace(self._facts(), steps=training.kept_at or training.steps)
         land.write(Path(self.lesson.output), facts, training.best.state_dict())
+
+    def _to_look(self) -> bool:
+        return self.training.steps % (LOOKS * len(self.training.facts.lands)) == 0
 
     def _look(self) -> None:
         training = self.training

@@ -18,17 +18,17 @@ from tiler.geometry import Rect
 from tiler.growing.land import Facts
 from tiler.growing.noise import Plane
 from tiler.growing.photos import Photos
-from tiler.style.backbone import Backbone, best_precision
+from tiler.request.config import RenderConfig
+from tiler.style.backbone import DTYPES, Backbone, best_precision
 from tiler.style.grams import measure_pixels
 from tiler.style.weights import load_weights
 
-LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+LAYERS = RenderConfig.style_layers
 # Side of a window in pixels; windows of all lands together, of one land at least. With a third of them the correlation
 # above was 0.47.
 _SIDE, _WINDOWS, _LEAST = 256, 24, 8
 # Pixels between two windows of the plane, so that they have nothing in common.
 _APART = 4096
-_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Likeness:
@@ -37,7 +37,7 @@ class Likeness:
     def __init__(self, facts: Facts, photos: Photos, device: str) -> None:
         self._facts, self._device, lands = facts, device, len(facts.lands)
         self._count = max(_LEAST, _WINDOWS // lands)
-        self._backbone = Backbone(load_weights("bundled"), LAYERS, "avg", _DTYPES[best_precision(device)], device)
+        self._backbone = Backbone(load_weights("bundled"), LAYERS, "avg", DTYPES[best_precision(device)], device)
         self._photos = [self._grams(self._drawn(photos, land)) for land in range(lands)]
 
     def distance(self, generator: nn.Module) -> float:

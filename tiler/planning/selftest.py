@@ -16,10 +16,9 @@ from tiler import pictures
 from tiler.engine.graphs import Recorder
 from tiler.engine.measuring import settle_torch
 from tiler.engine.store import RenderStore
-from tiler.engine.workplace import DTYPES
 from tiler.geometry import Rect
 from tiler.style import accuracy
-from tiler.style.backbone import kernels_on
+from tiler.style.backbone import DTYPES, kernels_on
 from tiler.style.weights import load_weights
 
 # Relative errors that rounding explains, with room: of one operation, and of the thirteen layers of a backbone.

@@ -17,6 +17,9 @@ from tiler.style.convolutions import Padded, Ringed
 from tiler.style.layers import block_of, deepest, trunk_to
 from tiler.style.weights import Conv
 
+# By the names that precisions have everywhere.
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
+
 Inject = Callable[[str, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
 
 
