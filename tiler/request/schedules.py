@@ -15,8 +15,8 @@ from typing import Any
 _BEYOND = 1 << 30
 # Steps by the level's long edge in pixels, coarse to fine.
 _SCHEDULES = {
-    "draft": ((128, 100), (256, 40), (512, 30), (1024, 20), (_BEYOND, 10)),
-    "standard": ((128, 150), (256, 100), (512, 60), (1024, 40), (_BEYOND, 20)),
+    "draft": ((128, 50), (256, 40), (512, 40), (1024, 20), (_BEYOND, 10)),
+    "standard": ((128, 100), (256, 80), (512, 80), (1024, 40), (_BEYOND, 20)),
     "best": ((128, 300), (256, 200), (512, 150), (1024, 120), (_BEYOND, 60)),
 }
 QUALITIES = tuple(_SCHEDULES)
