@@ -140,14 +140,13 @@ PEERS = (
 def _before(edge: int) -> Mapping[str, Any]:
     """What the defaults were in the first version of all, up to 1024 px."""
     steps = tuple(next(steps for size, steps in _FIRST_STEPS if one <= size) for one in _levels(edge))
-    return {"statistics": "gram", "chroma_weight": 0.0, "light_weight": 0.0, "learning_rate": 0.02,
-            "style_layers": step.LAYERS, "steps": steps}  # fmt: skip
+    return {"statistics": "gram", "chroma_weight": 0.0, "light_weight": 0.0, "learning_rate": 0.02, "steps": steps}
 
 
 _FIRST_STEPS = ((160, 150), (320, 100), (640, 60), (1280, 40))
 BEFORE = Contender("before", 0.2, functools.partial(_ours, _before, betas=(0.9, 0.99)))
 _W2: dict[str, Any] = {"statistics": "w2", "style_weight": 1.5}
-_MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_2", "relu4_3", "relu5_1")
+_MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3", "relu5_1")
 # What might be a better `standard` or `best`, in order of worth.
 CANDIDATES = (
     _look("w2", 0.33, **_W2),

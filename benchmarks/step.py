@@ -66,10 +66,7 @@ from tiler.style.terms import Terms
 from tiler.style.weights import Conv, load_weights
 
 # What all contenders minimise, and have in each row ever since.
-LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-CONFIG = RenderConfig(
-    "content.png", ("style.png",), "poster.png", statistics="gram", content_weight=0.2, style_layers=LAYERS
-)
+CONFIG = RenderConfig("content.png", ("style.png",), "poster.png", statistics="gram", content_weight=0.2)
 PEERS = ("neural-style", "pastiche")
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "pillow", *PEERS)
 RATE, WARM_UP = 0.01, 2
@@ -101,7 +98,7 @@ class Setting:
 def problem(
     setting: Setting, dtype: str, convs: list[Conv] | None = None, ringed: bool | None = None
 ) -> optimize.TileProblem:
-    """Our objective on the whole image as one tile. convs: other weights than the default;
+    """Our objective on the whole image as one tile, with the default layers. convs: other weights than the default;
     ringed: another way of convolving than the device's."""
     whole = Rect(0, 0, setting.size, setting.size)
     layers = tuple(dict.fromkeys((*CONFIG.style_layers, *CONFIG.content_layers)))

@@ -397,7 +397,7 @@ DEFAULTS = dict(
     init="content", wrap="none", color="style", transfer="style", seed=0, region_edge=1.0,
     dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.03,
     pooling="avg", content_layers=("relu4_2",),
-    style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_2", "relu5_1"), weights="bundled", precision="auto",
+    style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",
     mode="fast", device="auto", state="auto", checkpoint_seconds=60.0,
 )  # fmt: skip
 

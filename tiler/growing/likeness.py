@@ -18,12 +18,12 @@ from tiler.geometry import Rect
 from tiler.growing.land import Facts
 from tiler.growing.noise import Plane
 from tiler.growing.photos import Photos
+from tiler.request.config import RenderConfig
 from tiler.style.backbone import DTYPES, Backbone, best_precision
 from tiler.style.grams import measure_pixels
 from tiler.style.weights import load_weights
 
-# Those that the correlation above was measured with.
-LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+LAYERS = RenderConfig.style_layers
 # Side of a window in pixels; windows of all lands together, of one land at least. With a third of them the correlation
 # above was 0.47.
 _SIDE, _WINDOWS, _LEAST = 256, 24, 8

@@ -252,7 +252,7 @@ class RenderConfig:
     pooling: str = option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
     content_layers: Texts = option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")
     style_layers: Texts = option(
-        ("relu1_1", "relu2_1", "relu3_1", "relu4_2", "relu5_1"),
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
         "Layers whose statistics are compared with the style's.",
         WORK,
         metavar="L,...",
