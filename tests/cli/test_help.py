@@ -34,7 +34,7 @@ REGIONS = [
 DREAM = ["--dream-weight X [0.0]", "--dream-layer L [relu4_3]", "--dream-channel N", "--jitter PX [0]"]
 WORK = [
     "--quality draft|standard|best [standard]", "--steps N,...", "--levels N", "--min-edge PX [128]",
-    "--optimizer adam|lbfgs [adam]", "--learning-rate X [0.03]",
+    "--optimizer adam|lbfgs [adam]", "--learning-rate X [0.02]",
     "--pooling avg|max [avg]", "--content-layers L,... [relu4_2]",
     "--style-layers L,... [relu1_1,relu2_1,relu3_1,relu4_1,relu5_1]", "--weights bundled|torchvision|FILE [bundled]",
     "--precision auto|fp32|bf16|fp16|fp64 [auto]", "--mode fast|exact [fast]", "--steps-per-round N", "--tile PX",

@@ -395,7 +395,7 @@ DEFAULTS = dict(
     content_weight=0.3, keep_detail=False,
     protect_strength=10.0, lines=0.0, tv_weight=0.05, chroma_weight=0.02, light_weight=0.02, style_scale=(1.0,),
     init="content", wrap="none", color="style", transfer="style", seed=0, region_edge=1.0,
-    dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.03,
+    dream_weight=0.0, dream_layer="relu4_3", jitter=0, min_edge=128, optimizer="adam", learning_rate=0.02,
     pooling="avg", content_layers=("relu4_2",),
     style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), weights="bundled", precision="auto",
     mode="fast", device="auto", state="auto", checkpoint_seconds=60.0,

@@ -247,7 +247,7 @@ class RenderConfig:
     min_edge: int = option(128, "Longer side of the coarsest level, at least.", WORK, 1, metavar="PX")
     optimizer: str = option("adam", "lbfgs is used where a level fits one tile.", WORK, choices=("adam", "lbfgs"))
     learning_rate: float = option(
-        0.03, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
+        0.02, "Peak rate of the coarsest level, in units of the 0..1 range; finer ones take less.", WORK, 1e-6, 1
     )
     pooling: str = option("avg", "Pooling inside the backbone.", WORK, choices=("avg", "max"))
     content_layers: Texts = option(("relu4_2",), "Layers compared with the content.", WORK, metavar="L,...")

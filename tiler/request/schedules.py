@@ -1,11 +1,10 @@
 """How many steps each level gets, by the quality that is asked for.
 
-Coarse levels are cheap and decide the composition; fine ones add the texture that the enlarged start lacks. Measured
-against `standard` at equal content (benchmarks/results/curves.md, defaults.md): at 512 px over ten pairs `best`, in 2.3
-times the steps by area, has a quarter less error in style, texture and spectrum; at 256 px it has next to nothing. Half
-of `standard`'s time costs a `draft` 8 % in style, texture and content at 256 px, and some 40 % in style and 60 % in
-texture at 512 px. With a third of the finest level's steps that would be 90 and 100 %; so a draft takes half of
-`standard`'s steps from 512 px on. Levels above 512 px follow from that, and were not measured.
+Coarse levels are cheap and decide the composition; fine ones add the texture that the enlarged start lacks. A draft takes
+half of `standard`'s steps: at 512 px, with fewer than that on the finest level, style and texture lose most; at 256 px it
+loses some 5 % of both and of content. `best`, in twice the time at 512 px and three times above, had a quarter less
+error in style, texture and spectrum than `standard` at equal content, when that had 150, 100 and 60 steps
+(benchmarks/results/curves.md, defaults.md). Levels above 1024 px follow from that, and were not measured.
 """
 
 from __future__ import annotations
