@@ -94,6 +94,8 @@ def _ours(
     if setting.few:
         said["steps"] = (setting.few,)
     config = RenderConfig(str(content), (str(style),), str(output), **said)
+    if len(_pools) > 1 and betas != optimize.BETAS:
+        raise RuntimeError(f"{output.name}: workers of their own don't know of other betas")
     try:
         with mock.patch.object(optimize, "BETAS", betas):
             render(config, force_new=True, pool=_pool(setting))
@@ -138,12 +140,12 @@ PEERS = (
 
 
 def _before(edge: int) -> Mapping[str, Any]:
-    """What the defaults were in the first version of all, up to 1024 px."""
+    """What the defaults were in the first version of all."""
     steps = tuple(next(steps for size, steps in _FIRST_STEPS if one <= size) for one in _levels(edge))
     return {"statistics": "gram", "chroma_weight": 0.0, "light_weight": 0.0, "learning_rate": 0.02, "steps": steps}
 
 
-_FIRST_STEPS = ((160, 150), (320, 100), (640, 60), (1280, 40))
+_FIRST_STEPS = ((160, 150), (320, 100), (640, 60), (1280, 40), (1 << 30, 20))
 BEFORE = Contender("before", 0.2, functools.partial(_ours, _before, betas=(0.9, 0.99)))
 _W2: dict[str, Any] = {"statistics": "w2", "style_weight": 1.5}
 _MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3", "relu5_1")

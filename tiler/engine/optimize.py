@@ -19,7 +19,7 @@ from tiler.style.guides import EVERYWHERE, Guides
 from tiler.style.layers import deepest, stride_of
 from tiler.style.losses import Objective
 
-# A level has few steps: with 0.9 it comes less far in them, and with 0.7 grows rougher (benchmarks/results/defaults.md).
+# In a level's few steps 0.9 comes less far, and 0.7 leaves it rougher (benchmarks/results/defaults.md).
 BETAS = (0.8, 0.99)
 EPSILON = 1e-8
 WARM_UP = 5
