@@ -2,9 +2,9 @@
 
 Coarse levels are cheap and decide the composition; fine ones add the texture that the enlarged start lacks. A draft
 takes half of `standard`'s steps: at 512 px, with fewer than that on the finest level, style and texture lose most; at
-256 px it loses some 5 % of both and of content. `best`, in twice the time at 512 px and up to three times above, had a
-quarter less error in style, texture and spectrum than `standard` at equal content, when that had 150, 100 and 60 steps
-(benchmarks/results/curves.md, defaults.md). Of both, levels above 512 px follow from that, and were not measured.
+256 px it loses up to 6 % of both and 7 % of content. `best`, in twice the time at 512 px and up to three times above,
+had a quarter less error in style, texture and spectrum than `standard` at equal content, when that had 150, 100 and 60
+steps (benchmarks/results/curves.md, defaults.md). Of both, levels above 512 px follow from that, and were not measured.
 """
 
 from __future__ import annotations
