@@ -90,7 +90,7 @@ def _adam(side: int, device: str) -> Operation:
         "adam, tv, range", "pixels", 7 * pixels.nbytes,
         lambda: kernels.adam_step_(pixels, first, second, gradient, pace, BETAS, 1e-8, 0.1, 0.1, light=0.1),
         lambda: step_torch.adam_step_(
-            pixels, first, second, gradient, pace, BETAS, 1e-8, 0.1, 0.1, None, None, (1, 1), 0.1
+            pixels, first, second, gradient, pace, BETAS, 1e-8, 0.1, 0.1, None, None, torch.ones_like(pixels[:2]), 0.1
         ),
     )  # fmt: skip
 

@@ -5,7 +5,6 @@ Of tensors only shapes, types and devices are looked at, never values: that woul
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -155,9 +154,11 @@ def state(pixels: Tensor, moments: Mapping[str, Tensor], gradient: Tensor, box: 
     written("pixels", pixels)
 
 
-def positive(name: str, values: Sequence[float], count: int) -> None:
-    if len(values) != count or not all(0 < one < math.inf for one in values):
-        raise ValueError(f"{name} {tuple(values)}: must be {count} positive numbers")
+def spread(name: str, tensor: Tensor, count: int, of: Tensor) -> Tensor:
+    """[count, H, W] of a tensor of this shape or [count, 1, 1], of the type and device of [C, H, W]."""
+    shape = (count, *of.shape[1:])
+    planes(name, tensor, (count, 1, 1) if tuple(tensor.shape) == (count, 1, 1) else shape, of)
+    return tensor.expand(shape)
 
 
 def within(name: str, inner: Sequence[int] | None, outer: Sequence[int] | None) -> None:

@@ -177,10 +177,10 @@ def content_term_(
     return scale * (crop(difference, box) * crop(weighted, box)).sum()
 
 
-def changes(steps: Tensor, chroma: float, light: float, usual: Sequence[float]) -> tuple[Tensor, Tensor]:
+def changes(steps: Tensor, chroma: float, light: float, usual: Tensor) -> tuple[Tensor, Tensor]:
     """Of differences d [C, H, W] between neighbours, with l their mean over the channels, u = |d - l|^2 / usual[0] and
     g = 1 + C l^2 / usual[1]: chroma * log(1 + u / g) + light * log(g) [H, W], and its gradient [C, H, W] along d, where
-    the first term holds g."""
+    the first term holds g. usual: [2, H, W], or the same for all [2, 1, 1]."""
     mean = steps.mean(0)
     apart, more = steps - mean, len(steps) * mean.square() / usual[1]
     amount, gate = apart.square().sum(0) / usual[0], 1 + more.detach()
@@ -191,18 +191,18 @@ def changes(steps: Tensor, chroma: float, light: float, usual: Sequence[float]) 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
-    usual: Sequence[float], light: float,
+    usual: Tensor, light: float,
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
     g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
     pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + sum of `changes`
-    over the forward differences d.
+    over the forward differences d. usual [2, H, W]: of each pixel's differences to the next.
     """
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
-        found, along = changes(steps, chroma, light, usual)
+        found, along = changes(steps, chroma, light, crop(usual, (0, 0, *steps.shape[1:])))
         along = along + 2 * smooth * steps
         slope.narrow(axis, 1, steps.shape[axis]).add_(along)
         slope.narrow(axis, 0, steps.shape[axis]).sub_(along)

@@ -34,7 +34,7 @@ def _(
 def _adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
-    usual: Sequence[float], light: float,
+    usual: Tensor, light: float,
 ) -> Tensor:  # fmt: skip
     arguments = (pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, usual, light)
     return run("step", "adam_step_", pixels.device, pixels.dtype, *arguments)
@@ -44,7 +44,7 @@ def _adam_step_(
 def _(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Sequence[int] | None, core: Sequence[int] | None,
-    usual: Sequence[float], light: float,
+    usual: Tensor, light: float,
 ) -> Tensor:  # fmt: skip
     return pixels.new_empty(())
 
@@ -99,7 +99,7 @@ def adam_step_(
     chroma: float = 0.0,
     box: Sequence[int] | None = None,
     core: Sequence[int] | None = None,
-    usual: Sequence[float] = (1.0, 1.0),
+    usual: Tensor | None = None,
     light: float = 0.0,
 ) -> Tensor:
     """One update by Adam (Kingma & Ba 2015) of the pixels in a box, total variation and range included, in place.
@@ -118,14 +118,15 @@ def adam_step_(
             adds little (a Lorentzian, Black & Rangarajan 1996).
         box: (y0, x0, y1, x1) in pixels; all when None.
         core: the same, inside the box, of what the variation is returned of; the box when None.
-        usual: (chroma, light), positive: squares of differences that are as large as usual.
+        usual: (chroma, light) [2, H, W], or of all pixels [2, 1, 1], positive, of the pixels' type: squares of a
+            pixel's differences to the next that are as large as usual; 1 when None.
         light: weight of the sum of log(g), which is not held here.
 
     Returns:
         The weighted variation in the core before the update, [], the pixels' type.
 
     Raises:
-        ValueError: a shape, dtype, device or box that does not fit, or something usual that is not positive.
+        ValueError: a shape, dtype, device or box that does not fit.
     """
     checks.features(pixels)
     checks.box(box, pixels)
@@ -133,7 +134,5 @@ def adam_step_(
     checks.within("core", core, box)
     checks.state(pixels, {"first": first, "second": second}, gradient, box)
     checks.planes("pace", pace, (2,), pixels)
-    checks.positive("usual", usual, 2)
-    return _adam_step_(
-        pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, [*map(float, usual)], light
-    )
+    usual = checks.spread("usual", pixels.new_ones(2, 1, 1) if usual is None else usual, 2, pixels)
+    return _adam_step_(pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, usual, light)

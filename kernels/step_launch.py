@@ -37,13 +37,13 @@ def content_term_(
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
-    usual: Sequence[float], light: float,
+    usual: Tensor, light: float,
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
     g = gradient + dV/dpixels; m <- m + (1 - beta1) (g - m); v <- beta2 v + (1 - beta2) g^2;
     pixels <- pixels - pace[0] * m / (sqrt(v / pace[1]) + epsilon). V = smooth * sum d^2 + sum of
-    `reference.changes` over the forward differences d.
+    `reference.changes` over the forward differences d. usual: [2, H, W], any strides.
     """
     inner = crop(pixels, box)
     (c, rows, width), (h, w) = inner.shape, pixels.shape[1:]
@@ -53,10 +53,10 @@ def adam_step_(
     top, left = (box or (0, 0))[:2]
     with on(pixels.device):
         step_triton.adam_step[grid](
-            after, pixels, first, second, gradient, pace, losses, h, w, top, left, rows, width,
+            after, pixels, first, second, gradient, usual, pace, losses, h, w, top, left, rows, width,
             *(core or box or (0, 0, h, w)), 1 - betas[0], betas[1], 1 - betas[1],
-            epsilon, smooth, chroma, light, *usual,
-            *pixels.stride(), *first.stride(), *second.stride(), *gradient.stride(),
+            epsilon, smooth, chroma, light,
+            *pixels.stride(), *first.stride(), *second.stride(), *gradient.stride(), *usual.stride(),
             C=c, BP=PIXELS,
         )  # fmt: skip
     inner.copy_(after)

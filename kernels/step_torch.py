@@ -27,9 +27,7 @@ def content_term_(
     return squares.sum().mul_(scale)
 
 
-def variation_(
-    steps: Tensor, smooth: float, chroma: float, light: float, usual: Sequence[float], box: Box | None
-) -> Tensor:
+def variation_(steps: Tensor, smooth: float, chroma: float, light: float, usual: Tensor, box: Box | None) -> Tensor:
     """smooth * sum d^2 + sum of `reference.changes` over the box of differences d [C, H, W], []; these become its
     gradient along them."""
     found = crop(steps, box).square().sum().mul_(smooth)
@@ -38,19 +36,19 @@ def variation_(
         return found
     mean = steps.mean(0)
     apart = steps - mean
-    more = mean.square().mul_(len(steps) / usual[1])
+    more = mean.square().mul_(len(steps)).div_(usual[1])
     gate, amount = more + 1, apart.square().sum(0).div_(usual[0])
     found.add_(crop((amount / gate)[None], box).log1p().sum(), alpha=chroma)
     found.add_(crop(more[None], box).log1p().sum(), alpha=light)
-    steps.mul_(2 * smooth).add_(mean.div_(gate), alpha=2 * light / usual[1])
-    steps.add_(apart.div_(gate.add_(amount)), alpha=2 * chroma / usual[0])
+    steps.mul_(2 * smooth).add_(mean.div_(gate * usual[1]), alpha=2 * light)
+    steps.add_(apart.div_(gate.add_(amount).mul_(usual[0])), alpha=2 * chroma)
     return found
 
 
 def adam_step_(
     pixels: Tensor, first: Tensor, second: Tensor, gradient: Tensor, pace: Tensor, betas: Sequence[float],
     epsilon: float, smooth: float, chroma: float, box: Box | None, core: Box | None,
-    usual: Sequence[float], light: float,
+    usual: Tensor, light: float,
 ) -> Tensor:  # fmt: skip
     """One update of the pixels in the box, then kept in 0..1; the variation that they had in the core, [].
 
@@ -60,7 +58,8 @@ def adam_step_(
     slope, variation = torch.zeros_like(pixels), pixels.new_zeros(())
     for axis in (1, 2):
         steps = pixels.diff(dim=axis)
-        variation += variation_(steps, smooth, chroma, light, usual, core or box)
+        units = crop(usual, (0, 0, *steps.shape[1:]))
+        variation += variation_(steps, smooth, chroma, light, units, core or box)
         slope.narrow(axis, 1, steps.shape[axis]).add_(steps)
         slope.narrow(axis, 0, steps.shape[axis]).sub_(steps)
     inner, total = crop(pixels, box), crop(slope, box)

@@ -13,8 +13,8 @@ from kernels.gram_triton import narrowed
 
 # Of the update, whatever differs from tile to tile: see gram_triton.
 PLACES = (
-    "out_ptr", "p_ptr", "first_ptr", "second_ptr", "g_ptr", "h", "w", "top", "left", "rows", "width",
-    "y0", "x0", "y1", "x1", "p_c", "p_y", "m_c", "m_y", "v_c", "v_y", "g_c", "g_y",
+    "out_ptr", "p_ptr", "first_ptr", "second_ptr", "g_ptr", "u_ptr", "h", "w", "top", "left", "rows", "width",
+    "y0", "x0", "y1", "x1", "p_c", "p_y", "m_c", "m_y", "v_c", "v_y", "g_c", "g_y", "u_c", "u_y",
 )  # fmt: skip
 
 
@@ -57,9 +57,9 @@ def log1p(x):
 
 
 @triton.jit
-def change(place, other, c, use, p_c, smooth, chroma, light, usual_chroma, usual_light, C: tl.constexpr):
+def change(place, other, units, c, use, p_c, u_c, smooth, chroma, light, C: tl.constexpr):
     """Of the difference d from pixels to others, for channel c: half the variation's gradient along it, d^2, and what
-    all channels together add."""
+    all channels together add. units: where the pixels' own are."""
     d = tl.load(other + c * p_c, mask=use, other=0.0) - tl.load(place + c * p_c, mask=use, other=0.0)
     slope = smooth * d
     grown = d * 0.0
@@ -72,6 +72,8 @@ def change(place, other, c, use, p_c, smooth, chroma, light, usual_chroma, usual
         for k in tl.static_range(C):
             one = tl.load(other + k * p_c, mask=use, other=0.0) - tl.load(place + k * p_c, mask=use, other=0.0)
             amount += (one - mean) * (one - mean)
+        usual_chroma = tl.load(units, mask=use, other=1.0)
+        usual_light = tl.load(units + u_c, mask=use, other=1.0)
         amount = amount / usual_chroma
         more = C * mean * mean / usual_light
         gate = 1.0 + more
@@ -82,9 +84,9 @@ def change(place, other, c, use, p_c, smooth, chroma, light, usual_chroma, usual
 
 @triton.jit(do_not_specialize=PLACES)
 def adam_step(
-    out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
-    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma, light, usual_chroma, usual_light,
-    p_c, p_y, p_x, m_c, m_y, m_x, v_c, v_y, v_x, g_c, g_y, g_x,
+    out_ptr, p_ptr, first_ptr, second_ptr, g_ptr, u_ptr, pace_ptr, loss_ptr, h, w, top, left, rows, width,
+    y0, x0, y1, x1, gained1, kept2, gained2, epsilon, smooth, chroma, light,
+    p_c, p_y, p_x, m_c, m_y, m_x, v_c, v_y, v_x, g_c, g_y, g_x, u_c, u_y, u_x,
     C: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     """out = the pixels [C, rows, width] at (top, left) of [C, h, w] after an update; the variation of the differences
@@ -100,19 +102,16 @@ def adam_step(
     y = top + down
     x = left + right
     place = p_ptr + y * p_y + x * p_x
+    units = u_ptr + y * u_y + x * u_x
     here = tl.load(place + c * p_c, mask=use, other=0.0)
     to_below, square_below, grown_below = change(
-        place, place + p_y, c, use & (y < h - 1), p_c, smooth, chroma, light, usual_chroma, usual_light, C
+        place, place + p_y, units, c, use & (y < h - 1), p_c, u_c, smooth, chroma, light, C
     )
     to_after, square_after, grown_after = change(
-        place, place + p_x, c, use & (x < w - 1), p_c, smooth, chroma, light, usual_chroma, usual_light, C
+        place, place + p_x, units, c, use & (x < w - 1), p_c, u_c, smooth, chroma, light, C
     )
-    from_above, _, _ = change(
-        place - p_y, place, c, use & (y > 0), p_c, smooth, chroma, light, usual_chroma, usual_light, C
-    )
-    from_before, _, _ = change(
-        place - p_x, place, c, use & (x > 0), p_c, smooth, chroma, light, usual_chroma, usual_light, C
-    )
+    from_above, _, _ = change(place - p_y, place, units - u_y, c, use & (y > 0), p_c, u_c, smooth, chroma, light, C)
+    from_before, _, _ = change(place - p_x, place, units - u_x, c, use & (x > 0), p_c, u_c, smooth, chroma, light, C)
     slope = 2.0 * (from_above - to_below + from_before - to_after)
     g = tl.load(g_ptr + c * g_c + down * g_y + right * g_x, mask=use, other=0.0).to(tl.float32) + slope
     first_at = first_ptr + c * m_c + down * m_y + right * m_x

@@ -60,7 +60,7 @@ def tile_problem(
         areas = Areas((0.7, 0.3), dict.fromkeys(STYLE, (1700.0, 700.0)))
     dream = None if kind in ("plain", "moments") else Dream(DREAM, None, 0.1)
     layers = () if kind == "jitter" else CONTENT
-    target = StyleTarget(sums(1.0), dict.fromkeys(LAYERS, 0.5), (0.02, 0.05))
+    target = StyleTarget(sums(1.0), dict.fromkeys(LAYERS, 0.5), ((0.02, 0.05),))
     objective = Objective(
         target, Terms(STYLE, layers, 1.3, 0.3, 0.2, dream=dream, statistics=statistics), *LEVEL, areas
     )

@@ -45,7 +45,9 @@ class Bowl(optimize.TileProblem):
     def __init__(self, start: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> None:
         self.pixels = self.whole = F.pad(start, (2, 2, 2, 2))
         self._blend = self._core = Rect(2, 2, 2 + start.shape[1], 2 + start.shape[2])
-        self._objective = Objective(StyleTarget({}, {}, (1.0, 1.0)), Terms((), (), 1.0, 0.0, 0.0), 1, 1, Areas((), {}))
+        self._objective = Objective(
+            StyleTarget({}, {}, ((1.0, 1.0),)), Terms((), (), 1.0, 0.0, 0.0), 1, 1, Areas((), {})
+        )
         self.wanted, self.weight, self.steps = wanted, weight, []
 
     def slope(self, step: int) -> tuple[torch.Tensor, GramSums, optimize.TileLosses]:
@@ -58,6 +60,7 @@ class Bowl(optimize.TileProblem):
         return losses.style["relu1_1"]
 
     style_layers = ("relu1_1",)
+    _usual = torch.ones(2, 1, 1, dtype=torch.float64)
 
 
 def bowl(seed: int = 0, beyond: float = 0.3) -> Bowl:
@@ -133,7 +136,7 @@ class Tile:
         self.total = {layer: symmetric(regions, c) for layer, c in sizes.items()}
         self.reported = {layer: 50 * symmetric(regions, c) for layer, c in sizes.items()}
         self.pixels = torch.rand(3, *self.read, generator=generator, dtype=torch.float64)
-        target = StyleTarget(grams, dict.fromkeys(LAYERS, 1.0), (1.0, 1.0))
+        target = StyleTarget(grams, dict.fromkeys(LAYERS, 1.0), ((1.0, 1.0),))
         areas = areas or Areas.everywhere(LAYERS, *self.level)
         objective = Objective(target, Terms(LAYERS, (), 1.3, 0.0, 0.2), *self.level, areas)
         inputs, extent = optimize.Inputs(guides=guides or EVERYWHERE), optimize.Extent(self.core, self.blend)
@@ -181,7 +184,7 @@ def test_a_slope_lacks_the_total_variation_and_nothing_else(small_weights: str) 
     problem = Tile(small_weights).problem
     slope, _, losses = problem.slope(0)
     whole, _, all_losses = problem.evaluate(0)
-    gradient, tv = problem._objective.smoothness(problem.pixels, Tile.core)
+    gradient, tv = problem._objective.smoothness(problem.pixels, Tile.core, problem._objective.usual(None))
     torch.testing.assert_close(slope + gradient[:, :36, 4:44], whole, rtol=1e-12, atol=1e-12)
     assert (losses.tv, all_losses.tv) == (0, tv)
     assert tv > 0
@@ -207,7 +210,7 @@ def test_jitter_moves_the_cells_and_not_the_tile(small_weights: str, monkeypatch
         torch.testing.assert_close(sums.sums[layer][0], matrix @ matrix.T, rtol=1e-10, atol=1e-10)
     slopes = tile.problem._objective.style_terms(seen)[1]
     plain, _ = tile.problem._objective.features_gradient(features, slopes, {}, tile.core)
-    smooth, tv = tile.problem._objective.smoothness(tile.pixels, tile.core)
+    smooth, tv = tile.problem._objective.smoothness(tile.pixels, tile.core, tile.problem._objective.usual(None))
     expected = (plain[:, 5:, 3:] + smooth)[:, 0:36, 4:44]
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
     assert float(losses.tv) == pytest.approx(float(tv))

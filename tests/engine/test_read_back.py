@@ -71,7 +71,7 @@ def test_the_operations_read_nothing_inside() -> None:
             trunk_torch.pool_backward(trunk_torch.pool(planes, largest), planes, largest, True)
         step_torch.content_term_(planes.clone(), planes, planes, 0.5, (0, 0, 9, 7), planes[:1], True)
         state = (planes.clone(), planes.clone(), planes.clone(), planes)
-        step_torch.adam_step_(*state, torch.ones(2), (0.9, 0.99), 1e-8, 0.1, 0.3, None, None, (1.0, 1.0), 0.5)
+        step_torch.adam_step_(*state, torch.ones(2), (0.9, 0.99), 1e-8, 0.1, 0.3, None, None, planes[:2], 0.5)
         gram_torch.style_term(gram, gram, [1.0, 1.0])
         gram_torch.gram_sums(planes, None, None, True)
         gram_torch.gram_backward_(planes.clone(), planes, torch.rand(5, 4), 0.5, None, True)

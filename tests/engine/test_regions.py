@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import kernels
+from tiler.engine.store import RenderStore
+from tiler.geometry import Rect
+from tiler.style.grams import StyleTarget
 
 Render = Callable[..., np.ndarray]
 SLOW_FIXTURE = settings(
@@ -97,8 +100,6 @@ def test_fast_mode_on_one_tile_is_the_untiled_optimiser(render_serially: Render,
 def test_a_region_that_a_tile_does_not_hold_costs_nothing_there(
     render_serially: Render, with_masks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tiler.engine.store import RenderStore
-
     counts: list[int] = []
     real = kernels.gram_backward_
 
@@ -129,12 +130,42 @@ def test_one_style_in_every_region_is_that_style_everywhere(render_serially: Ren
     assert last_report()["style"] < 0.2
 
 
+def test_each_region_s_smoothness_has_the_unit_of_its_own_style(
+    render_serially: Render, with_masks, last_report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written out; some tiles hold one region, and some two."""
+    targets: list[StyleTarget] = []
+    guides: list[np.ndarray] = []
+    joined, finish = StyleTarget.joined, RenderStore.finish_level
+
+    def finished(store: RenderStore, *arguments: Any) -> None:
+        guides.append(store.read_picture("levels/0/guides", Rect(0, 0, *start.shape[1:])))
+        finish(store, *arguments)
+
+    monkeypatch.setattr(StyleTarget, "joined", lambda *given: targets.append(joined(*given)) or targets[-1])
+    weights = {"tv_weight": 0.0, "chroma_weight": 1.5, "light_weight": 0.8}
+    options = {"long_edge": 96, "levels": 1, "tile": 32, "mode": "exact", **with_masks(QUARTERS), **weights}
+    start = render_serially(steps=0, **options)
+    monkeypatch.setattr(RenderStore, "finish_level", finished)
+    render_serially(steps=1, **options)
+    rough = np.array(targets[-1].roughness)
+    assert len(rough) == 3
+    assert min(rough[:, 1].max() / rough[:, 1].min(), rough[:, 0].max() / rough[:, 0].min()) > 1.1
+    units, total = np.einsum("rk,rhw->khw", rough, guides[0]), 0.0
+    for after, before in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        steps, (of_chroma, of_light) = start[after] - start[before], units[before]
+        mean = steps.mean(0)
+        bright = 1 + 3 * mean**2 / of_light
+        total += 1.5 * np.log1p(((steps - mean) ** 2).sum(0) / of_chroma / bright).sum() / 2
+        total += 0.8 * np.log(bright).sum() / 2
+    assert last_report()["tv"] == pytest.approx(total / start[0].size, rel=1e-9)
+
+
 def test_what_does_not_change_is_read_once(
     render_serially: Render, with_masks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the regions are and how much of a level each has, in exact mode, which measures in every round."""
     from tiler.engine import holding
-    from tiler.engine.store import RenderStore
     from tiler.engine.workplace import Workplace
 
     seen: Counter[str] = Counter()

@@ -43,7 +43,7 @@ PLANES = {
 # A generation that has another's cuts and instructions, so that their PTX differs in the name of the target alone.
 TWINS = {89: 86}
 WIDE = {"factor_ptr", "loss_ptr"}  # of the reduction
-FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon", "smooth", "chroma"}
+FLOATS = {"high", "low", "twice", "gained1", "kept2", "gained2", "epsilon", "smooth", "chroma", "light"}
 SOME = [("planes", False), ("pixels", True)]
 MEANS = ("pixels", True, True)
 ALL = [*SOME, ("planes", True), ("pixels", False)]

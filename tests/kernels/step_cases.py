@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels import reference
 
-BETAS, EPSILON, SMOOTH, CHROMA, USUAL, LIGHT = (0.9, 0.99), 1e-8, 0.05, 0.7, (0.08, 0.3), 0.4
+BETAS, EPSILON, SMOOTH, CHROMA, LIGHT = (0.9, 0.99), 1e-8, 0.05, 0.7, 0.4
 Box = tuple[int, int, int, int]
 
 
@@ -65,17 +65,26 @@ def state(size: tuple[int, int], box: Box | None, seed: int, grad: torch.dtype, 
     return [one.double() for one in found] if wide else found
 
 
-def plain(given: Sequence[Tensor], pace: Tensor, box: Box | None, core: Box | None) -> list[Tensor]:
+def units(size: tuple[int, int], seed: int) -> Tensor:
+    """What is usual, [2, H, W]: everywhere the same, or of two regions that pass into each other."""
+    here, there = torch.tensor([0.08, 0.3]).view(2, 1, 1), torch.tensor([0.5, 0.02]).view(2, 1, 1)
+    if not seed:
+        return here.expand(2, *size)
+    share = torch.rand(1, *size, generator=torch.Generator().manual_seed(seed))
+    return share * here + (1 - share) * there
+
+
+def plain(given: Sequence[Tensor], pace: Tensor, box: Box | None, core: Box | None, usual: Tensor) -> list[Tensor]:
     """The update and the variation as one would write them, in the tensors' own type."""
     pixels, first, second, gradient = (one.clone() for one in given)
     slope, variation = torch.zeros_like(pixels), torch.zeros_like(pixels)
     for end, start in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
         steps = pixels[end] - pixels[start]
-        light = steps.mean(0)
-        change, gate = steps - light, 1 + 3 * light**2 / USUAL[1]
-        amount = (change**2).sum(0) / USUAL[0]
-        along = 2 * SMOOTH * steps + 2 * CHROMA * change / (USUAL[0] * (gate + amount))
-        along += 2 * LIGHT * light / (USUAL[1] * gate)
+        light, (of_chroma, of_light) = steps.mean(0), usual[start]
+        change, gate = steps - light, 1 + 3 * light**2 / of_light
+        amount = (change**2).sum(0) / of_chroma
+        along = 2 * SMOOTH * steps + 2 * CHROMA * change / (of_chroma * (gate + amount))
+        along += 2 * LIGHT * light / (of_light * gate)
         slope[end] += along
         slope[start] -= along
         variation[start] += SMOOTH * steps**2 + CHROMA / 3 * torch.log1p(amount / gate) + LIGHT / 3 * torch.log(gate)
@@ -95,13 +104,14 @@ def check_adam(
     parts: list[list[Any]] = [[], [], [], []]
     pace = torch.tensor([0.03, 0.2])
     for seed in range(3):
-        given = state(size, box, seed, grad)
-        exact = plain(state(size, box, seed, grad, wide=True), pace.double(), box, core)
-        own = plain(given, pace, box, core)
+        given, usual = state(size, box, seed, grad), units(size, seed)
+        exact = plain(state(size, box, seed, grad, wide=True), pace.double(), box, core, usual.double())
+        own = plain(given, pace, box, core, usual)
         runs = []
         for _ in range(2):
             moved = [one.clone().to(device) for one in given]
-            variation = operation(*moved, pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core, USUAL, LIGHT)
+            there = pace.to(device), BETAS, EPSILON, SMOOTH, CHROMA, box, core, usual.to(device), LIGHT
+            variation = operation(*moved, *there)
             runs.append([*(one.cpu() for one in moved[:3]), variation.cpu()])
         assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
         outside = torch.ones(size, dtype=torch.bool)

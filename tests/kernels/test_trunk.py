@@ -120,19 +120,30 @@ def test_content_is_the_gradient_of_its_loss() -> None:
 def test_adam_goes_along_the_gradient_of_the_variations() -> None:
     """From moments of nothing: the first holds a tenth of the gradient. What the light does is held."""
     pixels, zeros = torch.rand(3, 6, 5, dtype=torch.float64), torch.zeros(2, 3, 6, 5, dtype=torch.float64)
-    free = pixels.clone().requires_grad_()
+    free, usual = pixels.clone().requires_grad_(), 0.01 + torch.rand(2, 6, 5, dtype=torch.float64)
     variation = free.new_zeros(())
-    for steps in (free.diff(dim=1), free.diff(dim=2)):
+    for steps, (of_chroma, of_light) in ((free.diff(dim=1), usual[:, :-1]), (free.diff(dim=2), usual[:, :, :-1])):
         light = steps.mean(dim=0, keepdim=True)
-        gate = 1 + light.expand(3, -1, -1).square().sum(0) / 0.2
+        gate = 1 + light.expand(3, -1, -1).square().sum(0) / of_light
         variation = variation + 0.7 * steps.square().sum()
-        variation = variation + 0.4 * (1 + (steps - light).square().sum(0) / 0.03 / gate.detach()).log().sum()
+        variation = variation + 0.4 * (1 + (steps - light).square().sum(0) / of_chroma / gate.detach()).log().sum()
         variation = variation + 0.6 * gate.log().sum()
     (expected,) = torch.autograd.grad(variation, free)
     nothing, pace = torch.zeros_like(pixels), torch.ones(2, dtype=torch.float64)
-    found = kernels.adam_step_(pixels, *zeros, nothing, pace, (0.9, 0.99), 1e-8, 0.7, 0.4, usual=(0.03, 0.2), light=0.6)
+    found = kernels.adam_step_(pixels, *zeros, nothing, pace, (0.9, 0.99), 1e-8, 0.7, 0.4, usual=usual, light=0.6)
     torch.testing.assert_close(found, variation.detach())
     torch.testing.assert_close(zeros[0], 0.1 * expected)
+
+
+def test_units_of_all_pixels_are_those_of_each() -> None:
+    state = [torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(number)) for number in range(4)]
+    runs = []
+    for usual in (torch.ones(2, 1, 1), torch.ones(2, 4, 5), None):
+        moved = [one.clone() for one in state]
+        options = {"usual": usual, "light": 0.2}
+        runs.append([*moved, kernels.adam_step_(*moved, torch.ones(2), (0.9, 0.99), 1e-8, 0.1, 0.3, **options)])
+    for run in runs[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(runs[0], run, strict=True))
 
 
 def test_numbers_may_be_numpy_s() -> None:
@@ -142,8 +153,7 @@ def test_numbers_may_be_numpy_s() -> None:
     for kind in (float, np.float32):
         moved = [one.clone() for one in state]
         smooth, chroma, light = kind(0.5), kind(0.25), kind(0.125)
-        options = {"usual": (kind(0.5), kind(2)), "light": light}
-        variation = kernels.adam_step_(*moved, pace, (0.9, 0.99), kind(2**-20), smooth, chroma, **options)
+        variation = kernels.adam_step_(*moved, pace, (0.9, 0.99), kind(2**-20), smooth, chroma, light=light)
         runs.append([*moved, variation])
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
@@ -176,9 +186,9 @@ def test_opcheck(layout: str) -> None:
         torch.library.opcheck(OPS.pool.default, (inputs.clone().requires_grad_(), largest))
         torch.library.opcheck(OPS.pool_backward.default, (kernels.pool(grad), inputs, largest, True))
     torch.library.opcheck(OPS.content_term_.default, (grad, inputs, inputs + 1, 0.5, [1, 0, 4, 3], grad[:1] ** 2, True))
-    state = (torch.rand(3, 5, 4), *torch.rand(3, 3, 3, 2), torch.ones(2))
+    state, usual = (torch.rand(3, 5, 4), *torch.rand(3, 3, 3, 2), torch.ones(2)), torch.rand(2, 5, 4)
     torch.library.opcheck(
-        OPS.adam_step_.default, (*state, [0.9, 0.99], 1e-8, 0.1, 0.3, [1, 1, 4, 3], [1, 2, 3, 3], [0.1, 0.2], 0.5)
+        OPS.adam_step_.default, (*state, [0.9, 0.99], 1e-8, 0.1, 0.3, [1, 1, 4, 3], [1, 2, 3, 3], usual, 0.5)
     )
 
 
@@ -210,8 +220,9 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (0, 0, 4, 6)), "box (0, 0, 4, 6): must be (y0, x0, y1, x1)"),
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, (3, 0, 3, 4)), "box (3, 0, 3, 4): must be (y0, x0, y1, x1)"),
     ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, (1, 1, 3, 4), (0, 1, 3, 4)), "core (0, 1, 3, 4): must lie inside"),
-    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, (1.0,)), "usual (1.0,): must be 2 positive numbers"),
-    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, (0.0, 1.0)), "usual (0.0, 1.0): must be 2 positive"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, B), "usual has shape (3,): must be (2, 4, 5)"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, X[:, :1]), "usual has shape (2, 1, 5): must be (2, 4, 5)"),
+    ("adam_step_", (X, X, X, X, *PACE, 0.0, 0.0, None, None, X.double()), "usual is torch.float64: must be torch.flo"),
 ]  # fmt: skip
 
 

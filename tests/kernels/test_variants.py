@@ -43,7 +43,7 @@ def launch_all(h: int, w: int) -> None:
     first, second = torch.rand(2, 3, h, w)
     pace = torch.ones(2)
     step_launch.adam_step_(
-        pixels, first, second, gradient, pace, (0.9, 0.99), 1e-8, 0.1, 0.1, (0, 0, h, w), box, (1.0, 1.0), 0.1
+        pixels, first, second, gradient, pace, (0.9, 0.99), 1e-8, 0.1, 0.1, (0, 0, h, w), box, torch.ones(2, h, w), 0.1
     )
 
 

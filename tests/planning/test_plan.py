@@ -466,10 +466,10 @@ def test_what_a_level_holds_counted_by_hand():
     _, still = job_of(steps=0, **values, **layers)
     assert homes.state_bytes(still, 0) == homes.state_bytes(job, 0) // 2
     assert homes.inputs_bytes(still, 0) == 0
-    # Guides at both style layers for two regions, and what is protected at the content's.
+    # Guides at both style layers for two regions, what is usual there, and what is protected at the content's.
     guided = with_part(with_part(job, "styles", guided=True, regions=("sea", "ice")), "terms", protect_strength=1.0)
     assert homes.state_bytes(guided, 0) == 2 * (2 * 64 * 72 * 24 + 2 * 2 * 2 * 65 * 64 * 4)
-    planes = 2 * 64 * 88 * 4 * (2 * (1 + 1 / 4) + 1 / 16)
+    planes = 2 * 64 * 88 * 4 * (2 * (1 + 1 / 4) + 2 + 1 / 16)
     assert homes.inputs_bytes(guided, 0) == homes.inputs_bytes(job, 0) + planes
     _, bare = job_of(steps=2, **{**values, **layers, "content_weight": 0})
     assert homes.inputs_bytes(bare, 0) == 0

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from small_vgg import composed, random_pixels, relative_error, small_convs
@@ -75,19 +76,26 @@ def written_out(pixels, content, target, layers, weights, content_weights, stati
         (content_weights.get(layer, 1) * (ours[layer] - theirs[layer]).square()).mean() / target.energies[layer]
         for layer in content_layers
     )
-    _, height, width = pixels.shape
-    tv = specks = glints = 0
-    for steps in (pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]):
-        light = steps.mean(0)
-        bright = 1 + 3 * light.square() / ROUGH[1]
-        tv = tv + steps.square().sum()
-        specks = specks + torch.log(1 + (steps - light).square().sum(0) / ROUGH[0] / bright.detach()).sum() / 2
-        glints = glints + torch.log(bright).sum() / 2
+    height, width = pixels.shape[1:]
+    rough = torch.tensor(ROUGH, dtype=torch.float64)[:, None, None].expand(2, height, width)
     return (
         style_weight * style / len(style_layers),
         content_weight * content_term / len(content_layers),
-        (tv_weight * tv + chroma_weight * specks + light_weight * glints) / (height * width),
+        smooth(pixels, (tv_weight, chroma_weight, light_weight), rough),
     )
+
+
+def smooth(pixels, weights, rough):
+    """The last three terms. rough: (chroma, light) of each pixel [2, h, w]."""
+    tv = specks = glints = 0
+    for end, start in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        steps, (of_chroma, of_light) = pixels[end] - pixels[start], rough[start]
+        light = steps.mean(0)
+        bright = 1 + 3 * light.square() / of_light
+        tv = tv + steps.square().sum()
+        specks = specks + torch.log(1 + (steps - light).square().sum(0) / of_chroma / bright.detach()).sum() / 2
+        glints = glints + torch.log(bright).sum() / 2
+    return (weights[0] * tv + weights[1] * specks + weights[2] * glints) / pixels[0].numel()
 
 
 class Case:
@@ -125,7 +133,7 @@ class Case:
         gradient, content_loss = self.objective.features_gradient(
             activations, slopes, content, core, content_weights=self.content_weights
         )
-        smooth, tv_loss = self.objective.smoothness(self.pixels, core)
+        smooth, tv_loss = self.objective.smoothness(self.pixels, core, self.objective.usual(None))
         errors = {layer: float(error) for layer, error in errors.items()}
         return gradient + smooth, errors, float(content_loss), float(tv_loss)
 
@@ -216,7 +224,8 @@ def test_a_dead_style_layer_gives_no_nan(statistics):
     assert errors["relu1_1"] > 0
 
 
-REGION_WEIGHTS = (1.3, 0.15, 0.05, 0.0)
+REGION_WEIGHTS = (1.3, 0.15, 0.05, 0.7, 0.4)
+REGIONS_ROUGH = ((0.02, 0.05), (0.2, 0.01), (0.06, 0.4))
 
 
 def shrunk(plane, layer):
@@ -240,7 +249,8 @@ class Regions(Case):
         styles = [composed(CONVS, random_pixels(24, 40, seed=seed) ** seed) for seed in (1, 2, 3)]
         taken = MEASURES[statistics]
         single = [
-            StyleTarget.blended([{layer: taken(one[layer])[None] for layer in used}], [ROUGH], [1.0]) for one in styles
+            StyleTarget.blended([{layer: taken(one[layer])[None] for layer in used}], [rough], [1.0])
+            for one, rough in zip(styles, REGIONS_ROUGH, strict=True)
         ]
         self.shares = self.planes.mean((1, 2)).tolist()
         self.target, self.dream = StyleTarget.joined(single, self.shares), dream
@@ -272,8 +282,12 @@ class Regions(Case):
         seen = ours[self.dream.layer]
         seen = seen if self.dream.channel is None else seen[self.dream.channel]
         dreamt = self.dream.weight * seen.square().mean() / self.energy(self.dream.layer)
-        tv = sum(pixels.diff(dim=axis).square().sum() for axis in (1, 2)) / pixels[0].numel()
-        return self.weights[0] * style, self.weights[1] * content / len(self.layers[1]) - dreamt, self.weights[2] * tv
+        rough = sum(
+            plane * torch.tensor(pair, dtype=torch.float64)[:, None, None]
+            for plane, pair in zip(self.planes, REGIONS_ROUGH, strict=True)
+        )
+        specks = smooth(pixels, self.weights[2:], rough)
+        return self.weights[0] * style, self.weights[1] * content / len(self.layers[1]) - dreamt, specks
 
 
 @pytest.mark.parametrize("dream", [Dream("relu3_2", None, 0.4), Dream("relu4_1", 3, 2.5)])
@@ -293,7 +307,7 @@ def test_regions_and_dreams_are_those_of_the_formula(size, statistics, dream):
     features = case.backbone.forward(case.content)
     content = {layer: features[layer] for layer in case.layers[1]}
     gradient, loss = case.objective.features_gradient(activations, slopes, content, case.whole, case.guides)
-    smooth, tv = case.objective.smoothness(case.pixels, case.whole)
+    smooth, tv = case.objective.smoothness(case.pixels, case.whole, case.objective.usual(case.planes))
     found = case.weights[0] * float(sum(errors.values())) / len(errors), float(loss), float(tv)
     assert found == pytest.approx([float(one.detach()) for one in terms], rel=1e-9)
     assert relative_error(gradient + smooth, free.grad * size[0] * size[1]) < 1e-9

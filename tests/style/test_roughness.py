@@ -6,7 +6,7 @@ import torch
 from small_vgg import random_pixels
 
 from tiler.geometry import Rect, TileGrid
-from tiler.style.roughness import roughness_sums, usual
+from tiler.style.roughness import roughness_sums, spread, usual
 
 
 def by_hand(pixels, weights):
@@ -55,3 +55,11 @@ def test_grey_has_light_alone_and_colours_of_one_brightness_have_none():
 def test_no_unit_is_below_a_step_of_eight_bits():
     assert usual(np.array([[[0.0, 0.0]]])) == pytest.approx((1 / 255**2, 1 / 255**2))
     assert usual(np.array([[[0.25, 0.5]]])) == (0.25, 0.5)
+
+
+def test_a_pixel_has_the_unit_of_its_region_and_between_two_their_mean():
+    roughness = torch.tensor([[0.25, 0.5], [0.75, 0.25]])
+    planes = torch.tensor([[[1.0, 0.0, 0.5]], [[0.0, 1.0, 0.5]]])
+    assert spread(roughness, planes).tolist() == [[[0.25, 0.75, 0.5]], [[0.5, 0.25, 0.375]]]
+    assert spread(roughness[:1], None).tolist() == [[[0.25]], [[0.5]]]
+    assert spread(roughness, planes * 0).flatten().tolist() == pytest.approx([1 / 255**2] * 6)

@@ -70,7 +70,7 @@ def by_tiles(grid, pixels, content):
     for tile, activations, core in zip(grid, seen, cores, strict=True):
         theirs = BACKBONE.forward(part(content, tile.read))
         gradient, content_loss = objective.features_gradient(activations, slopes, {a: theirs[a] for a in CONTENT}, core)
-        smooth, tv_loss = objective.smoothness(part(pixels, tile.read), core)
+        smooth, tv_loss = objective.smoothness(part(pixels, tile.read), core, objective.usual(None))
         whole[(slice(None), *tile.core.slices)] = (gradient + smooth)[(slice(None), *core.slices)]
         losses += content_loss, tv_loss
     return whole, *losses, sums

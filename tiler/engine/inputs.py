@@ -77,7 +77,13 @@ class LevelInputs:
         if raw.content is not None and layers:
             content = content_features(here.backbones[precision], here.tensor(raw.content), layers)
         guides = here.guides(*raw.planes, here.job.terms.style_layers)
-        return Inputs(content, here.content_weights(raw.protected), guides, self._lines(raw))
+        return Inputs(content, here.content_weights(raw.protected), guides, self._lines(raw), self._usual(raw))
+
+    def _usual(self, raw: Raw) -> dict[str, torch.Tensor]:
+        here, (regions, planes) = self._here, raw.planes
+        if planes is None:
+            return {}
+        return {"all": here.objective(self._level).within(regions).usual(here.tensor(planes))}
 
     def _lines(self, raw: Raw) -> dict[str, torch.Tensor]:
         here, (regions, planes) = self._here, raw.planes

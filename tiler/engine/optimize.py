@@ -79,25 +79,27 @@ def content_features(backbone: Backbone, content: torch.Tensor, layers: Sequence
 @dataclass(frozen=True)
 class Inputs:
     """What a tile sees and does not change, over its read area: the content's features [C, h, w] by layer, how much
-    they count in each cell (see `Objective.features_gradient`), the regions, and its lines (see `lines_of`) as the one
-    entry of `lines`."""
+    they count in each cell (see `Objective.features_gradient`), the regions, its lines (see `lines_of`) as the one
+    entry of `lines`, and likewise what is usual in its regions (see `Objective.usual`), where there are any."""
 
     content: Mapping[str, torch.Tensor] = field(default_factory=dict)
     content_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     guides: Guides = EVERYWHERE
     lines: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    usual: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Mapping[str, torch.Tensor]]:
         """All its tensors, by what they are and by layer."""
         content = {"content": self.content, "content weights": self.content_weights, "lines": self.lines}
-        return {**content, "guides": self.guides.planes or {}}
+        return {**content, "guides": self.guides.planes or {}, "usual": self.usual}
 
     def cloned(self) -> Inputs:
         """The same in memory of its own."""
         planes = None if self.guides.planes is None else _cloned(self.guides.planes)
         guides = replace(self.guides, planes=planes)
-        return Inputs(_cloned(self.content), _cloned(self.content_weights), guides, _cloned(self.lines))
+        others = map(_cloned, (self.lines, self.usual))
+        return Inputs(_cloned(self.content), _cloned(self.content_weights), guides, *others)
 
     @property
     def held_bytes(self) -> int:
@@ -186,6 +188,11 @@ class TileProblem:
         return found
 
     @property
+    def _usual(self) -> torch.Tensor:
+        """In chroma and light, [2, h, w] or [2, 1, 1]."""
+        return self._inputs.usual["all"] if self._inputs.usual else self._objective.usual(None)
+
+    @property
     def style_layers(self) -> tuple[str, ...]:
         return self._objective.terms.style_layers
 
@@ -203,7 +210,7 @@ class TileProblem:
         """(gradient over `blend`, own sums of the core, losses) at the present pixels, as update `step` sees
         them. Nothing is read from the device."""
         slope, sums, losses = self.slope(step)
-        gradient, tv = self._objective.smoothness(self.pixels, self._core)
+        gradient, tv = self._objective.smoothness(self.pixels, self._core, self._usual)
         gradient = gradient[(slice(None), *self._blend.slices)]
         return gradient.add_(slope.to(gradient.dtype)), sums, replace(losses, tv=tv)
 
@@ -234,7 +241,7 @@ class TileProblem:
         Nothing is read from the device. pace: a row of `paces`."""
         gradient, sums, losses = self.slope(step)
         moments, boxes = (first, second), (self._blend, self._core)
-        tv = self._objective.descend_(self.pixels, moments, gradient, pace, BETAS, EPSILON, *boxes)
+        tv = self._objective.descend_(self.pixels, moments, gradient, pace, BETAS, EPSILON, *boxes, self._usual)
         return sums, replace(losses, tv=tv)
 
 

@@ -31,7 +31,8 @@ def state_bytes(job: Job, level: int) -> int:
 
 
 def inputs_bytes(job: Job, level: int) -> int:
-    """Of what a level's tiles see in every round: the content's features, the guides, what is protected."""
+    """Of what a level's tiles see in every round: the content's features, the guides and what is usual there, what is
+    protected."""
     if not job.cut.levels[level].steps:
         return 0
     pixels = sum(tile.read.area for tile in job.cut.grid(level))
@@ -39,7 +40,7 @@ def inputs_bytes(job: Job, level: int) -> int:
     cells = sum(channels / stride_of(layer) ** 2 for layer, channels in job.network.channels if layer in wanted)
     item = np.dtype(job.device.state_dtype).itemsize
     planes = (
-        sum(1 / stride_of(layer) ** 2 for layer in job.terms.style_layers) * len(job.styles.regions)
+        2 + sum(1 / stride_of(layer) ** 2 for layer in job.terms.style_layers) * len(job.styles.regions)
         if job.styles.guided
         else 0
     )

@@ -52,12 +52,12 @@ class GramSums:
 @dataclass(frozen=True)
 class StyleTarget:
     """grams[layer]: the Gram to reach in each region, [R, C, C], and the means [R, C + 1, C]. energies[layer]: mean
-    square of the styles' features, which is the unit in which content differences are measured. roughness: (chroma,
-    light), the unit of the smoothness of both (see `tiler.style.roughness`)."""
+    square of the styles' features, which is the unit in which content differences are measured. roughness: of each
+    region (chroma, light), the unit of the smoothness of both there (see `tiler.style.roughness`)."""
 
     grams: dict[str, torch.Tensor]
     energies: dict[str, float]
-    roughness: tuple[float, float]
+    roughness: tuple[tuple[float, float], ...]
 
     @classmethod
     def blended(
@@ -81,16 +81,16 @@ class StyleTarget:
             pairs = zip(here, grams, strict=True)
             mean[layer] = torch.stack([weight / sum(here) * gram[layer] for weight, gram in pairs]).sum(0)
         energies = {layer: float(gram.diagonal(0, -2, -1).mean()) for layer, gram in mean.items()}
-        return cls(mean, energies, _mean(roughness, weights))
+        return cls(mean, energies, (_mean(roughness, weights),))
 
     @classmethod
     def joined(cls, regions: Sequence[StyleTarget], shares: Sequence[float]) -> StyleTarget:
-        """The target of several regions, in order; energies and roughness are their mean by shares, which sum to 1."""
+        """The target of several regions, in order; energies are their mean by shares, which sum to 1."""
         pairs = list(zip(shares, regions, strict=True))
         return cls(
             {layer: torch.cat([one.grams[layer] for one in regions]) for layer in regions[0].grams},
             {layer: sum(share * one.energies[layer] for share, one in pairs) for layer in regions[0].energies},
-            _mean([one.roughness for one in regions], shares),
+            tuple(pair for one in regions for pair in one.roughness),
         )
 
 

@@ -15,7 +15,8 @@ its content in a small region as in a large one. Since each term is a relative e
 balance changes with the size, and a small preview minimises what the poster minimises.
 u is the square of a forward difference less its mean over R, G and B, over the styles' mean of that; g is 1 + the
 square of the rest over the styles' mean of that, and held where u is over it: what changes in colour alone, and by
-little, is a speck. Large changes add little more than small ones: what a style has of them goes where there are some.
+little, is a speck. The styles are those of the pixel's region: what is little on land is much at sea. Large changes add
+little more than small ones: what a style has of them goes where there are some.
 e is how much of an edge the content has at a pixel (see `lines_of`). It is compared in the style's colours: sea that is
 paler than land may be darker in the style, and the line between them is where it was.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
@@ -37,6 +38,7 @@ from tiler.style.backbone import Activations
 from tiler.style.grams import StyleTarget
 from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
 from tiler.style.layers import stride_of
+from tiler.style.roughness import spread
 from tiler.style.statistics import style_term
 from tiler.style.terms import Terms
 
@@ -72,8 +74,8 @@ class Objective:
         key = tuple(regions)
         if key not in self._parts:
             grams = {layer: gram[list(regions)] for layer, gram in self.target.grams.items()}
-            areas = self.areas.within(regions)
-            self._parts[key] = replace(self, target=replace(self.target, grams=grams), areas=areas)
+            rough, areas = tuple(self.target.roughness[region] for region in regions), self.areas.within(regions)
+            self._parts[key] = replace(self, target=replace(self.target, grams=grams, roughness=rough), areas=areas)
         return self._parts[key]
 
     @cached_property
@@ -86,6 +88,16 @@ class Objective:
         """[R] on the device, once: a copy to it in each step would wait for it."""
         gram = self.target.grams[self.terms.style_layers[0]]
         return gram.new_tensor(self.areas.shares)
+
+    @cached_property
+    def _roughness(self) -> torch.Tensor:
+        """[R, 2], likewise."""
+        return self.target.grams[self.terms.style_layers[0]].new_tensor(self.target.roughness)
+
+    def usual(self, planes: torch.Tensor | None) -> torch.Tensor:
+        """How much neighbours differ in the styles, in chroma and light: of each pixel of the guides [R, h, w]
+        [2, h, w], of all alike [2, 1, 1]."""
+        return spread(self._roughness, planes)
 
     @cached_property
     def _densities(self) -> dict[str, torch.Tensor]:
@@ -215,14 +227,16 @@ class Objective:
         """Weights of the total variation and, for the sum over both directions, of chroma's and light's changes."""
         return self.terms.tv_weight, self.terms.chroma_weight / 2, self.terms.light_weight / 2
 
-    def smoothness(self, pixels: torch.Tensor, core: Rect) -> tuple[torch.Tensor, torch.Tensor]:
+    def smoothness(self, pixels: torch.Tensor, core: Rect, usual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Total variation (squared forward differences) of pixels [3, h, w], and their changes of chroma and light ->
-        (gradient, loss of the core [])."""
+        (gradient, loss of the core []). usual: see `usual`."""
+        usual = usual.expand(2, *pixels.shape[1:])
         gradient, total = torch.zeros_like(pixels), pixels.new_zeros(())
         smooth, chroma, light = self._variation
         for axis, last in ((1, pixels.shape[1]), (2, pixels.shape[2])):
             steps = pixels.diff(dim=axis)
-            changes, along = kernels.changes(steps, chroma, light, self.target.roughness)
+            units = usual.narrow(axis, 0, steps.shape[axis])
+            changes, along = kernels.changes(steps, chroma, light, units)
             slope = steps * (2 * smooth) + along
             gradient.narrow(axis, 1, last - 1).add_(slope)
             gradient.narrow(axis, 0, last - 1).sub_(slope)
@@ -239,13 +253,14 @@ class Objective:
         epsilon: float,
         blend: Rect,
         core: Rect,
+        usual: torch.Tensor,
     ) -> torch.Tensor:
         """One update by Adam of the pixels [3, h, w] in `blend`, along the other terms' gradient there and the
         variations', all in one pass; the variations' loss of the core [], before it. pace: see
-        `kernels.adam_step_`."""
+        `kernels.adam_step_`; usual: see `usual`."""
         inner, kept = ((box.y0, box.x0, box.y1, box.x1) for box in (blend, core))
         smooth, chroma, light = self._variation
         variation = kernels.adam_step_(
-            pixels, *moments, gradient, pace, betas, epsilon, smooth, chroma, inner, kept, self.target.roughness, light
+            pixels, *moments, gradient, pace, betas, epsilon, smooth, chroma, inner, kept, usual, light
         )
         return variation * self._per_pixel(1)

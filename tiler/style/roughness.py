@@ -1,5 +1,5 @@
 """How much neighbouring pixels of a style differ, in colour alone and in light: the unit of the smoothness of
-both. Sums add over tiles, like the Grams they are kept beside."""
+both, at each pixel of its region's styles. Sums add over tiles, like the Grams they are kept beside."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ def usual(roughness: np.ndarray) -> tuple[float, float]:
     """(chroma, light) of a style's normalised sums [1, 1, 2], neither below a step of eight bits."""
     chroma, light = roughness.flatten().tolist()
     return max(chroma, _LEAST), max(light, _LEAST)
+
+
+def spread(roughness: torch.Tensor, planes: torch.Tensor | None) -> torch.Tensor:
+    """(chroma, light) of each pixel [2, h, w], the mean of its regions' [R, 2] by their guides [R, h, w], which sum to
+    1; [2, 1, 1] where one region is everywhere."""
+    if planes is None:
+        return roughness.view(2, 1, 1)
+    return (roughness[:, :, None, None] * planes[:, None]).sum(0).clamp_(min=_LEAST)
