@@ -7,8 +7,8 @@ import torch
 from tiler.engine import optimize
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
-from tiler.style.grams import StyleTarget
-from tiler.style.guides import EVERYWHERE, Areas, Guides, pooled
+from tiler.style.grams import StyleTarget, Units
+from tiler.style.guides import EVERYWHERE, Areas, Guides
 from tiler.style.losses import Objective
 from tiler.style.terms import STATISTICS, Dream, Terms
 from tiler.style.weights import Conv
@@ -56,17 +56,21 @@ def tile_problem(
     guides, areas = EVERYWHERE, Areas.everywhere(STYLE, *LEVEL)
     if regions > 1:
         planes = drawn(regions, *READ)
-        guides = Guides.of(range(regions), planes / planes.sum(0), STYLE)
+        planes = planes / planes.sum(0)
+        guides = Guides.of(range(regions), planes, STYLE)
         areas = Areas((0.7, 0.3), dict.fromkeys(STYLE, (1700.0, 700.0)))
     dream = None if kind in ("plain", "moments") else Dream(DREAM, None, 0.1)
     layers = () if kind == "jitter" else CONTENT
-    target = StyleTarget(sums(1.0), dict.fromkeys(LAYERS, 0.5), ((0.02, 0.05),))
+    units = Units(dict.fromkeys(LAYERS, 0.5), (0.02, 0.05)), Units(dict.fromkeys(LAYERS, 2.0), (0.1, 0.01))
+    target = StyleTarget(sums(1.0), dict.fromkeys(LAYERS, 0.5), units[:regions])
     objective = Objective(
         target, Terms(STYLE, layers, 1.3, 0.3, 0.2, dream=dream, statistics=statistics), *LEVEL, areas
     )
     content = optimize.content_features(backbone, drawn(3, *READ), layers)
-    weights = pooled(1 + 3 * drawn(1, *READ), CONTENT) if regions > 1 else {}
-    pixels, inputs = drawn(3, *READ), optimize.Inputs(content, weights, guides)
+    pixels, inputs = drawn(3, *READ), optimize.Inputs(content)
+    if regions > 1:
+        weights, usual = objective.content_weights(planes, drawn(1, *READ)), {"all": objective.usual(planes)}
+        inputs = optimize.Inputs(content, weights, guides, usual=usual)
     given = pixels, inputs, optimize.Extent(CORE, BLEND), optimize.Exchanged(sums(0.4), sums(30.0))
     jitter = [lambda step: (step % 3, step % 2)] if kind == "jitter" else []
     return optimize.TileProblem(backbone, objective, *given, *jitter)

@@ -203,7 +203,7 @@ def test_the_loss_of_a_report_is_the_sum_of_its_parts(render_serially: Render, l
     start = render_serially(steps=0, **options)
     render_serially(steps=1, mode="exact", **options)
     report = last_report()
-    ((chroma, light),), changes, specks = targets[-1].roughness, 0.0, 0.0
+    (chroma, light), changes, specks = targets[-1].units[0].roughness, 0.0, 0.0
     for axis in (1, 2):
         steps = np.diff(start, axis=axis)
         mean = steps.mean(0)

@@ -14,7 +14,7 @@ from tiler.engine import optimize
 from tiler.engine.job import Look
 from tiler.geometry import Rect
 from tiler.style.backbone import Backbone
-from tiler.style.grams import GramSums, StyleTarget
+from tiler.style.grams import GramSums, StyleTarget, Units
 from tiler.style.guides import EVERYWHERE, Areas, Guides
 from tiler.style.losses import Objective
 from tiler.style.terms import Terms
@@ -45,9 +45,7 @@ class Bowl(optimize.TileProblem):
     def __init__(self, start: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> None:
         self.pixels = self.whole = F.pad(start, (2, 2, 2, 2))
         self._blend = self._core = Rect(2, 2, 2 + start.shape[1], 2 + start.shape[2])
-        self._objective = Objective(
-            StyleTarget({}, {}, ((1.0, 1.0),)), Terms((), (), 1.0, 0.0, 0.0), 1, 1, Areas((), {})
-        )
+        self._objective = Objective(StyleTarget({}, {}, ()), Terms((), (), 1.0, 0.0, 0.0), 1, 1, Areas((), {}))
         self.wanted, self.weight, self.steps = wanted, weight, []
 
     def slope(self, step: int) -> tuple[torch.Tensor, GramSums, optimize.TileLosses]:
@@ -136,7 +134,7 @@ class Tile:
         self.total = {layer: symmetric(regions, c) for layer, c in sizes.items()}
         self.reported = {layer: 50 * symmetric(regions, c) for layer, c in sizes.items()}
         self.pixels = torch.rand(3, *self.read, generator=generator, dtype=torch.float64)
-        target = StyleTarget(grams, dict.fromkeys(LAYERS, 1.0), ((1.0, 1.0),))
+        target = StyleTarget(grams, dict.fromkeys(LAYERS, 1.0), (Units(dict.fromkeys(LAYERS, 1.0), (1.0, 1.0)),))
         areas = areas or Areas.everywhere(LAYERS, *self.level)
         objective = Objective(target, Terms(LAYERS, (), 1.3, 0.0, 0.2), *self.level, areas)
         inputs, extent = optimize.Inputs(guides=guides or EVERYWHERE), optimize.Extent(self.core, self.blend)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,7 +17,10 @@ from PIL import Image
 import kernels
 from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
+from tiler.style.backbone import Backbone
 from tiler.style.grams import StyleTarget
+from tiler.style.guides import pooled
+from tiler.style.weights import load_weights
 
 Render = Callable[..., np.ndarray]
 SLOW_FIXTURE = settings(
@@ -130,35 +134,45 @@ def test_one_style_in_every_region_is_that_style_everywhere(render_serially: Ren
     assert last_report()["style"] < 0.2
 
 
-def test_each_region_s_smoothness_has_the_unit_of_its_own_style(
-    render_serially: Render, with_masks, last_report, monkeypatch: pytest.MonkeyPatch
+def test_each_region_is_measured_by_its_own_styles(
+    render_serially: Render, with_masks, last_report, small_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Written out; some tiles hold one region, and some two."""
+    """Differences from the content and between neighbours, written out; some tiles hold one region, and some two."""
     targets: list[StyleTarget] = []
-    guides: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
     joined, finish = StyleTarget.joined, RenderStore.finish_level
 
     def finished(store: RenderStore, *arguments: Any) -> None:
-        guides.append(store.read_picture("levels/0/guides", Rect(0, 0, *start.shape[1:])))
+        kept[:] = [
+            store.read_picture(f"levels/0/{name}", Rect(0, 0, *start.shape[1:])) for name in ("guides", "content")
+        ]
         finish(store, *arguments)
 
     monkeypatch.setattr(StyleTarget, "joined", lambda *given: targets.append(joined(*given)) or targets[-1])
-    weights = {"tv_weight": 0.0, "chroma_weight": 1.5, "light_weight": 0.8}
+    weights = {"tv_weight": 0.0, "chroma_weight": 1.5, "light_weight": 0.8, "content_weight": 0.7}
     options = {"long_edge": 96, "levels": 1, "tile": 32, "mode": "exact", **with_masks(QUARTERS), **weights}
     start = render_serially(steps=0, **options)
     monkeypatch.setattr(RenderStore, "finish_level", finished)
     render_serially(steps=1, **options)
-    rough = np.array(targets[-1].roughness)
+    (guides, content), units = kept, targets[-1].units
+    rough = np.array([one.roughness for one in units])
     assert len(rough) == 3
     assert min(rough[:, 1].max() / rough[:, 1].min(), rough[:, 0].max() / rough[:, 0].min()) > 1.1
-    units, total = np.einsum("rk,rhw->khw", rough, guides[0]), 0.0
+    usual, total = np.einsum("rk,rhw->khw", rough, guides), 0.0
     for after, before in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
-        steps, (of_chroma, of_light) = start[after] - start[before], units[before]
+        steps, (of_chroma, of_light) = start[after] - start[before], usual[before]
         mean = steps.mean(0)
         bright = 1 + 3 * mean**2 / of_light
         total += 1.5 * np.log1p(((steps - mean) ** 2).sum(0) / of_chroma / bright).sum() / 2
         total += 0.8 * np.log(bright).sum() / 2
     assert last_report()["tv"] == pytest.approx(total / start[0].size, rel=1e-9)
+    backbone = Backbone(load_weights(small_weights), ("relu4_2",), dtype=torch.float64)
+    theirs, ours = (backbone.forward(torch.from_numpy(one).double())["relu4_2"] for one in (content, start))
+    cells = pooled(torch.from_numpy(guides).double(), ("relu4_2",))["relu4_2"]
+    energies = [one.energies["relu4_2"] for one in units]
+    assert max(energies) > 1.1 * min(energies)
+    thinness = sum(plane / energy for plane, energy in zip(cells, energies, strict=True))
+    assert last_report()["content"] == pytest.approx(0.7 * float((thinness * (ours - theirs) ** 2).mean()), rel=1e-9)
 
 
 def test_what_does_not_change_is_read_once(

@@ -103,7 +103,7 @@ def test_blended_is_the_weighted_mean():
         assert relative_error(gram, 0.75 * one[layer] + 0.25 * two[layer]) < 1e-14
         mean_square = sum(float(gram[i, i]) for i in range(len(gram))) / len(gram)
         assert target.energies[layer] == pytest.approx(mean_square, rel=1e-12)
-    assert target.roughness == (pytest.approx((0.03, 0.25)),)
+    assert [units.roughness for units in target.units] == [pytest.approx((0.03, 0.25))]
 
 
 def test_scaling_all_shares_changes_nothing():
@@ -145,7 +145,8 @@ def test_joined_targets_keep_their_order_and_share_their_energies():
     joined = StyleTarget.joined(single, [0.75, 0.25])
     assert joined.grams["relu1_1"].diagonal(0, 1, 2).tolist() == [[1, 3], [4, 6]]
     assert joined.energies == {"relu1_1": 0.75 * 2 + 0.25 * 5}
-    assert joined.roughness == tuple(ROUGH)
+    assert [units.roughness for units in joined.units] == ROUGH
+    assert [units.energies for units in joined.units] == [{"relu1_1": 2.0}, {"relu1_1": 5.0}]
 
 
 def test_every_region_is_divided_by_its_own_weight():

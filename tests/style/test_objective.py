@@ -256,15 +256,21 @@ class Regions(Case):
         self.target, self.dream = StyleTarget.joined(single, self.shares), dream
         areas = Areas.summed([self.planes], tuple(used))
         self.backbone = Backbone(CONVS, tuple(used), dtype=torch.float64)
-        terms = Terms(*self.layers, *self.weights, dream=dream, statistics=statistics)
+        terms = Terms(*self.layers, *self.weights, dream=dream, statistics=statistics, protect_strength=3.0)
         self.objective = Objective(self.target, terms, *size, areas)
         self.guides = Guides.of(range(3), self.planes, used)
+        self.kept, self.strength = random_pixels(height, width, seed=6)[:1], 3.0
 
     def energy(self, layer):
         """Mean square of the styles' features, by the regions' shares."""
         return sum(
             share * float(one.diagonal().mean()) for share, one in zip(self.shares, self.grams(layer), strict=True)
         )
+
+    def thinness(self, layer):
+        """[1, h, w], the mean of 1 over the energies of a cell's regions."""
+        pairs = zip(self.planes, self.grams(layer), strict=True)
+        return sum(shrunk(plane[None], layer) / float(one.diagonal().mean()) for plane, one in pairs)
 
     def grams(self, layer):
         return self.target.grams[layer]
@@ -278,7 +284,12 @@ class Regions(Case):
                 wanted = self.grams(layer)[region]
                 found = MEASURES[self.statistics](ours[layer], shrunk(self.planes[region][None], layer)[0])
                 style = style + share * compared(self.statistics, found, wanted) / len(self.layers[0])
-        content = sum((ours[one] - theirs[one]).square().mean() / self.energy(one) for one in self.layers[1])
+        content = sum(
+            (
+                (ours[one] - theirs[one]).square() * (1 + self.strength * shrunk(self.kept, one)) * self.thinness(one)
+            ).mean()
+            for one in self.layers[1]
+        )
         seen = ours[self.dream.layer]
         seen = seen if self.dream.channel is None else seen[self.dream.channel]
         dreamt = self.dream.weight * seen.square().mean() / self.energy(self.dream.layer)
@@ -306,7 +317,8 @@ def test_regions_and_dreams_are_those_of_the_formula(size, statistics, dream):
     errors, slopes = case.objective.style_terms(sums.normalised())
     features = case.backbone.forward(case.content)
     content = {layer: features[layer] for layer in case.layers[1]}
-    gradient, loss = case.objective.features_gradient(activations, slopes, content, case.whole, case.guides)
+    weights = case.objective.content_weights(case.planes, case.kept)
+    gradient, loss = case.objective.features_gradient(activations, slopes, content, case.whole, case.guides, weights)
     smooth, tv = case.objective.smoothness(case.pixels, case.whole, case.objective.usual(case.planes))
     found = case.weights[0] * float(sum(errors.values())) / len(errors), float(loss), float(tv)
     assert found == pytest.approx([float(one.detach()) for one in terms], rel=1e-9)

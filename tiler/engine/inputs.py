@@ -72,18 +72,19 @@ class LevelInputs:
         return found
 
     def _made(self, raw: Raw, precision: str) -> Inputs:
-        here, layers = self._here, self._here.job.terms.compared
+        here, job = self._here, self._here.job
+        layers = job.terms.compared
         content: dict[str, torch.Tensor] = {}
         if raw.content is not None and layers:
             content = content_features(here.backbones[precision], here.tensor(raw.content), layers)
-        guides = here.guides(*raw.planes, here.job.terms.style_layers)
-        return Inputs(content, here.content_weights(raw.protected), guides, self._lines(raw), self._usual(raw))
-
-    def _usual(self, raw: Raw) -> dict[str, torch.Tensor]:
-        here, (regions, planes) = self._here, raw.planes
-        if planes is None:
-            return {}
-        return {"all": here.objective(self._level).within(regions).usual(here.tensor(planes))}
+        regions, planes = raw.planes
+        where, kept = (None if one is None else here.tensor(one) for one in (planes, raw.protected))
+        objective = here.objective(self._level).within(regions)
+        weights, usual = (
+            objective.content_weights(where, kept),
+            {} if where is None else {"all": objective.usual(where)},
+        )
+        return Inputs(content, weights, here.guides(regions, planes, job.terms.style_layers), self._lines(raw), usual)
 
     def _lines(self, raw: Raw) -> dict[str, torch.Tensor]:
         here, (regions, planes) = self._here, raw.planes

@@ -30,7 +30,7 @@ from tiler.geometry import Rect
 from tiler.style.backbone import DTYPES, Backbone, kernels_on
 from tiler.style.colour import GREY, OKLAB_FLOOR, ColourMoments, colour_match, recolour
 from tiler.style.grams import StyleTarget
-from tiler.style.guides import Areas, Guides, pooled
+from tiler.style.guides import Areas, Guides
 from tiler.style.losses import Objective
 from tiler.style.roughness import usual
 from tiler.style.terms import ROUGHNESS
@@ -156,13 +156,6 @@ class Workplace:
         """[1, h, w]: how much of the content is to be kept in `rect`; None where all of it weighs the same."""
         path = self.job.protect_path(level)
         return None if path is None else self.picture(level, path, rect)
-
-    def content_weights(self, protected: np.ndarray | None) -> dict[str, torch.Tensor]:
-        """Factors to the content's weight in each cell of its layers [1, h, w]; empty where all are 1."""
-        if protected is None:
-            return {}
-        planes = pooled(self.tensor(protected), self.job.terms.content_layers)
-        return {layer: 1 + self.job.terms.protect_strength * plane for layer, plane in planes.items()}
 
     def style_guides(self, level: int, style: int, rect: Rect) -> Planes:
         """The same for what counts of a style picture, as its region 0."""

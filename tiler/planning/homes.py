@@ -44,7 +44,9 @@ def inputs_bytes(job: Job, level: int) -> int:
         if job.styles.guided
         else 0
     )
-    weights = sum(1 / stride_of(layer) ** 2 for layer in wanted) if job.terms.protect_strength else 0
+    weights = (
+        sum(1 / stride_of(layer) ** 2 for layer in wanted) if job.terms.protect_strength or job.styles.guided else 0
+    )
     lines = 4 if job.terms.lines else 0
     return round(pixels * (cells * ITEM_BYTES[job.device.precision] + (planes + weights + lines) * item))
 

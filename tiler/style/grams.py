@@ -50,14 +50,23 @@ class GramSums:
 
 
 @dataclass(frozen=True)
+class Units:
+    """What differences in a region are measured in, which is what its styles have. energies[layer]: mean square of
+    their features, for the content's. roughness: (chroma, light), for the smoothness of both (see
+    `tiler.style.roughness`)."""
+
+    energies: dict[str, float]
+    roughness: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class StyleTarget:
-    """grams[layer]: the Gram to reach in each region, [R, C, C], and the means [R, C + 1, C]. energies[layer]: mean
-    square of the styles' features, which is the unit in which content differences are measured. roughness: of each
-    region (chroma, light), the unit of the smoothness of both there (see `tiler.style.roughness`)."""
+    """grams[layer]: the Gram to reach in each region, [R, C, C], and the means [R, C + 1, C]. units: of each region.
+    energies[layer]: of all regions, also where these are only some of them."""
 
     grams: dict[str, torch.Tensor]
     energies: dict[str, float]
-    roughness: tuple[tuple[float, float], ...]
+    units: tuple[Units, ...]
 
     @classmethod
     def blended(
@@ -81,7 +90,7 @@ class StyleTarget:
             pairs = zip(here, grams, strict=True)
             mean[layer] = torch.stack([weight / sum(here) * gram[layer] for weight, gram in pairs]).sum(0)
         energies = {layer: float(gram.diagonal(0, -2, -1).mean()) for layer, gram in mean.items()}
-        return cls(mean, energies, (_mean(roughness, weights),))
+        return cls(mean, energies, (Units(energies, _mean(roughness, weights)),))
 
     @classmethod
     def joined(cls, regions: Sequence[StyleTarget], shares: Sequence[float]) -> StyleTarget:
@@ -90,7 +99,7 @@ class StyleTarget:
         return cls(
             {layer: torch.cat([one.grams[layer] for one in regions]) for layer in regions[0].grams},
             {layer: sum(share * one.energies[layer] for share, one in pairs) for layer in regions[0].energies},
-            tuple(pair for one in regions for pair in one.roughness),
+            tuple(units for one in regions for units in one.units),
         )
 
 

@@ -19,8 +19,8 @@ from tiler.style.layers import block_of, stride_of
 
 def pooled(planes: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
     """planes [R, h, w] at the size of each layer's features: [R, ceil(h / stride), ceil(w / stride)]."""
-    sizes = [planes]
-    for _ in range(max(map(block_of, layers)) - 1):
+    sizes, layers = [planes], tuple(layers)
+    for _ in range(max(map(block_of, layers), default=1) - 1):
         sizes.append(F.avg_pool2d(sizes[-1], 2, ceil_mode=True, count_include_pad=False))
     return {layer: sizes[block_of(layer) - 1] for layer in layers}
 

@@ -9,14 +9,15 @@
 
 The last term is DeepDream's (Mordvintsev et al. 2015): whatever layer d, or one channel of it, sees is amplified.
 D is ||G - A||^2 / ||A||^2, or another of `tiler.style.statistics`. G_r is taken over region r of the whole level (all
-of it where nothing is guided), A_r from the region's styles, the energies from all. w_l weighs the cells: 1, and more
-where the content is to be kept. A region's share is that of its area, so that a pixel's style weighs as much against
-its content in a small region as in a large one. Since each term is a relative error or a mean per pixel, no term's
-balance changes with the size, and a small preview minimises what the poster minimises.
-u is the square of a forward difference less its mean over R, G and B, over the styles' mean of that; g is 1 + the
-square of the rest over the styles' mean of that, and held where u is over it: what changes in colour alone, and by
-little, is a speck. The styles are those of the pixel's region: what is little on land is much at sea. Large changes add
-little more than small ones: what a style has of them goes where there are some.
+of it where nothing is guided), A_r from the region's styles. energy_l is the mean square of the features of the styles
+of the cell's region, for the dream of all styles: what is next to nothing on land is much at sea. w_l weighs the cells:
+1, and more where the content is to be kept. A region's share is that of its area, so that a pixel's style weighs as
+much against its content in a small region as in a large one. Since each term is a relative error or a mean per pixel,
+no term's balance changes with the size, and a small preview minimises what the poster minimises.
+u is the square of a forward difference less its mean over R, G and B, over the mean of that in the styles of the
+pixel's region; g is 1 + the square of the rest over their mean of that, and held where u is over it: what changes in
+colour alone, and by little, is a speck. Large changes add little more than small ones: what a style has of them goes
+where there are some.
 e is how much of an edge the content has at a pixel (see `lines_of`). It is compared in the style's colours: sea that is
 paler than land may be darker in the style, and the line between them is where it was.
 Gradients are those of L times the level's pixels: of order 1 at any size, which keeps Adam's epsilon and half
@@ -36,7 +37,7 @@ import kernels
 from tiler.geometry import Rect
 from tiler.style.backbone import Activations
 from tiler.style.grams import StyleTarget
-from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells
+from tiler.style.guides import EVERYWHERE, Areas, Guides, level_cells, pooled
 from tiler.style.layers import stride_of
 from tiler.style.roughness import spread
 from tiler.style.statistics import style_term
@@ -44,6 +45,8 @@ from tiler.style.terms import Terms
 
 # A difference between neighbours, as a length in RGB, that is half an edge.
 _FAINT = 0.1
+# Least mean square of features that anything is divided by.
+_DARK = 1e-12
 
 
 def lines_of(content: torch.Tensor, recoloured: torch.Tensor) -> torch.Tensor:
@@ -74,8 +77,8 @@ class Objective:
         key = tuple(regions)
         if key not in self._parts:
             grams = {layer: gram[list(regions)] for layer, gram in self.target.grams.items()}
-            rough, areas = tuple(self.target.roughness[region] for region in regions), self.areas.within(regions)
-            self._parts[key] = replace(self, target=replace(self.target, grams=grams, roughness=rough), areas=areas)
+            units, areas = tuple(self.target.units[region] for region in regions), self.areas.within(regions)
+            self._parts[key] = replace(self, target=replace(self.target, grams=grams, units=units), areas=areas)
         return self._parts[key]
 
     @cached_property
@@ -92,12 +95,31 @@ class Objective:
     @cached_property
     def _roughness(self) -> torch.Tensor:
         """[R, 2], likewise."""
-        return self.target.grams[self.terms.style_layers[0]].new_tensor(self.target.roughness)
+        gram = self.target.grams[self.terms.style_layers[0]]
+        return gram.new_tensor([units.roughness for units in self.target.units])
 
     def usual(self, planes: torch.Tensor | None) -> torch.Tensor:
         """How much neighbours differ in the styles, in chroma and light: of each pixel of the guides [R, h, w]
         [2, h, w], of all alike [2, 1, 1]."""
         return spread(self._roughness, planes)
+
+    def content_weights(self, planes: torch.Tensor | None, protected: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """How much the content counts in the cells of its layers [1, h, w], beside `content_scale`; empty where all
+        count alike. planes: guides [R, h, w]; protected: how much of a pixel's content is to be kept [1, h, w]."""
+        layers: tuple[str, ...] = self.terms.compared
+        found: dict[str, torch.Tensor] = {}
+        if planes is not None:
+            for layer, cells in pooled(planes, layers).items():
+                factors = [self.energy(layer) / max(one.energies[layer], _DARK) for one in self.target.units]
+                found[layer] = (cells * cells.new_tensor(factors)[:, None, None]).sum(0, keepdim=True)
+        if protected is not None:
+            for layer, cells in pooled(protected, layers).items():
+                found[layer] = found.get(layer, 1) * (1 + self.terms.protect_strength * cells)
+        return found
+
+    def energy(self, layer: str) -> float:
+        """Mean square of the styles' features; dark styles have one near 0, hence the floor."""
+        return max(self.target.energies[layer], _DARK)
 
     @cached_property
     def _densities(self) -> dict[str, torch.Tensor]:
@@ -132,10 +154,9 @@ class Objective:
         return scale / (self.height * self.width)
 
     def content_scale(self, layer: str, channels: int) -> float:
-        """Factor of ||F - C||^2 summed over cells; dark styles have an energy near 0, hence the floor."""
-        energy = max(self.target.energies[layer], 1e-12)
+        """Factor of ||F - C||^2 summed over cells."""
         weight = self.terms.content_weight / len(self.terms.content_layers)
-        return weight / (channels * energy) * self.style_scale(layer)
+        return weight / (channels * self.energy(layer)) * self.style_scale(layer)
 
     def _content(
         self,
@@ -158,8 +179,7 @@ class Objective:
         dream = self.terms.dream
         assert dream is not None
         seen = slice(None) if dream.channel is None else slice(dream.channel, dream.channel + 1)
-        energy = max(self.target.energies[dream.layer], 1e-12)
-        scale = -dream.weight / (len(features[seen]) * energy) * self.style_scale(dream.layer)
+        scale = -dream.weight / (len(features[seen]) * self.energy(dream.layer)) * self.style_scale(dream.layer)
         gradient = torch.zeros_like(features)
         gradient[seen] = features[seen] * (2 * scale)
         wide = torch.promote_types(features.dtype, torch.float32)
