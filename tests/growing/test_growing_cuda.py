@@ -10,6 +10,7 @@ import torch
 from small_land import SMALL
 
 from tiler.geometry import Rect
+from tiler.growing import texture
 from tiler.growing.grow import block
 from tiler.growing.land import Facts
 from tiler.growing.noise import Plane
@@ -29,6 +30,8 @@ def test_a_gpu_grows_the_same_land(land: str) -> None:
 
 def test_a_gpu_learns_as_a_cpu_does(photos: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(texture, "best_precision", lambda device: "fp32")
+    monkeypatch.setattr(texture, "backbone", texture.backbone.__wrapped__)
     pictures = Photos.read(photos, SMALL["patch"])
     facts = Facts(
         "spatial", SMALL["channels"], pictures.names, pictures.colours(), SMALL["patch"], SMALL["batch"], 5,

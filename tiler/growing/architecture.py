@@ -42,8 +42,9 @@ class Numbers(NamedTuple):
 
 class Architecture(ABC):
     """cell: its side in pixels. channels, patch (its side in pixels), batch: what is chosen where nothing is said.
-    rates, betas: of the generator's and the discriminator's Adam, and of both. matched: the weight that the
-    generator gives to how its patches look (see `matching`), beside the discriminator's judgement."""
+    rates, betas: of the generator's and the discriminator's Adam, and of both. matched, textured: the weights that the
+    generator gives to how its small patches look (see `matching`) and to their texture (see `texture`), beside the
+    discriminator's judgement."""
 
     name: str
     cell: int
@@ -53,6 +54,7 @@ class Architecture(ABC):
     rates: tuple[float, float]
     betas: tuple[float, float]
     matched: float
+    textured: float
 
     @abstractmethod
     def generator(self, channels: int, lands: int) -> nn.Module:

@@ -72,7 +72,8 @@ class Dcgan(Architecture):
     name = "dcgan"
     cell = CELL
     channels, patch, batch = 128, CELL, 32
-    rates, betas, matched = (2e-4, 2e-4), (0.5, 0.999), 0.0
+    rates, betas = (2e-4, 2e-4), (0.5, 0.999)
+    matched = textured = 0.0
 
     def generator(self, channels: int, lands: int) -> nn.Module:
         return Generator(channels, lands)

@@ -18,12 +18,9 @@ from tiler.geometry import Rect
 from tiler.growing.land import Facts
 from tiler.growing.noise import Plane
 from tiler.growing.photos import Photos
-from tiler.request.config import RenderConfig
-from tiler.style.backbone import DTYPES, Backbone, best_precision
+from tiler.growing.texture import LAYERS, backbone
 from tiler.style.grams import measure_pixels
-from tiler.style.weights import load_weights
 
-LAYERS = RenderConfig.style_layers
 # Side of a window in pixels; windows of all lands together, of one land at least. With a third of them the correlation
 # above was 0.47.
 _SIDE, _WINDOWS, _LEAST = 256, 24, 8
@@ -37,7 +34,7 @@ class Likeness:
     def __init__(self, facts: Facts, photos: Photos, device: str) -> None:
         self._facts, self._device, lands = facts, device, len(facts.lands)
         self._count = max(_LEAST, _WINDOWS // lands)
-        self._backbone = Backbone(load_weights("bundled"), LAYERS, "avg", DTYPES[best_precision(device)], device)
+        self._backbone = backbone(device)
         self._photos = [self._grams(self._drawn(photos, land)) for land in range(lands)]
 
     def distance(self, generator: nn.Module) -> float:

@@ -117,7 +117,8 @@ class Spatial(Architecture):
     name = "spatial"
     cell = CELL
     channels, patch, batch = 16, 128, 4
-    rates, betas, matched = (1e-3, 4e-4), (0.5, 0.99), 10.0
+    rates, betas = (1e-3, 4e-4), (0.5, 0.99)
+    matched, textured = 10.0, 3.0
 
     def generator(self, channels: int, lands: int) -> nn.Module:
         return Generator(channels, lands)

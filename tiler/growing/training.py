@@ -23,13 +23,18 @@ from tiler.growing.likeness import Likeness
 from tiler.growing.matching import PATCHES, mismatch
 from tiler.growing.noise import Drawn
 from tiler.growing.photos import Photos, augmented
+from tiler.growing.texture import Textures
 
 # Of the generator's moving average, per step, at its end; it begins as the mean of all steps before.
 _DECAY = 0.995
 _PARTS = ("generator", "average", "discriminator", "kept")
 _SEEN = "seen"  # of the state: the distance of what is kept, and its step
+_LATELY = "lately/"  # and what the textures of what was made were
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _REAL = 4
+# Patches of a step whose texture is looked at: that takes longer than all else of a patch together.
+_LOOKED_AT = 4
+_NOW = 0.1  # of the running mean of what they look like, per step; it begins as the mean of all steps before, too
 _GENERATOR_SEED = 1  # streams of the seed: of the first weights, and of the steps
 
 
@@ -58,6 +63,7 @@ class Training:
             self.discriminator = kind.discriminator(facts.channels, lands).to(self.device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.kept, self.kept_at, self._distance = copy.deepcopy(self.average), 0, math.inf
+        self._textures = Textures(facts, self.photos, self.device) if kind.textured else None
         self.optimisers = {
             name: torch.optim.Adam(getattr(self, name).parameters(), rate, kind.betas)
             for name, rate in zip(("generator", "discriminator"), kind.rates, strict=True)
@@ -80,6 +86,8 @@ class Training:
         liked = kind.liked(self.discriminator(self._seen(augmented(made, rng), shares)))
         if kind.matched:
             liked = liked + kind.matched * self._mismatch(made, lands, rng)
+        if self._textures:
+            liked = liked + kind.textured * self._texture(self._textures, made, lands)
         self._update("generator", liked)
         self.discriminator.requires_grad_(True)
         self.steps += 1
@@ -108,6 +116,16 @@ class Training:
             real = self.photos.drawn(rng, facts.patch, [land] * _REAL * len(mine)).to(self.device)
             share = len(mine) / len(lands)
             found.append(share * mismatch(made[mine], facts.colours.units(real), rng, PATCHES // len(there)))
+        return torch.stack(found).sum()
+
+    def _texture(self, textures: Textures, made: torch.Tensor, lands: list[int]) -> torch.Tensor:
+        """Of some of the patches, each land's for itself."""
+        pixels, found = self.facts.colours.pixels(made[:_LOOKED_AT]), []
+        there = lands[: len(pixels)]
+        for land in sorted({*there}):
+            mine = [number for number, one in enumerate(there) if one == land]
+            now = max(_NOW, 1 / (self.steps + 1))
+            found.append(len(mine) / len(there) * textures.mismatch(pixels[mine], land, now))
         return torch.stack(found).sum()
 
     def _seen(self, units: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
@@ -152,6 +170,8 @@ class Training:
         for part, optimiser in self.optimisers.items():
             for number, moments in optimiser.state_dict()["state"].items():
                 found.update({f"adam/{part}/{number}/{name}": moments[name] for name in _MOMENTS})
+        if self._textures:
+            found.update({_LATELY + name: tensor for name, tensor in self._textures.tensors().items()})
         found[_SEEN] = torch.tensor([self._distance, self.kept_at], dtype=torch.float64)
         return found
 
@@ -165,6 +185,8 @@ class Training:
             saved = optimiser.state_dict()
             saved["state"] = _moments(_below(tensors, f"adam/{part}/"), getattr(self, part))
             optimiser.load_state_dict(saved)
+        if self._textures:
+            self._textures.load(_below(tensors, _LATELY))
         seen = tensors.get(_SEEN)
         if seen is None or seen.shape != (2,) or not (seen[0] >= 0 and 0 <= seen[1] <= steps):
             raise ValueError("it does not say what of it is kept")
