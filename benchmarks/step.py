@@ -116,10 +116,10 @@ def problem(
     return optimize.TileProblem(backbone, objective, content.clone(), inputs, optimize.Extent(whole, whole), exchanged)
 
 
-def rough_as(style: Tensor) -> tuple[tuple[float, float], ...]:
-    """(chroma, light) of a style's pixels [3, H, W], in the one region."""
+def rough_as(style: Tensor) -> tuple[float, float]:
+    """(chroma, light) of a style's pixels [3, H, W]."""
     sums = roughness_sums(style, Rect(0, 0, *style.shape[1:]), None)
-    return (usual((sums / style[0].numel()).cpu().numpy()),)
+    return usual((sums / style[0].numel()).cpu().numpy())
 
 
 def ours(
