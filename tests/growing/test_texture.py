@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -108,3 +109,21 @@ def test_the_plain_architecture_of_its_paper_has_none(photos) -> None:
     pictures = Photos.read(photos, 64)
     training = Training(facts_of(pictures, "dcgan"), pictures)
     assert not [name for name in training.tensors() if name.startswith("lately/")]
+
+
+@pytest.mark.parametrize(("patch", "looked_at"), [(64, 3), (128, 3), (144, 3), (192, 1), (256, 1)])
+def test_of_large_patches_fewer_are_looked_at(patch: int, looked_at: int, photos, monkeypatch) -> None:
+    """At least one, and no more pixels than four of 128 px: the network takes longer than all else."""
+    seen: list[tuple[int, ...]] = []
+
+    def mismatch(textures: Textures, pixels: torch.Tensor, land: int, now: float) -> torch.Tensor:
+        seen.append((land, *pixels.shape))
+        return pixels.sum()
+
+    monkeypatch.setattr(Textures, "mismatch", mismatch)
+    pictures = Photos.read(photos, 64)
+    training = Training(facts_of(pictures), pictures)
+    training.facts = replace(training.facts, patch=patch)
+    training._texture(training._textures, torch.zeros(3, 3, patch, patch), [1, 0, 1])
+    assert sum(one[1] for one in seen) == looked_at
+    assert [one[0] for one in seen] == ([1] if looked_at == 1 else [0, 1])

@@ -26,8 +26,8 @@ from tiler.style.weights import load_weights
 
 LAYERS = RenderConfig.style_layers
 _TERMS = Terms(LAYERS, (), 1.0, 0.0, 0.0, statistics="moments")
-# Patches that a photo is measured by: of all lands together, and of one at least.
-_PATCHES, _LEAST = 64, 16
+# Patches that photos are measured by: of all together at most, and as many pixels; of one at least.
+_PATCHES, _PIXELS, _LEAST = 64, 2**20, 8
 
 
 @cache
@@ -46,7 +46,8 @@ class Textures:
         self._objectives = []
         for land in range(lands):
             rng = np.random.default_rng([facts.seed, land])
-            drawn = photos.drawn(rng, facts.patch, [land] * max(_LEAST, _PATCHES // lands))
+            count = max(_LEAST, min(_PATCHES, _PIXELS // facts.patch**2) // lands)
+            drawn = photos.drawn(rng, facts.patch, [land] * count)
             found = [sums for _, sums in self._measured(drawn.to(self._backbone.device))]
             target = StyleTarget.blended([_mean(found)], [(1.0, 1.0)], [1.0])
             size = self._box.height, self._box.width

@@ -32,8 +32,8 @@ _SEEN = "seen"  # of the state: the distance of what is kept, and its step
 _LATELY = "lately/"  # and what the textures of what was made were
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _REAL = 4
-# Patches of a step whose texture is looked at: that takes longer than all else of a patch together.
-_LOOKED_AT = 4
+# Pixels of a step whose texture is looked at, in whole patches: that takes longer than all else of a patch together.
+_LOOKED_AT = 2**16
 _NOW = 0.1  # of the running mean of what they look like, per step; it begins as the mean of all steps before, too
 _GENERATOR_SEED = 1  # streams of the seed: of the first weights, and of the steps
 
@@ -120,8 +120,8 @@ class Training:
 
     def _texture(self, textures: Textures, made: torch.Tensor, lands: list[int]) -> torch.Tensor:
         """Of some of the patches, each land's for itself."""
-        pixels, found = self.facts.colours.pixels(made[:_LOOKED_AT]), []
-        there = lands[: len(pixels)]
+        count = max(1, _LOOKED_AT // self.facts.patch**2)
+        pixels, there, found = self.facts.colours.pixels(made[:count]), lands[:count], []
         for land in sorted({*there}):
             mine = [number for number, one in enumerate(there) if one == land]
             now = max(_NOW, 1 / (self.steps + 1))
