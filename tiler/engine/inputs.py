@@ -80,10 +80,8 @@ class LevelInputs:
         regions, planes = raw.planes
         where, kept = (None if one is None else here.tensor(one) for one in (planes, raw.protected))
         objective = here.objective(self._level).within(regions)
-        weights, usual = (
-            objective.content_weights(where, kept),
-            {} if where is None else {"all": objective.usual(where)},
-        )
+        weights = objective.content_weights(where, kept)
+        usual = {} if where is None else {"all": objective.usual(where)}
         return Inputs(content, weights, here.guides(regions, planes, job.terms.style_layers), self._lines(raw), usual)
 
     def _lines(self, raw: Raw) -> dict[str, torch.Tensor]:
