@@ -101,3 +101,18 @@ def test_labels_lie_where_they_do_however_they_are_read(rows: int, monkeypatch: 
     assert (found[2, :7] == 1).all()
     assert (found[0, 7:] == 1).all()
     assert (found.sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("name", ["spatial", "dcgan"])
+def test_made_ones_are_judged_alike_in_both_halves_of_a_step(name: str) -> None:
+    """Once beside real ones and once alone: batch norms of both together would let them be told apart by these."""
+    kind = ARCHITECTURES[name]
+    torch.manual_seed(1)
+    discriminator = kind.discriminator(2, 1)
+    made, real = torch.rand(2, 4, 3, 64, 64)
+    with torch.no_grad():
+        for _ in range(50):  # until spectral norms have settled
+            discriminator(made)
+        (_, beside), alone = kind.seen(discriminator, real + 3, made), discriminator(made)
+    for one, other in zip(beside, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)

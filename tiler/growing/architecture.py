@@ -74,6 +74,11 @@ class Architecture(ABC):
     def numbers(self, noise: Noise, box: Rect) -> Numbers:
         """Of one box, without shares."""
 
+    def seen(self, discriminator: nn.Module, real: torch.Tensor, made: torch.Tensor) -> tuple[Judgement, Judgement]:
+        """What it says of as many real and made pictures, in one pass."""
+        found = discriminator(torch.cat([real, made]))
+        return [one[: len(real)] for one in found], [one[len(real) :] for one in found]
+
     @abstractmethod
     def judged(self, real: Judgement, fake: Judgement) -> torch.Tensor:
         """The discriminator's loss."""

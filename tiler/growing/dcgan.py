@@ -88,6 +88,11 @@ class Dcgan(Architecture):
     def numbers(self, noise: Noise, box: Rect) -> Numbers:
         return Numbers(torch.from_numpy(noise.nodes(0, self.cells(box), LATENTS, 1))[None], [])
 
+    def seen(self, discriminator: nn.Module, real: torch.Tensor, made: torch.Tensor) -> tuple[Judgement, Judgement]:
+        """Apart, as the generator's step shows it made ones alone: of a batch of both the norms are others, and what is
+        found by them says nothing there."""
+        return discriminator(real), discriminator(made)
+
     def judged(self, real: Judgement, fake: Judgement) -> torch.Tensor:
         losses = [F.softplus(-a).mean() + F.softplus(b).mean() for a, b in zip(real, fake, strict=True)]
         return torch.stack(losses).sum()

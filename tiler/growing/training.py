@@ -79,8 +79,7 @@ class Training:
         shares = torch.eye(len(facts.lands), device=self.device)[lands][:, :, None, None]
         made = self._made(rng, shares)
         seen = self._seen(augmented(torch.cat([real, made.detach()]), rng), shares.repeat(2, 1, 1, 1))
-        found = self.discriminator(seen)
-        judged = kind.judged([one[: facts.batch] for one in found], [one[facts.batch :] for one in found])
+        judged = kind.judged(*kind.seen(self.discriminator, *seen.split(facts.batch)))
         self._update("discriminator", judged)
         self.discriminator.requires_grad_(False)
         liked = kind.liked(self.discriminator(self._seen(augmented(made, rng), shares)))
