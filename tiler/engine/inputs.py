@@ -82,7 +82,7 @@ class LevelInputs:
         objective = here.objective(self._level).within(regions)
         weights = objective.content_weights(where, kept)
         usual = {} if where is None else {"all": objective.usual(where)}
-        return Inputs(content, weights, here.guides(regions, planes, job.terms.style_layers), self._lines(raw), usual)
+        return Inputs(content, weights, Guides.of(regions, where, job.terms.style_layers), self._lines(raw), usual)
 
     def _lines(self, raw: Raw) -> dict[str, torch.Tensor]:
         here, (regions, planes) = self._here, raw.planes

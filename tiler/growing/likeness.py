@@ -3,7 +3,7 @@
 A contest of two networks goes on for ever, and what comes of it gets worse as well as better: losses don't say which.
 So the land is looked at now and then, and the best of what was seen is kept. In a quarter of an hour on one picture the
 distance below rose and fell by half, and with it, in step (rank correlation 0.83 over 22 looks), the sliced Wasserstein
-distance of features that it does not use.
+distance of features that it does not use (measured before a generator learned from textures, too).
 """
 
 from __future__ import annotations
