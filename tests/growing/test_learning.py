@@ -129,8 +129,12 @@ def test_a_state_that_does_not_say_what_is_kept_is_not_gone_on_with(seen: list[f
         training.load(state, 2)
 
 
-def test_what_looks_like_the_photos_is_nearest(photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each land to its own: their patches, smoothed ones, one colour, and the other land's. Twelve windows of each."""
+@pytest.mark.parametrize(("kind", "side", "windows"), [("spatial", 256, 24), ("dcgan", 64, 96)])
+def test_what_looks_like_the_photos_is_nearest(
+    kind: str, side: int, windows: int, photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each land to its own: their patches, smoothed ones, one colour, and the other land's. A scene is looked at alone,
+    since what lies beside it has nothing to do with it."""
     looked = 0
 
     def counted(*given: Any) -> Any:
@@ -140,7 +144,7 @@ def test_what_looks_like_the_photos_is_nearest(photos, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("tiler.growing.likeness.measure_pixels", counted)
     pictures = Photos.read(photos, 64)
-    facts = Facts("spatial", 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {})
+    facts = Facts(kind, 2, pictures.names, pictures.colours(), 64, 2, 0, pictures.digests, 0, 0.0, {})
     likeness = Likeness(facts, pictures, "cpu")
 
     class Grown(torch.nn.Module):
@@ -150,7 +154,7 @@ def test_what_looks_like_the_photos_is_nearest(photos, monkeypatch: pytest.Monke
 
         def forward(self, numbers: Numbers, box: Rect) -> torch.Tensor:
             land = int(numbers.cells[0, -2:, 0, 0].argmax())
-            assert (box.height, box.width) == (256, 256)
+            assert (box.height, box.width) == (side, side)
             return facts.colours.units(self.change(pictures.drawn(self.rng, 64, [(land + self.other) % 2])))
 
     def blurred(pixels: torch.Tensor) -> torch.Tensor:
@@ -162,7 +166,7 @@ def test_what_looks_like_the_photos_is_nearest(photos, monkeypatch: pytest.Monke
     )
     assert own < 0.1
     assert min(others) > 3 * own
-    assert looked == 2 * 24 + 4 * 24
+    assert looked == 2 * windows + 4 * windows
 
 
 @pytest.mark.slow

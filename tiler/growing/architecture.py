@@ -41,13 +41,15 @@ class Numbers(NamedTuple):
 
 
 class Architecture(ABC):
-    """cell: its side in pixels. channels, patch (its side in pixels), batch: what is chosen where nothing is said.
+    """cell: its side in pixels. window: side in pixels of what it is looked at by (see `likeness`): of a picture that is
+    one as a whole. channels, patch (its side in pixels), batch: what is chosen where nothing is said.
     rates, betas: of the generator's and the discriminator's Adam, and of both. matched, textured: the weights that the
     generator gives to how its small patches look (see `matching`) and to their texture (see `texture`), beside the
     discriminator's judgement."""
 
     name: str
     cell: int
+    window: int
     channels: int
     patch: int
     batch: int

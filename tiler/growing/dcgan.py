@@ -70,7 +70,7 @@ class Discriminator(nn.Module):
 
 class Dcgan(Architecture):
     name = "dcgan"
-    cell = CELL
+    cell = window = CELL
     channels, patch, batch = 128, CELL, 32
     rates, betas = (2e-4, 2e-4), (0.5, 0.999)
     matched = textured = 0.0

@@ -21,9 +21,9 @@ from tiler.growing.photos import Photos
 from tiler.growing.texture import LAYERS, backbone
 from tiler.style.grams import measure_pixels
 
-# Side of a window in pixels; windows of all lands together, of one land at least. With a third of them the correlation
-# above was 0.47.
-_SIDE, _WINDOWS, _LEAST = 256, 24, 8
+# Pixels of windows laid side by side, of all lands together, and of one land at least. With a third of them the
+# correlation above was 0.47.
+_LENGTH, _LEAST = 24 * 256, 8 * 256
 # Pixels between two windows of the plane, so that they have nothing in common.
 _APART = 4096
 
@@ -33,7 +33,8 @@ class Likeness:
 
     def __init__(self, facts: Facts, photos: Photos, device: str) -> None:
         self._facts, self._device, lands = facts, device, len(facts.lands)
-        self._count = max(_LEAST, _WINDOWS // lands)
+        self._side = facts.kind.window
+        self._count = max(_LEAST, _LENGTH // lands) // self._side
         self._backbone = backbone(device)
         self._photos = [self._grams(self._drawn(photos, land)) for land in range(lands)]
 
@@ -49,7 +50,7 @@ class Likeness:
     def _drawn(self, photos: Photos, land: int) -> Iterator[torch.Tensor]:
         """Twice as many, since they are looked at once."""
         rng = np.random.default_rng([self._facts.seed, land])
-        side = min(_SIDE, *photos.pixels[land].shape[1:])
+        side = min(self._side, *photos.pixels[land].shape[1:])
         for _ in range(2 * self._count):
             yield photos.drawn(rng, side, [land])[0]
 
@@ -57,7 +58,7 @@ class Likeness:
         facts, plane = self._facts, Plane(self._facts.seed)
         shares = torch.eye(len(facts.lands), device=self._device)[land][None, :, None, None]
         for number in range(self._count):
-            box = Rect(0, number * _APART, _SIDE, number * _APART + _SIDE)
+            box = Rect(0, number * _APART, self._side, number * _APART + self._side)
             with torch.no_grad():
                 units = generator(facts.kind.numbers(plane, box).to(self._device).of(shares), box)
             yield facts.colours.pixels(units)[0]

@@ -115,7 +115,7 @@ class Discriminator(nn.Module):
 
 class Spatial(Architecture):
     name = "spatial"
-    cell = CELL
+    cell, window = CELL, 256
     channels, patch, batch = 16, 128, 4
     rates, betas = (1e-3, 4e-4), (0.5, 0.99)
     matched, textured = 10.0, 3.0
