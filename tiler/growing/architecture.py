@@ -41,7 +41,7 @@ class Numbers(NamedTuple):
 
 
 class Architecture(ABC):
-    """cell: its side in pixels. window: side of the pictures by which it is looked at (see `likeness`), each of which is
+    """cell: its side in pixels. window: side of the pictures by which it is looked at (see `likeness`), each of them
     one as a whole. channels, patch (its side in pixels), batch: what is chosen where nothing is said. rates, betas: of
     the generator's and the discriminator's Adam, and of both. matched, textured: the weights that the generator gives
     to how its small patches look (see `matching`) and to their texture (see `texture`), beside the discriminator's
