@@ -10,7 +10,7 @@ def main(studio: Studio) -> None:
     land = terrain(studio.edge, studio.edge * 3 // 4, "temperate", seed=3)
     content = studio.save("content", draw_relief(land))
     style = studio.save("style", earth(62, 42, 60, 45))  # Tibet to Java: sea, forest, sand, snow
-    studio.render(content, style, content_weight=0.375)
+    studio.render(content, style, content_weight=0.375, regions=2)
 
 
 if __name__ == "__main__":

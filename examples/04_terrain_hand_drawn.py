@@ -12,7 +12,7 @@ def main(studio: Studio) -> None:
     content = studio.save("content", draw_relief(land))
     drawn = terrain(studio.style_edge, studio.style_edge, "temperate", seed=5)  # another land: only its manner is taken
     style = studio.save("style", ink_map(drawn))
-    studio.render(content, style, content_weight=0.3)
+    studio.render(content, style, content_weight=0.3, regions=3)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def main(studio: Studio) -> None:
     land = terrain(studio.edge, studio.edge // 2, "world", seed=19)
     content = studio.save("content", draw_relief(land))
     style = studio.save("style", earth(-180, 90, 360, 180))
-    poster = np.asarray(Image.open(studio.render(content, style, wrap="x", content_weight=0.375)))
+    poster = np.asarray(Image.open(studio.render(content, style, wrap="x", content_weight=0.375, regions=2)))
     studio.save("rolled", np.roll(poster, poster.shape[1] // 2, axis=1))
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from tiler.cli.options import GroupedCommand, build_config, config_options
+from tiler.cli.render import found_regions
 from tiler.cli.render import run as render_with_progress
 from tiler.errors import TilerError
+from tiler.request.proposing import says_where
 
 STYLE_EDGE = 768
 
@@ -43,13 +45,17 @@ class Studio:
         Image.fromarray(pixels).save(path)
         return str(path)
 
-    def render(self, content: str, *styles: str, name: str = "poster", **settings: Any) -> str:
-        """Render into NAME.png; what the user gave on the command line wins over `settings`. Returns its path."""
+    def render(self, content: str, *styles: str, name: str = "poster", regions: int = 1, **settings: Any) -> str:
+        """Render into NAME.png; what the user gave on the command line wins over `settings`. regions: how many are
+        found that content and styles have in common, unless the user says where they are. Returns its path."""
         output = str(self.folder / f"{name}.png")
         asked = {key: value for key, value in self._given.items() if value not in (None, (), [])}
         values = {**settings, **asked, "long_edge": self.long_edge}
         config = build_config({**values, "content": content, "styles": styles, "output": output}, None)
-        render_with_progress(config, self._force_new, self._quiet, log_json=False)
+        notes: list[str] = []
+        if regions > 1 and not says_where(config):
+            config = found_regions(config, regions, notes)
+        render_with_progress(config, self._force_new, self._quiet, log_json=False, notes=notes)
         return output
 
 
