@@ -20,6 +20,7 @@ import step
 from tiler.engine import optimize
 from tiler.engine.schedule import Pool
 from tiler.request.config import RenderConfig
+from tiler.request.proposing import with_regions
 from tiler.request.schedules import QUALITIES, steps_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +85,7 @@ def _ours(
     options: Callable[[int], Mapping[str, Any]], setting: Setting, content: Path, style: Path, output: Path,
     weight: float, watch: _peers.Watch, betas: tuple[float, float] = optimize.BETAS,
 ) -> None:  # fmt: skip
-    """betas: Adam's, which are no option."""
+    """betas: Adam's, which are no option. Of options `regions` is how many are to be found."""
     render = importlib.import_module("tiler.rendering").render
     store = output.with_suffix(".zarr")
     said: dict[str, Any] = {
@@ -93,7 +94,10 @@ def _ours(
     }  # fmt: skip
     if setting.few:
         said["steps"] = (setting.few,)
+    regions = said.pop("regions", 1)
     config = RenderConfig(str(content), (str(style),), str(output), **said)
+    if regions > 1:
+        config, _ = with_regions(config, regions)
     if len(_pools) > 1 and betas != optimize.BETAS:
         raise RuntimeError(f"{output.name}: workers of their own don't know of other betas")
     try:
@@ -152,6 +156,8 @@ _MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3"
 # What might be a better `standard` or `best`, in order of worth.
 CANDIDATES = (
     _look("w2", 0.33, **_W2),
+    _look("regions 2", 0.4, regions=2),
+    _look("regions 3", 0.45, regions=3),
     _look("finest x2", 0.27, finest=2),
     _look("best w2", 0.3, quality="best", **_W2),
     _look("chroma 0.04", chroma_weight=0.04),
