@@ -131,6 +131,43 @@ def test_what_is_no_wish_is_refused(client: Any, body: bytes) -> None:
     assert len(json.loads(said)["error"].splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("more", "count", "said"),
+    [({}, "2", "count = 2; allowed: 1 to 8"), ({}, 9, "count = 9"), ({}, True, "count = True"), ({}, 0, "count = 0"),
+     ({"content": "", "init": "noise", "content_weight": "0"}, 2, "content is missing"),
+     ({"styles": ""}, 2, "STYLE is missing"),
+     ({"region": ["a=style.png"], "mask": ["a=content.png"]}, 2, "region: says already what is where"),
+     ({"styles": ["style.png", "content.png"], "style_scale": "1,2"}, 2, "style_scale: says already"),
+     ({"styles": ["../pictures.png"]}, 2, "no such picture")],
+)  # fmt: skip
+def test_regions_that_cannot_be_found(client: Any, folder: Path, more: dict[str, Any], count: Any, said: str) -> None:
+    before = _traces(folder)
+    values = {"content": "content.png", "styles": ["style.png"], **more}
+    sent = json.dumps({"values": values, "count": count}).encode()
+    status, _, body = client.ask("POST", "/api/regions", sent, Origin=client.origin)
+    assert status == 400
+    assert said in json.loads(body)["error"]
+    assert _traces(folder) == before
+
+
+@pytest.mark.parametrize("name", ["content-labels.png", "content-labels-1-style-1.png", "content-labels.toml"])
+@pytest.mark.parametrize("link", [False, True])
+def test_regions_replace_nothing_and_follow_no_link(client: Any, folder: Path, name: str, link: bool) -> None:
+    outside = folder.parent / "of-others"
+    outside.write_bytes(b"of others")
+    if link:
+        (folder / name).symlink_to(outside)
+    else:
+        shutil.copy(outside, folder / name)
+    before = _traces(folder.parent)
+    sent = json.dumps({"values": {"content": "content.png", "styles": ["style.png"]}, "count": 2}).encode()
+    status, _, body = client.ask("POST", "/api/regions", sent, Origin=client.origin)
+    assert status == 400
+    said = json.loads(body)["error"]
+    assert said.startswith(f"{name}: is a link" if link and "style" not in name else f"{name}: is there already")
+    assert _traces(folder.parent) == before
+
+
 def test_an_upload_is_a_picture_or_nothing(client: Any, folder: Path) -> None:
     def put(name: str, body: bytes, **headers: str) -> int:
         with contextlib.suppress(ConnectionError):

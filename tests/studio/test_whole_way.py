@@ -125,6 +125,37 @@ def test_from_two_pictures_to_a_poster(
     assert {one.name for one in folder.parent.iterdir()} - {"alone.png", "alone.zarr"} == {"pictures"}
 
 
+def test_regions_are_found_and_taken_away_again(
+    small_studio: Any, wish: Any, folder: Path, page: Page, showing: Any
+) -> None:
+    """They are files in the folder, and options like any other, also another time."""
+    regions, label = page.locator("#regions"), page.locator("#option-label")
+    style = page.locator("#pictures li", has_text="style.png").first
+    with small_studio() as app, showing(page, app):
+        page.locator("#pictures li", has_text="content.png").get_by_role("button", name="content").click()
+        style.get_by_role("button", name="style").click()
+        page.get_by_role("tab", name="Preview").click()
+        first = _preview(page)
+        regions.select_option("2")
+        second = _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
+        assert np.abs(second - first).mean() > 0.2
+        lines = label.input_value().splitlines()
+        assert [line.partition("=")[2] for line in lines] == ["style.png", "style.png"]
+        labels = np.asarray(Image.open(folder / "content-labels.png"))
+        found = {f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in labels.reshape(-1, 3).tolist()}
+        assert found == {line.partition("=")[0] for line in lines}
+    with small_studio() as app, showing(page, app):
+        page.get_by_role("tab", name="Preview").click()
+        expect(regions).to_have_value("2")
+        assert np.array_equal(_preview(page), second)
+        regions.select_option("1")
+        again = _preview(page, not_run=page.locator("#preview").get_attribute("data-run"))
+        assert np.array_equal(again, first)
+        expect(label).to_have_value("")
+        page.get_by_role("tab", name="Pictures").click()
+        expect(style.get_by_role("button", name="✓ style")).to_have_count(1)
+
+
 def _choose(page: Page) -> None:
     drop = "([name, data]) => { const held = new DataTransfer(), bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)); held.items.add(new File([bytes], name)); return held; }"  # noqa: E501
     held = page.evaluate_handle(drop, [ODD, base64.b64encode(_png()).decode()])

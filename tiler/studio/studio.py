@@ -16,6 +16,7 @@ from tiler.errors import ConfigError
 from tiler.output.contact import SUFFIXES
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
+from tiler.request.proposing import MOST
 from tiler.series import sheet
 from tiler.series.preview import EDGE
 from tiler.studio.answers import Hands, said_in
@@ -23,6 +24,7 @@ from tiler.studio.bench import Bench
 from tiler.studio.controls import command, config_of, controls, varied
 from tiler.studio.errands import MOST_PROOF
 from tiler.studio.folder import MOST_REMEMBERED, Folder
+from tiler.studio.found import regions
 from tiler.studio.poster_pages import PosterPages
 from tiler.studio.posters import FORMATS, Posters
 from tiler.studio.previews import Cell, Previewer
@@ -48,6 +50,7 @@ class Studio:
             Route("/api/thumbnail/{name:path}", self._thumbnail),
             Route("/api/values", self._values),
             Route("/api/values", self._keep_values, methods=["PUT"]),
+            Route("/api/regions", self._regions, methods=["POST"]),
             Route("/api/run", self._run),
             Route("/api/run", self._render, methods=["POST"]),
             Route("/api/stop", self._stop, methods=["POST"]),
@@ -59,7 +62,9 @@ class Studio:
     # Pictures -----------------------------------------------------------------------------------------------------
 
     async def _controls(self, request: Request) -> Response:
-        about = {"edge": EDGE, "most_edge": MOST_EDGE, "most_proof": MOST_PROOF, "formats": FORMATS}
+        about = {
+            "edge": EDGE, "most_edge": MOST_EDGE, "most_proof": MOST_PROOF, "most_regions": MOST, "formats": FORMATS,
+        }  # fmt: skip
         return JSONResponse({"controls": controls(), **about})
 
     async def _pictures(self, request: Request) -> Response:
@@ -106,6 +111,16 @@ class Studio:
     async def _keep_values(self, request: Request) -> Response:
         await self._hands.do(self._folder.remember, await said_in(request, MOST_REMEMBERED))
         return JSONResponse({})
+
+    async def _regions(self, request: Request) -> Response:
+        said = await said_in(request)
+
+        def found() -> dict[str, Any]:
+            config = self._asked(said.get("values"))
+            with self._folder.clearly():
+                return regions(self._folder, config, said.get("count"))
+
+        return JSONResponse({"values": await self._hands.do(found)})
 
     # Previews -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,38 @@ const LOOK_EVERY = 200, WAIT_BEFORE = 250;
 let wanted = 0, looking = false, timer = 0, shownPicture = "";
 
 function readyToRender() {
-  return Boolean((studio.values.styles || []).length && (studio.values.content || studio.values.init));
+  const styles = [studio.values.styles, studio.values.label].some(each => (each || []).length);
+  return Boolean(styles && (studio.values.content || studio.values.init));
+}
+
+function prepareRegions(most) {
+  byId("regions").append(element("option", {value: 1}, "none"));
+  for (let count = 2; count <= most; count++) byId("regions").append(element("option", {value: count}, count));
+  byId("regions").addEventListener("change", findRegions);
+  onChange(showRegions);
+  showRegions();
+}
+
+function showRegions() {
+  byId("regions").value = studio.values.labels ? (studio.values.label || []).length : 1;
+}
+
+/* They are files in the folder, and options like any other. */
+async function findRegions() {
+  const count = Number(byId("regions").value);
+  byId("regions").disabled = true;
+  byId("progress").textContent = count > 1 ? "looking for regions …" : "";
+  try {
+    const found = await asked("/api/regions", {method: "POST", body: JSON.stringify({values: studio.values, count})});
+    complain("");
+    if (count > 1) await loadPictures();
+    for (const [name, value] of Object.entries(found.values)) setValue(name, value);
+    showPictures();
+  } catch (error) {
+    complain(error.message);
+  }
+  byId("regions").disabled = false;
+  showRegions();
 }
 
 /* Pages that have the worker to themselves: what changes there is rendered when the preview is looked at again. */

@@ -70,6 +70,7 @@ async function begin() {
     showPictures();
     makeControls();
     prepareSheet();
+    prepareRegions(found.most_regions);
     onChange(name => { showValue(name); renderSoon(); });
     await goOn();
     renderSoon();
