@@ -11,7 +11,7 @@ def main(studio: Studio) -> None:
     land = terrain(studio.edge, studio.edge * 3 // 4, "temperate", seed=8)
     content = studio.save("content", draw_hexagons(land, across=22)[0])
     style = studio.save("style", volcanic_island(studio.style_edge, studio.style_edge))
-    studio.render(content, style, content_weight=0.525, regions=2)
+    studio.render(content, style, content_weight=0.525)
 
 
 if __name__ == "__main__":
