@@ -62,18 +62,19 @@ COMMANDS = {
     },
     "sheet": {
         "This command": ["[CONTENT] STYLE...", "-o, --output SHEET [required]", "--vary NAME=VALUE,... [required]",
-                         "--job FILE.toml", *SAYING, HELP],
+                         "--job FILE.toml", "--auto-regions N", *SAYING, HELP],
         **{name: options for name, options in RENDER.items() if name not in ("The file", "Where it runs")},
         "Where it runs": RUN[1:],
     },
     "proof": {
-        "This command": ["[CONTENT] STYLE...", "-o, --output PROOF", "--job FILE.toml", "--force-new", *SAYING, HELP],
+        "This command": ["[CONTENT] STYLE...", "-o, --output PROOF", "--job FILE.toml", "--force-new",
+                         "--auto-regions N", *SAYING, HELP],
         **RENDER,
         "The file": [option for option in FILE if not option.startswith(("--tiles", "--overlay"))],
     },
     "plan": {
         "This command": ["CONTENT", "[STYLE...]", "-o, --output POSTER [poster.png]", "--job FILE.toml",
-                         "--json", HELP],
+                         "--auto-regions N", "--json", HELP],
         **RENDER,
     },
     "demo": {

@@ -99,3 +99,27 @@ def test_regions_that_find_themselves_are_those_of_the_files(here, inputs: Path)
     assert sorted(path.name for path in inputs.iterdir()) == before
     refused = here("render", "content.png", "style.png", "-o", "q.png", "--auto-regions", "1", *SMALL)
     assert (refused.returncode, refused.stderr) == (2, "tiler: 1 regions; allowed: 2 to 8\n")
+
+
+def test_what_comes_before_a_poster_finds_its_regions_too(here, inputs: Path) -> None:
+    """A proof is a spot of the same poster; a plan and a sheet leave nothing of them behind."""
+    y, x = np.mgrid[0:80, 0:104]
+    style = np.where((y > x)[..., None], (20, 40, 120), (200, 160, 90)).astype(np.uint8)
+    Image.fromarray(style).save(inputs / "style.png")
+    pictures = ("content.png", "style.png", "--auto-regions", "2", *SMALL[:-1])
+    before = {path.name for path in inputs.iterdir()}
+    planned = here("plan", *pictures, "--json")
+    assert planned.returncode == 0, planned.stderr
+    alone = json.loads(here("plan", *pictures[:2], *SMALL[:-1], "--json").stdout)
+    assert json.loads(planned.stdout)["store_bytes"] > alone["store_bytes"]
+    assert here("plan", *pictures[:2], "--auto-regions", "9").stderr == "tiler: 9 regions; allowed: 2 to 8\n"
+    done = here("sheet", *pictures, "--vary", "seed=1,2", "-o", "sheet.png")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in inputs.iterdir()} == {*before, "sheet.png"}
+    done = here("proof", *pictures, "--at", "0.5,0.5", "--edge", "1024", "-o", "proof.png")
+    assert done.returncode == 0, done.stderr
+    assert "2 regions, as proof-labels.png has them" in done.stderr
+    done = here("render", *pictures, "-o", "poster.png")
+    assert done.returncode == 0, done.stderr
+    spot, poster = (np.asarray(Image.open(inputs / name)) for name in ("proof.png", "poster.png"))
+    assert np.array_equal(spot, poster)

@@ -11,6 +11,7 @@ from tiler.cli.homes import where_states_live
 from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.progress import duration
+from tiler.cli.render import AUTO_REGIONS, regions_meanwhile
 from tiler.cli.stop import when_stopped
 from tiler.planning.words import size
 
@@ -20,9 +21,10 @@ from tiler.planning.words import size
 @click.argument("styles", nargs=-1, metavar="[STYLE...]")
 @click.option("-o", "--output", metavar="POSTER", help="Where it would go. [poster.png]")
 @click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
+@AUTO_REGIONS
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_options
-def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
+def plan(job_file: str | None, auto_regions: int | None, as_json: bool, **given: Any) -> None:
     """What `tiler render` with the same arguments would take: memory, disk, steps and hours.
 
     Times a few steps on this machine and writes nothing. Without a STYLE, one of the content's size is assumed.
@@ -38,7 +40,8 @@ def plan(job_file: str | None, as_json: bool, **given: Any) -> None:
 
     when_stopped()
 
-    planned = plan(config, notes)
+    with regions_meanwhile(config, auto_regions) as guided:
+        planned = plan(guided, notes)
     for note in notes:
         say(note, err=True)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
-from tiler.cli.render import run
+from tiler.cli.render import AUTO_REGIONS, found_regions, run
 from tiler.errors import ConfigError
 from tiler.request.config import RenderConfig
 
@@ -22,6 +22,7 @@ _OPTIONS = [item.name for item in fields(RenderConfig) if item.name not in ("til
 @click.option("-o", "--output", type=PLACE, metavar="PROOF", help="Where it goes: .png .tif .jpg .webp ...")
 @click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
 @click.option("--force-new", is_flag=True, help="Start over, whatever job the store holds.")
+@AUTO_REGIONS
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @partial(config_options, names=_OPTIONS)
@@ -29,6 +30,7 @@ def proof(
     pictures: tuple[str, ...],
     job_file: str | None,
     force_new: bool,
+    auto_regions: int | None,
     quiet: bool,
     log_json: bool,
     **given: Any,
@@ -47,4 +49,6 @@ def proof(
         raise ConfigError(
             "at = None; allowed: --at X,Y, the middle of the spot in shares of the poster, such as 0.5,0.5"
         )
+    if auto_regions is not None:
+        config = found_regions(config, auto_regions, notes)
     run(config, force_new, quiet, log_json, notes)

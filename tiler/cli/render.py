@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +62,28 @@ def render(
     run(config, force_new, quiet, log_json, notes)
 
 
-def found_regions(config: RenderConfig, count: int, notes: list[str]) -> RenderConfig:
-    """The configuration with regions that find themselves; `notes` gets a line on where they are."""
+def found_regions(config: RenderConfig, count: int, notes: list[str], folder: Path | None = None) -> RenderConfig:
+    """The configuration with regions that find themselves; `notes` gets a line on where they are. folder: for their
+    files; default: that of the poster."""
     from tiler.jobs import Request
     from tiler.request.proposing import with_regions
 
     when_stopped("go on with the same command")
     Request.of(config)  # what is wrong is to be said before labels are written
-    config, note = with_regions(config, count)
+    config, note = with_regions(config, count, folder)
     notes.append(note)
     return config
+
+
+@contextlib.contextmanager
+def regions_meanwhile(config: RenderConfig, count: int | None) -> Iterator[RenderConfig]:
+    """The configuration, with regions that find themselves where `count` says how many. At the block's end their files
+    are gone: for what is no poster."""
+    if count is None:
+        yield config
+        return
+    with tempfile.TemporaryDirectory(prefix="tiler-") as folder:
+        yield found_regions(config, count, [], Path(folder))
 
 
 def run(

@@ -12,6 +12,7 @@ from tiler.cli.echo import say
 from tiler.cli.loading import loading
 from tiler.cli.options import PLACE, GroupedCommand, build_config, config_options
 from tiler.cli.progress import make_progress
+from tiler.cli.render import AUTO_REGIONS, regions_meanwhile
 from tiler.cli.stop import when_stopped
 from tiler.request.config import FILE, RenderConfig
 from tiler.request.sizes import SIZES
@@ -28,6 +29,7 @@ _OPTIONS = [item.name for item in fields(RenderConfig) if item.metadata["group"]
     help="An option and its values, one preview each; twice: all combinations, the second across.",
 )  # fmt: skip
 @click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
+@AUTO_REGIONS
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--log-json", is_flag=True, help="Print one JSON object per event on standard output.")
 @partial(config_options, names=_OPTIONS)
@@ -36,6 +38,7 @@ def sheet(
     output: str,
     vary: tuple[str, ...],
     job_file: str | None,
+    auto_regions: int | None,
     quiet: bool,
     log_json: bool,
     **given: Any,
@@ -53,7 +56,7 @@ def sheet(
     notes: list[str] = []
     config = build_config({**given, "output": "preview.png"}, job_file, pictures, notes)
     when_stopped()
-    with make_progress(quiet, log_json) as progress:
+    with regions_meanwhile(config, auto_regions) as config, make_progress(quiet, log_json) as progress:
         for note in notes:
             progress({"event": "note", "text": note})
         make_sheet(config, vary, output, progress)

@@ -65,8 +65,9 @@ def propose(content: str, styles: Sequence[str], count: int, labels: str | os.Pa
     return _read(path, job)
 
 
-def with_regions(config: RenderConfig, count: int) -> tuple[RenderConfig, str]:
-    """The configuration with regions that find themselves, and a note on where they are: beside the poster.
+def with_regions(config: RenderConfig, count: int, folder: Path | None = None) -> tuple[RenderConfig, str]:
+    """The configuration with regions that find themselves, and a note on where they are: beside the poster, or in
+    `folder`.
 
     Raises ConfigError as `propose` does, and where the configuration says itself where regions are.
     """
@@ -75,7 +76,8 @@ def with_regions(config: RenderConfig, count: int) -> tuple[RenderConfig, str]:
         beside = said[0] if said else "no content"
         raise ConfigError(f"auto_regions = {count} beside {beside}; allowed: a content and styles, one value for all")
     poster = Path(config.target)
-    found = propose(config.content, config.styles, count, poster.with_name(f"{poster.stem}-labels.png"))
+    labels = (folder or poster.parent) / f"{poster.stem}-labels.png"
+    found = propose(config.content, config.styles, count, labels)
     options = {name: found.options[name] for name in ("labels", "label", "style_mask")}
     note = f"{found.found} regions, as {found.labels} has them; paint over it where it is wrong"
     return replace(config, styles=(), **options), note
