@@ -146,7 +146,8 @@ PEERS = (
 def _before(edge: int) -> Mapping[str, Any]:
     """What the defaults were in the first version of all."""
     steps = tuple(next(steps for size, steps in _FIRST_STEPS if one <= size) for one in _levels(edge))
-    return {"statistics": "gram", "chroma_weight": 0.0, "light_weight": 0.0, "learning_rate": 0.02, "steps": steps}
+    plain = {"statistics": "gram", "chroma_weight": 0.0, "light_weight": 0.0, "calm": 0.0}
+    return {**plain, "learning_rate": 0.02, "steps": steps}
 
 
 _FIRST_STEPS = ((160, 150), (320, 100), (640, 60), (1280, 40), (1 << 30, 20))
@@ -156,6 +157,8 @@ _MORE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_1", "relu4_3"
 # What might be a better `standard` or `best`, in order of worth.
 CANDIDATES = (
     _look("w2", 0.33, **_W2),
+    _look("calm 0", 0.27, calm=0.0),
+    _look("calm 30", 0.33, calm=30.0),
     _look("regions 2", 0.4, regions=2),
     _look("regions 3", 0.45, regions=3),
     _look("finest x2", 0.27, finest=2),

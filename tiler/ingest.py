@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tiler.engine.store import RenderStore
 from tiler.geometry import Rect
 from tiler.request import guiding
 from tiler.request.asked import Sources
+from tiler.request.calming import Calm
 from tiler.request.config import RenderConfig
 from tiler.style.colour import ColourMoments, recolour, style_map
 
@@ -130,9 +132,9 @@ class Ingest:
         guided = [*self._guides(store, job, level), *self._style_guides(store, job, level)]
         self._protected(store, job, level)
         colours = self._style_maps(job)
-        for s, style in enumerate(self._styles):
-            path = f"styles/{level}/{s}/picture"
-            self._write(store, path, style, job.styles.sizes[level][s], colours=colours[s])
+        for s, size in enumerate(job.styles.sizes[level]):
+            path, said = f"styles/{level}/{s}/picture", s % len(self._styles)
+            self._write(store, path, self._styles[said], size, colours=colours[said])
         if level == len(job.cut.levels) - 1:
             self._drop()
         return guided
@@ -167,23 +169,35 @@ class Ingest:
         )
         store.write_pieces(path, *size, pieces, count)
 
+    @cached_property
+    def _calm(self) -> Calm | None:
+        """Where the content and its styles are calm, where that is asked for."""
+        if not self._config.calm_share:
+            return None
+        return Calm.of(self._config, self._layout, self._opened, self._styles)
+
     def _guides(self, store: RenderStore, job: Job, level: int) -> Iterator[tuple[str, Layers]]:
         """Where the level's regions are."""
         size, path = job.cut.levels[level], job.guides_path(level)
         if path:
-            bands = guiding.guide_bands(self._config, self._layout, self._opened, size.height, size.width, _ROWS)
+            shape = size.height, size.width, _ROWS
+            bands = guiding.guide_bands(self._config, self._layout, self._opened, *shape)
+            if self._calm:
+                bands = self._calm.guides(bands, *shape)
             self._write_read(store, path, job, level, bands, len(job.styles.regions))
             if job.cut.read(level) is None:
                 yield path, job.terms.style_layers
 
     def _style_guides(self, store: RenderStore, job: Job, level: int) -> Iterator[tuple[str, Layers]]:
         """What part of each style counts."""
-        for s, source in enumerate(self._config.regions.sources):
-            path = job.style_guides_path(level, s)
+        sources = self._config.regions.sources
+        for s, (height, width) in enumerate(job.styles.sizes[level]):
+            path, said = job.style_guides_path(level, s), s % len(sources)
             if path:
-                height, width = job.styles.sizes[level][s]
-                mask = self._opened.get(source.mask or "")
-                bands = pictures.part_bands(self._styles[s], mask, height, width, _ROWS)
+                mask = self._opened.get(sources[said].mask or "")
+                bands = pictures.part_bands(self._styles[said], mask, height, width, _ROWS)
+                if self._calm:
+                    bands = self._calm.parts(s, bands, height, width, _ROWS)
                 store.write_picture(path, height, width, bands, 1)
                 yield path, job.terms.layers
 
@@ -218,7 +232,7 @@ class Ingest:
             return [None] * len(self._styles)
         if not self._maps:
             last = job.cut.last
-            sizes = [(last.height, last.width), *job.styles.sizes[-1]]
+            sizes = [(last.height, last.width), *job.styles.sizes[-1][: len(self._styles)]]
             shown = [self._layout, *self._styles]
             content, *found = (
                 ColourMoments.of(picture.bands(*size, _ROWS), counts)

@@ -20,7 +20,7 @@ FILE = [
 ]
 LOOK = [
     "--style-weight X [1.0]", "--statistics gram|moments|w2 [moments]", "--content-weight X [0.3]", "--keep-detail",
-    "--protect MASK", "--protect-strength X [10.0]", "--lines X [0.0]", "--tv-weight X [0.05]",
+    "--protect MASK", "--protect-strength X [10.0]", "--lines X [0.0]", "--calm X", "--tv-weight X [0.05]",
     "--chroma-weight X [0.02]", "--light-weight X [0.02]", "--style-scale X,... [1.0]", "--content-gsd M|auto",
     "--style-gsd M,...", "--style-blend-weights W,...", "--style-layer-weights W,...",
     "--init content|noise|FILE [content]", "--wrap none|x|y|xy [none]",

@@ -101,18 +101,20 @@ def test_regions_that_find_themselves_are_those_of_the_files(here, inputs: Path)
     assert (refused.returncode, refused.stderr) == (2, "tiler: 1 regions; allowed: 2 to 8\n")
 
 
-def test_what_comes_before_a_poster_finds_its_regions_too(here, inputs: Path) -> None:
+def test_what_comes_before_a_poster_finds_its_regions_too(here, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proof is a spot of the same poster; a plan and a sheet leave nothing of them behind."""
+    monkeypatch.setattr("tiler.pictures.classes.EDGE", 128)
     y, x = np.mgrid[0:80, 0:104]
     style = np.where((y > x)[..., None], (20, 40, 120), (200, 160, 90)).astype(np.uint8)
     Image.fromarray(style).save(inputs / "style.png")
-    pictures = ("content.png", "style.png", "--auto-regions", "2", *SMALL[:-1])
+    few = ("content.png", "style.png", *SMALL[:-1], "--steps", "2")
+    pictures = (*few, "--auto-regions", "2")
     before = {path.name for path in inputs.iterdir()}
     planned = here("plan", *pictures, "--json")
     assert planned.returncode == 0, planned.stderr
-    alone = json.loads(here("plan", *pictures[:2], *SMALL[:-1], "--json").stdout)
+    alone = json.loads(here("plan", *few, "--calm", "0", "--json").stdout)
     assert json.loads(planned.stdout)["store_bytes"] > alone["store_bytes"]
-    assert here("plan", *pictures[:2], "--auto-regions", "9").stderr == "tiler: 9 regions; allowed: 2 to 8\n"
+    assert here("plan", *few, "--auto-regions", "9").stderr == "tiler: 9 regions; allowed: 2 to 8\n"
     done = here("sheet", *pictures, "--vary", "seed=1,2", "-o", "sheet.png")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in inputs.iterdir()} == {*before, "sheet.png"}

@@ -86,12 +86,12 @@ TEXTS = ("content", "styles", "output", "init", "weights", "content_layers", "st
 # What these say must fit each other; see test_region_options.py.
 REGIONS = ("region", "mask", "labels", "label", "style_mask", "style_layer_weights")
 FLAGS = ("cog", "keep_detail")
-LINKED = ("jitter", "at")  # allowed with some values of others only
+LINKED = ("jitter", "at", "calm")  # allowed with some values of others only
 WHOLE = ("dream_channel", "edge", "bits", "jpeg_quality", "long_edge", "seed", "steps", "levels", "min_edge",
          "steps_per_round", "tile", "feather", "halo", "workers", "threads")  # fmt: skip
-OPTIONAL = (*SPELLED, "at", "dream_channel", "output", "compression", "tiles", "overlay", "protect", "labels",
-            "long_edge", "dpi", "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round", "tile",
-            "feather", "halo", "store", "workers", "threads", "scheduler")  # fmt: skip
+OPTIONAL = (*SPELLED, "at", "calm", "dream_channel", "output", "compression", "tiles", "overlay", "protect",
+            "labels", "long_edge", "dpi", "style_gsd", "style_blend_weights", "steps", "levels", "steps_per_round",
+            "tile", "feather", "halo", "store", "workers", "threads", "scheduler")  # fmt: skip
 LISTS = ("styles", "style_scale", "style_gsd", "style_blend_weights", "steps", "content_layers", "style_layers")
 
 

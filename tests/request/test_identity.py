@@ -26,7 +26,7 @@ def check(config, stored=STORED, found=FILES, inputs=FILES, asked=CONFIG, versio
 CHANGES = dict(
     style_layer_weights=((1, 1, 1, 1, 2), (1, 1, 1, 1, 1)), region_edge=5,
     size="77x7", at="0.5,0.5", edge=99,
-    statistics="w2", style_weight=2, content_weight=2, tv_weight=2, chroma_weight=3, light_weight=3, lines=2,
+    statistics="w2", style_weight=2, content_weight=2, tv_weight=2, chroma_weight=3, light_weight=3, lines=2, calm=20,
     protect_strength=2, style_scale=2,
     style_blend_weights=(2, 1), wrap="x", content_gsd="50", style_gsd=(20,), color="match", seed=1,
     dream_weight=1, transfer="color", dream_layer="relu3_1", dream_channel=3, jitter=4, keep_detail=True,

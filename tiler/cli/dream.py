@@ -18,6 +18,7 @@ from tiler.cli.stop import when_stopped
 DEFAULTS = {
     "style_weight": 0.0,
     "content_weight": 0.0,
+    "calm": 0.0,
     "chroma_weight": 0.0,
     "light_weight": 0.0,
     "dream_weight": 1.0,

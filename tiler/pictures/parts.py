@@ -23,9 +23,7 @@ def as_style(picture: Picture) -> Picture:
     """
     if not picture.has_alpha:
         return picture
-    scale = min(1.0, _LOOK_EDGE / max(picture.height, picture.width))
-    size = max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
-    band = np.concatenate(list(picture.bands(*size, _ROWS, "rgba")), 1)
+    band = np.concatenate(list(picture.bands(*picture.small(_LOOK_EDGE), _ROWS, "rgba")), 1)
     alpha = band[3]
     if alpha.min() >= _OPAQUE:
         return picture

@@ -65,6 +65,11 @@ class Picture:
     scale: float = 1.0
     kept: Kept | None = field(default=None, repr=False, compare=False)
 
+    def small(self, edge: int) -> tuple[int, int]:
+        """(height, width) with up to `edge` pixels on the longer side."""
+        scale = min(1.0, edge / max(self.height, self.width))
+        return max(1, round(self.height * scale)), max(1, round(self.width * scale))
+
     @property
     def is_drawn(self) -> bool:
         """Whether it has no pixels of its own: it is as sharp at any size."""

@@ -11,6 +11,7 @@ from tiler.engine.job import Job
 from tiler.engine.machine import Machine
 from tiler.engine.place import folder_above
 from tiler.request import guiding
+from tiler.request.calming import settle_calm
 from tiler.request.config import RenderConfig
 from tiler.request.given import landed
 from tiler.request.places import pictures_of
@@ -67,6 +68,7 @@ class Asked:
         config = settle_size(config, shape or styles[0])
         layout = fitted(config, shape) if shape else styles[0]
         guiding.check_guides(config, layout, opened)
+        config = settle_calm(config, opened, styles)
         settled, job = meant(config, layout, styles)
         return cls(config, settled, Sources(opened, layout, styles, config.content is not None), job, new)
 

@@ -39,6 +39,9 @@ SIZE, PROOF, FILE, LOOK, PLACES, DREAM, WORK, RUN = (
     "Where it runs",
 )
 
+# Of the content, in %, where a style has such parts.
+CALM = 30.0
+
 
 @dataclass(frozen=True)
 class RenderConfig:
@@ -130,6 +133,14 @@ class RenderConfig:
     )
     lines: float = option(
         0.0, "Weight of the content's edges, in the style's colours: coasts and rivers stay where they are.", LOOK, 0
+    )
+    calm: float | None = option(
+        None,
+        "Share of the content, the calmest, in %, that takes after what is as calm in the style: skies and seas stay "
+        f"clean; default: {CALM:g} where a style has parts far calmer than the rest, 0 with regions.",
+        LOOK,
+        0,
+        90,
     )
     tv_weight: float = option(0.05, "Weight of smoothness (total variation).", LOOK, 0)
     chroma_weight: float = option(0.02, "Weight of smoothness in colour alone: calms coloured specks.", LOOK, 0)
@@ -326,6 +337,12 @@ class RenderConfig:
     def regions(self) -> Regions:
         """The regions and their styles. Lists of one value per style follow the order of `regions.sources`."""
         return parse_regions(self.styles, self.region, self.mask, self.labels, self.label, self.style_mask)
+
+    @property
+    def calm_share(self) -> float:
+        """Of the content, 0..1, that takes after what is as calm in its styles; 0: calm is not told from busy. See
+        `tiler.request.calming.settle_calm`."""
+        return (self.calm or 0.0) / 100
 
     @property
     def target(self) -> str:

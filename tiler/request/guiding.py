@@ -102,7 +102,7 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened
         style = opened[source.picture]
         if source.mask is not None and style.has_alpha:
             style = pictures.as_style(style)
-            part = pictures.part_bands(style, opened[source.mask], *_small(style), _CHECK_ROWS)
+            part = pictures.part_bands(style, opened[source.mask], *style.small(_CHECK_EDGE), _CHECK_ROWS)
             if not any(band.max() > 0 for band in part):
                 raise ConfigError(
                     f"style_mask {source.mask}: is white only where {style.path} is transparent; allowed: white where "
@@ -117,7 +117,7 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened
 
 
 def _check_regions(config: RenderConfig, content: pictures.Picture, opened: Opened) -> None:
-    height, width = _small(content)
+    height, width = content.small(_CHECK_EDGE)
     bands = guide_bands(config, content, opened, height, width, _CHECK_ROWS)
     areas = sum(np.rint(band * 65535).sum((1, 2)) for band in bands)
     for name, area in zip(config.regions.names, np.asarray(areas), strict=True):
@@ -128,14 +128,9 @@ def _check_regions(config: RenderConfig, content: pictures.Picture, opened: Open
 
 
 def _check_not_black(what: str, mask: pictures.Picture, where: str) -> None:
-    height, width = _small(mask)
+    height, width = mask.small(_CHECK_EDGE)
     if not any(band.max() > 0 for band in pictures.mask_bands(mask, height, width, _CHECK_ROWS)):
         raise ConfigError(f"{what}: is black all over; allowed: white where {where}")
-
-
-def _small(picture: pictures.Picture) -> tuple[int, int]:
-    scale = min(1.0, _CHECK_EDGE / max(picture.height, picture.width))
-    return max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
 
 
 def _check_shape(what: str, mask: pictures.Picture, of: pictures.Picture, name: str) -> None:

@@ -131,16 +131,31 @@ def _used(channels: Mapping[str, int], terms: Terms) -> tuple[tuple[str, int], .
 
 
 def _styles(config: RenderConfig, cut: Cut, styles: list[Picture], scales: list[float]) -> Styles:
-    regions = config.regions
+    regions, calm = config.regions, bool(config.calm_share)
     by_source = zip(regions.sources, styles, strict=True)
-    return Styles(
+    found = Styles(
         sizes=tuple(tuple(map(partial(_style_size, level), styles, scales)) for level in cut.levels),
         shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
         layer_weights=config.style_layer_weights or ((1.0,) * len(config.style_layers),) * len(styles),
         owners=tuple(source.region for source in regions.sources),
-        masked=tuple(source.mask is not None or style.in_part for source, style in by_source),
+        masked=tuple(calm or source.mask is not None or style.in_part for source, style in by_source),
         regions=regions.names,
-        guided=regions.guided,
+        guided=calm or regions.guided,
+    )
+    return _in_halves(found) if calm else found
+
+
+def _in_halves(styles: Styles) -> Styles:
+    """What is not calm in each region, then what is, each a region with the region's styles."""
+    count = len(styles.regions)
+    return replace(
+        styles,
+        sizes=tuple(sizes * 2 for sizes in styles.sizes),
+        shares=styles.shares * 2,
+        layer_weights=styles.layer_weights * 2,
+        owners=(*styles.owners, *(owner + count for owner in styles.owners)),
+        masked=styles.masked * 2,
+        regions=(*styles.regions, *(f"{name}, calm" for name in styles.regions)),
     )
 
 

@@ -44,6 +44,11 @@ def _check_terms(config: RenderConfig) -> None:
             f"jitter = {config.jitter} moves the grid that regions and content features lie on; allowed: with "
             "content_weight 0, without regions, with adam"
         )
+    if config.calm and not tells_calm(config):
+        raise ConfigError(
+            f"calm = {config.calm:g} tells calm from busy in a content; without one, with jitter or transfer color, "
+            "allowed: 0"
+        )
     if config.protect is not None and not config.content_weight:
         raise ConfigError(f"protect = {config.protect} raises the content's weight, which is 0; allowed: above 0")
     if config.lines and config.content is None:
@@ -58,6 +63,11 @@ def _check_terms(config: RenderConfig) -> None:
         raise ConfigError("style_layers is empty; allowed: one or more layers such as relu4_1")
     if config.content_weight > 0 and not config.content_layers:
         raise ConfigError("content_layers is empty but content_weight is above 0")
+
+
+def tells_calm(config: RenderConfig) -> bool:
+    """Whether a picture says where it is calm, and stays where it is."""
+    return config.content is not None and config.transfer == "style" and not config.jitter
 
 
 # What has a meaning only where something is minimised, or a picture is begun with.
