@@ -70,7 +70,8 @@ class Record:
             took = json.loads(self._places.read_text()) if before else {}
             self._run(changed, bool(before))
             self._places.write_text(json.dumps({**took, **json.loads(self._data.with_suffix(".new.json").read_text())}))
-            measured = [name for name in self._measured() if name not in before]
+            # What a test gives a name without a file of it is measured, too.
+            measured = [name for name in self._measured() if name not in before and (self._root / name).is_file()]
             now = {name: _hash(self._root / name) for name in (*changed, *measured)}
             self._hashes.write_text(json.dumps({**before, **now}))
 
@@ -90,10 +91,11 @@ class Record:
         if done not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):  # some count what this process has open
             raise SystemExit(f"the tests' lines could not be recorded: pytest ended with {done}")
 
-    def tests(self, name: str, line: int, seconds: float) -> list[str]:
+    def tests(self, name: str, line: int, seconds: float, layer: Sequence[str]) -> list[str]:
         """Tests that run the statement at `line` of a file, as many of the fastest as take `seconds`, those of a file
         together, files of fast tests first. What is run when a module is imported belongs to all tests that run
-        anything of it; so does every line of a file that is not as it was."""
+        anything of it, and to those of its layer (files and folders): what it made then may be read by any of them. So
+        does every line of a file that is not as it was."""
         times: dict[str, float] = json.loads(self._places.read_text())
         data = coverage.CoverageData(str(self._data))
         data.read()
@@ -101,6 +103,8 @@ class Record:
         same = json.loads(self._hashes.read_text()).get(name) == _hash(self._root / name)
         lines = _run_with(self._root / name, line) if same else None
         running = {one for at, who in contexts.items() if lines is None or at in lines for one in who if one}
+        if lines is None:
+            running |= {one for one in times if any(one.startswith((f"{test}/", f"{test}::")) for test in layer)}
         # A test whose recording was stopped has no time.
         took = {one: times.get(one, 1.0) for one in running}
         left, files = seconds, defaultdict(list)

@@ -82,7 +82,7 @@ LAYERS = (
     Layer("series", ("tiler/series/*.py",), ("tests/engine", "tests/cli", "tests/studio")),
     Layer("queue", ("tiler/queue/*.py",), ("tests/queue", "tests/cli", "tests/studio")),
     Layer("studio", ("tiler/studio/*.py",), ("tests/studio",)),
-    Layer("cli", ("tiler/cli/*.py", "tiler/*.py"), ("tests/cli", "tests/bad_input")),
+    Layer("cli", ("tiler/cli/*.py", "tiler/*.py"), ("tests/cli", "tests/test_public.py", "tests/bad_input")),
 )
 
 
@@ -226,8 +226,8 @@ class Trial:
         outcome = Outcome(mutation, layer.name, before, after, equivalent=equivalent)
         if equivalent:
             return outcome
-        every = self.record.tests(mutation.file, mutation.line, math.inf)
-        tests = self.record.tests(mutation.file, mutation.line, SECONDS) or layer.tests
+        every = self.record.tests(mutation.file, mutation.line, math.inf, layer.tests)
+        tests = self.record.tests(mutation.file, mutation.line, SECONDS, layer.tests) or layer.tests
         tree.write(mutation.file, mutation.applied(source))
         outcome.noticed, outcome.seconds = tree.tested(tests, self.limit)
         others = [test for test in every if test not in {*tests}]

@@ -52,6 +52,7 @@ def test_a_run_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path
     path = list(sys.path)
     with cluster._scratch() as folder:
         assert Path(folder).parent == tmp_path
+        assert Path(folder).name.startswith("tiler-")
         assert os.stat(folder).st_mode & 0o777 == 0o700
         sys.path.insert(0, f"{folder}/dask-scratch-space")
     assert sys.path == path
@@ -86,6 +87,70 @@ def test_everybody_shows_the_runs_one_certificate_and_nothing_else_will_do() -> 
     assert found.tls_client_key != other.tls_client_key
 
 
+def test_workers_of_a_cluster_that_does_not_start_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+
+    def start(workers: dict[int, Any], scheduler: Any, worker: Any, **how: Any) -> Any:
+        pid = workers[0]["cls"]().pid
+        workers[0]["cls"](pid + 1)
+        raise RuntimeError("Nanny failed to start.")
+
+    def nanny(pid: int = 70) -> Any:
+        return SimpleNamespace(pid=pid, close_gracefully=lambda: None)
+
+    monkeypatch.setattr(os, "kill", lambda pid, how: killed.append(pid))
+    monkeypatch.setattr(cluster, "_hush_resource_tracker", lambda: None)
+    monkeypatch.setattr(cluster, "_loop", lambda: contextlib.nullcontext("loop"))
+    monkeypatch.setattr(cluster, "Nanny", nanny)
+    monkeypatch.setattr(cluster, "SpecCluster", start)
+    with pytest.raises(RenderError, match="could not be started"):
+        cluster.own_cluster(1, 1).__enter__()
+    assert killed == [71, 70] * 5
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_cluster_is_nobodys_but_this_run_s_and_ends_with_it(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """On the loopback interface, on whatever port is free, and encrypted; without a limit of Dask's to memory."""
+    made, seen, killed = list[Any](), dict[str, Any](), list[int]()
+
+    def start(workers: dict[int, Any], scheduler: Any, worker: Any, **how: Any) -> Any:
+        made.extend(each["cls"](**each["options"]) for each in workers.values())
+        names = ("temporary-directory", "distributed.nanny.pre-spawn-environ", "distributed.worker.profile.enabled")
+        seen.update(scheduler=scheduler, how=how, safe=os.environ["PYTHONSAFEPATH"])
+        seen.update({name: dask.config.get(name) for name in names})
+        return SimpleNamespace(close=lambda timeout: seen.update(closed=len(killed)))
+
+    def nanny(*given: Any, **options: Any) -> Any:
+        return SimpleNamespace(pid=70 + len(made), close_gracefully=lambda: None, given=given, options=options)
+
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(os, "kill", lambda pid, how: killed.append(pid))
+    monkeypatch.setattr(cluster, "_hush_resource_tracker", lambda: seen.update(hushed=True))
+    monkeypatch.setattr(cluster, "_security", lambda: "secret")
+    monkeypatch.setattr(cluster, "_loop", lambda: contextlib.nullcontext("loop"))
+    monkeypatch.setattr(cluster, "Nanny", nanny)
+    monkeypatch.setattr(cluster, "SpecCluster", start)
+    client = SimpleNamespace(close=lambda timeout: seen.update(left=len(killed)))
+    monkeypatch.setattr(cluster, "Client", lambda cluster, set_as_default: seen.update(own=set_as_default) or client)
+    with contextlib.suppress(ZeroDivisionError), cluster.own_cluster(2, 3) as found:
+        assert found is client
+        assert killed == []
+        if fails:
+            raise ZeroDivisionError
+    scratch = seen["temporary-directory"]
+    common = {"host": "127.0.0.1", "protocol": "tls", "security": "secret", "dashboard": False}
+    options = {"nthreads": 2, "memory_limit": 0, "silence_logs": 50, "local_directory": scratch}
+    assert [(one.given, one.options) for one in made] == [((), {**common, **options})] * 2
+    assert made[0] is not made[1]
+    assert seen["scheduler"]["options"] == {**common, "port": 0, "dashboard_address": "127.0.0.1:0"}
+    assert seen["how"] == {"security": "secret", "loop": "loop", "silence_logs": 50}
+    assert seen["distributed.nanny.pre-spawn-environ"] == cluster._birth(3)
+    assert (seen["distributed.worker.profile.enabled"], seen["own"], seen["hushed"]) == (False, False, True)
+    assert (seen["safe"], os.environ.get("PYTHONSAFEPATH")) == ("1", None)
+    assert (killed, seen["left"], seen["closed"]) == ([71, 70], 2, 2), "killed first, before anything is closed"
+    assert not Path(scratch).exists()
+
+
 def test_workers_are_killed_and_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[Any] = []
 
@@ -112,10 +177,10 @@ def test_what_goes_wrong_in_closing_hides_nothing() -> None:
         raise KeyError
     with cluster._closing(SimpleNamespace(close=close)):
         pass
-    assert waited == [cluster._CLOSE_SECONDS] * 2
+    assert waited == [3] * 2
 
 
-@pytest.mark.parametrize("failures", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("failures", [0, 1, 4, 5, 9])
 def test_workers_that_die_while_they_start_are_tried_again(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     begun: list[Any] = []
 
@@ -128,12 +193,12 @@ def test_workers_that_die_while_they_start_are_tried_again(monkeypatch: pytest.M
     monkeypatch.setattr(cluster, "SpecCluster", start)
     worker, scheduler = {"cls": "W"}, {"cls": "S"}
     asked: Any = (2, worker, scheduler, "secret", "loop")
-    if failures < cluster._STARTS:
+    if failures < 5:
         assert cluster._cluster(*asked) == "a cluster"
     else:
         with pytest.raises(RenderError, match=r"^2 worker\(s\) could not be started: Nanny failed to start\.$"):
             cluster._cluster(*asked)
-    assert len(begun) == min(failures + 1, cluster._STARTS)
+    assert len(begun) == min(failures + 1, 5)
     how = dict(security="secret", loop="loop", silence_logs=50)
     assert begun[-1] == ({0: worker, 1: worker}, scheduler, worker, how)
 
@@ -149,6 +214,15 @@ def test_the_loop_does_not_hear_ctrl_c_and_this_thread_does() -> None:
 
         sync(loop, masked)
     assert signal.SIGINT in seen[0]
+    assert not loop.asyncio_loop.is_running()
+
+
+def test_a_folder_that_cannot_be_removed_ends_no_render(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole, asked = tempfile.TemporaryDirectory, list[dict[str, Any]]()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **how: asked.append(how) or whole(**how))
+    with cluster._scratch():
+        assert asked[0]["ignore_cleanup_errors"]
 
 
 def test_a_tracker_that_says_nothing_of_a_killed_workers_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:

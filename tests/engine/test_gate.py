@@ -96,6 +96,21 @@ def test_a_missing_chunk_is_an_error_to_the_strict() -> None:
     assert not at.supports_consolidated_metadata
 
 
+def test_a_gate_to_another_place_lets_the_same_through() -> None:
+    at, _ = _holding()
+    store = MemoryStore()
+    _run(store.set("a/c/0", PROTOTYPE.buffer.from_bytes(b"3")))
+    for one, strict in ((at, False), (at.strict(), True)):
+        again = one._with_store(store)
+        assert again.allowed is at.allowed
+        assert _got(again, "a/c/0") == b"3"
+        if strict:
+            with pytest.raises(MissingChunkError):
+                _got(again, "a/c/1")
+        else:
+            assert _got(again, "a/c/1") is None
+
+
 @pytest.mark.parametrize("way", ["set", "set_if_not_exists", "delete", "delete_dir"])
 def test_who_may_not_write_changes_nothing(way: str) -> None:
     at, store = _holding(a__c__0=b"2")

@@ -9,7 +9,7 @@ import zarr
 
 from tiler.engine import layout
 from tiler.engine.store import RenderStore
-from tiler.geometry import TileGrid
+from tiler.geometry import Rect, TileGrid
 from tiler.planning.plan import plan_job
 from tiler.request.resolve import resolve_config
 
@@ -101,3 +101,56 @@ def test_an_array_takes_the_blocks_that_its_files_take(tmp_path):
     made[:] = 1
     assert array.disk_bytes() == used_bytes(tmp_path / "group")
     assert array.disk_bytes(0.5) == pytest.approx(array.disk_bytes() / 2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("read", "boxes"),
+    [
+        ([], []),
+        ([Rect(0, 0, 1, 1)], [Rect(0, 0, 128, 512)]),
+        ([Rect(127, 511, 128, 512)], [Rect(0, 0, 128, 512)]),
+        ([Rect(127, 511, 129, 513)], [Rect(0, 0, 128, 1024), Rect(128, 0, 256, 1024)]),
+        ([Rect(299, 0, 300, 2000)], [Rect(256, 0, 300, 2000)]),
+        ([Rect(256, 1999, 260, 2000)], [Rect(256, 1536, 300, 2000)]),
+        (
+            [Rect(140, 1600, 200, 1700), Rect(130, 600, 131, 700), Rect(0, 1030, 5, 1040), Rect(130, 10, 250, 20)],
+            [Rect(0, 1024, 128, 1536), Rect(128, 0, 256, 1024), Rect(128, 1536, 256, 2000)],
+        ),
+    ],
+)
+def test_what_is_kept_of_a_picture_is_whole_chunks_of_it(read: list[Rect], boxes: list[Rect]) -> None:
+    """From top to bottom and from left to right, once each, and no more than there is of it."""
+    assert layout.picture_boxes(300, 2000, read) == boxes
+    assert layout.picture_boxes(300, 2000, [*read, *reversed(read)]) == boxes
+
+
+def test_arrays_have_shapes_and_chunks_that_are_known() -> None:
+    assert layout.picture(60, 3000) == layout.Array((3, 60, 3000), (3, 60, 512), "uint16", 0.7)
+    assert layout.picture(3000, 60, 2) == layout.Array((2, 3000, 60), (2, 128, 60), "uint16", 0.7)
+    grid = TileGrid(200, 500, 64, 128)
+    assert layout.image(grid, "float32") == layout.Array((3, 200, 500), (3, 8, 128), "uint16", 0.94)
+    assert layout.image(grid, "float64", (3, 5, 7)) == layout.Array((3, 200, 500), (3, 5, 7), "float64", 0.94)
+    assert layout.image(TileGrid(500, 100, 512, 128), "float32").chunks == (3, 64, 100)
+    for feather, rows, columns in (0, 288, 288), (1, 193, 193), (16, 198, 203):
+        grid = TileGrid(1152, 1728, 576, 576, feather)
+        state = layout.state(grid, {}, "float32", "float64")
+        assert state["pixels"].chunks == state["moments"].chunks == (1, 1, 3, rows, columns)
+        assert (state["pixels"].ratio, state["moments"].ratio, state["moments"].dtype) == (0.79, 0.7, "float64")
+        assert state["regions"].shape == (2, 6, 1)
+        assert [state[name].fill_value for name in ("marks", "pixels", "losses", "regions")] == [-1, 0, 0, 0]
+
+
+def test_a_level_that_is_cut_into_three_rows_and_two_columns_may_have_been_cut_coarser() -> None:
+    grid = TileGrid.balanced(330, 170, 112, 0, 0, 16)
+    assert (grid.rows, grid.cols, grid.core_height, grid.core_width) == (3, 2, 112, 96)
+    heights = {14, 22, 42}  # an eighth of cores of 112, 176 and 336 rows
+    assert layout.image_chunks(grid) == {(3, height, width) for height in heights for width in (96, 170)}
+
+
+@pytest.mark.parametrize(("written", "blocks"), [(1.0, 13), (0.5, 7), (0.54, 8), (0.01, 1), (0.0, 0)])
+def test_a_share_of_an_array_takes_whole_blocks(written: float, blocks: int) -> None:
+    """Of four chunks, each of a block and a byte with its checksum of four, and of the five folders above them."""
+    array = layout.Array((1, 4, 4093), (1, 1, 4093), "uint8")
+    assert layout.Array((1, 4, 4092), (1, 1, 4092), "uint8").disk_bytes() == (4 + 5 + 3) * 4096
+    assert array.disk_bytes() == (2 * 4 + 5 + 3) * 4096
+    assert array.disk_bytes(written) == (blocks + 3) * 4096

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -340,3 +341,54 @@ def test_a_pipe_or_a_link_in_place_of_a_lock_holds_nothing(tmp_path: Path) -> No
     (tmp_path / LOCK_FILE).unlink()
     (tmp_path / LOCK_FILE).symlink_to(tmp_path / "precious")
     assert holder_of(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lost", "renews"), [(0.0, "", 0), (9.75, "", 0), (10.0, "", 1), (99.0, "", 1), (0.0, "another", 1)]
+)
+def test_a_lease_is_renewed_before_a_write_where_half_of_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, lost: str, renews: int
+) -> None:
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: 50.0 + seconds))
+    held, asked = lease.Lease.__new__(lease.Lease), list[bool]()
+    held._url, held._lost, held._renewed, held._turn = "s3://a/b", lost, 50.0, threading.Lock()
+    monkeypatch.setattr(held, "_renew", lambda: asked.append(held._turn.locked()))
+    held.check()
+    assert asked == [True] * renews
+    assert not held._turn.locked()
+
+
+@pytest.mark.parametrize(
+    ("found", "waits", "ends"),
+    [
+        ([("", "")], 0, ""),
+        ([("x", "1"), ("", "")], 1, ""),
+        ([("x", "1"), ("x", "2")], 20, "2"),
+        ([("x", "1"), ("x", "1"), ("y", "2")], 2, None),
+    ],
+)
+def test_a_lease_is_taken_over_once_its_holder_has_been_still_for_twenty_seconds(
+    monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, str]], waits: int, ends: str | None
+) -> None:
+    clock, waited, left = [7.0], list[float](), list(found)
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    monkeypatch.setattr(lease, "_read", lambda store: left.pop(0) if len(left) > 1 else left[0])
+    if ends is None:
+        with pytest.raises(StoreError, match="s3://a/b"):
+            lease._wait_for_expiry(None, "s3://a/b")
+    else:
+        assert lease._wait_for_expiry(None, "s3://a/b") == ends
+    assert waited == [1.0] * waits
+
+
+def test_a_lease_that_is_no_lease_is_not_read() -> None:
+    bucket = MemoryStore()
+    assert lease._read(bucket) == ("", "")
+    for size, said in ((2**16 - 1, "x" * (2**16 - 1)), (2**16, "?")):
+        version = bucket.put(LOCK_FILE, b"x" * size)["e_tag"]
+        assert lease._read(bucket) == (said, version)

@@ -15,7 +15,7 @@ from distributed.utils import has_keyword
 
 from tiler.engine import measuring
 from tiler.engine.asking import ask, share_gpus
-from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine, difference, joined, merged
+from tiler.engine.machine import ANY, CONTEXT_BYTES, Gpus, Host, Machine, difference, is_one, joined, merged
 from tiler.engine.measuring import measure
 from tiler.engine.schedule import cores
 
@@ -52,6 +52,64 @@ def test_nothing_in_particular_bounds_nothing() -> None:
     found = ANY
     assert (found.workers, found.gpus, found.bf16, found.versions, found.device) == (1, None, (), (), "cpu")
     assert (found.host.workers, found.host.cores, found.host.free_bytes) == (1, 1, 2**62)
+
+
+def test_what_is_not_said_of_a_machine_bounds_nothing() -> None:
+    gpus = Gpus(3, 2, 10, "H100")
+    assert (gpus.kernels, gpus.why, gpus.total_bytes) == ("triton", "", 2**62)
+    assert (Host(), Machine().host, Machine().mps, Host().total_bytes) == (
+        Host(1, 1, 2**62, "", 2**62),
+        Host(),
+        False,
+        2**62,
+    )
+    assert CONTEXT_BYTES == 500_000_000
+    assert (Machine(gpus=gpus).device, Machine(gpus=gpus).trouble("cuda")) == ("cuda", "")
+    assert Machine(gpus=gpus, host=Host(name="P")).facts("cuda") == {"device": "H100", "kernels": "triton"}
+    versions = (("cuda", "12"), ("cudnn", "9"), ("tiler", "1"), ("triton", "3"))
+    assert Machine(host=Host(name="P"), versions=versions).facts("cuda") == {"device": "P", "tiler": "1"}
+    assert Machine(gpus=gpus, host=Host(name="P"), versions=versions).facts("cpu") == {"device": "P", "tiler": "1"}
+
+
+def test_every_worker_has_a_core_and_the_tightest_host_is_that_of_least_for_each() -> None:
+    """b has 30 GB for three, a 12 for one; of b's cores, 2 are fewer than its workers."""
+    on_b = [
+        worker("b", free_bytes=free * GB, held_bytes=held * GB, cores=2) for free, held in ((27, 0), (28, 1), (29, 2))
+    ]
+    found = merged([worker("a", free_bytes=11 * GB, processor="Q"), *on_b])
+    assert (found.host.workers, found.host.free_bytes, found.host.cores) == (3, 30 * GB, 3)
+    assert (found.workers, found.host.name) == (4, "P + Q")
+    found = merged([worker("a", free_bytes=8 * GB), *on_b])
+    assert (found.host.workers, found.host.free_bytes, found.host.cores) == (1, 9 * GB, 1)
+
+
+def test_of_gpus_the_smallest_counts_and_each_host_s_own() -> None:
+    """Also those that nobody has taken yet."""
+    found = merged(
+        [
+            worker(
+                "a", card("0", total_bytes=40 * GB, why="too old", kernels="torch"), gpus=["0", "1", "2"], bf16=["cpu"]
+            ),
+            worker("b", card("0", total_bytes=30 * GB, name="A10"), gpus=["0"], bf16=["cpu", "cuda"]),
+            worker("b", card("0", total_bytes=50 * GB), gpus=["0"], bf16=["cuda", "cpu"], versions={}),
+        ]
+    )
+    assert found.gpus == Gpus(4, 2, 71 * GB, "A10 + H100", "torch + triton", "too old", 30 * GB)
+    assert found.bf16 == ("cpu",)
+    assert found.versions == (("torch", "2.13 + none"),)
+    assert not found.mps
+
+
+def test_facts_are_of_one_machine_where_each_has_one_value() -> None:
+    assert is_one({"device": "A", "torch": "2"})
+    assert not is_one({"device": "A", "torch": "2 + 3"})
+    assert not is_one({"device": "A + B", "torch": "2"})
+    assert joined({"device": "B + A", "torch": 2}, {"device": "A", "new": "x"}) == {
+        "device": "A + B", "torch": "2", "new": "x"
+    }  # fmt: skip
+    assert difference({"device": "A + B", "torch": "2"}, {"device": "C", "torch": "3", "new": "x"}).startswith(
+        "goes on with device C (before: A + B); torch 3 (before: 2): "
+    )
 
 
 def test_a_gpu_counts_where_every_worker_has_one() -> None:

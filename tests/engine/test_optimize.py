@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -254,3 +255,120 @@ def test_jitter_is_new_at_every_step_and_level_and_within_its_bounds() -> None:
     other = replace(look, seed=5)
     assert sum(moves[0, step] == other.shift(0, step) for step in range(200)) < 40
     assert {replace(look, jitter=0).shift(0, step) for step in range(9)} == {(0, 0)}
+
+
+def test_lbfgs_is_torchs_own_kept_in_range() -> None:
+    """Beyond the steps that it looks back on, too; what is told of a step is what it started from."""
+    problem, told = bowl(2, beyond=0.05), list[float]()
+    free = torch.nn.Parameter(problem.state_pixels.clone())
+    own, expected = torch.optim.LBFGS([free], lr=1, max_iter=1, history_size=20), list[float]()
+
+    def closure() -> float:
+        free.grad = 2 * problem.weight * (free.detach() - problem.wanted)
+        expected.append(float((problem.weight * (free.detach() - problem.wanted) ** 2).sum()))
+        return expected[-1] * 20
+
+    for _ in range(26):
+        own.step(closure)
+        with torch.no_grad():
+            free.clamp_(0, 1)
+    after, _, losses = optimize.relax_lbfgs(problem, 26, lambda step, losses: told.append(losses.style["relu1_1"]))
+    torch.testing.assert_close(after.pixels, free.detach(), rtol=1e-9, atol=1e-12)
+    assert told == pytest.approx(expected, rel=1e-9)
+    assert losses().style["relu1_1"] == told[-1]
+
+
+def test_what_a_gpu_told_is_told_once_the_losses_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize, "on_cpu", lambda tensor: False)
+    problem, seen = bowl(), list[tuple[int, float]]()
+    moments = torch.zeros_like(problem.state_pixels), torch.zeros_like(problem.state_pixels)
+    *_, losses = optimize.relax(
+        problem, *moments, 7, [0.1, 0.2, 0.1], lambda step, losses: seen.append((step, losses.style["relu1_1"]))
+    )
+    assert seen == []
+    last = losses()
+    assert [step for step, _ in seen] == problem.steps == [8, 9, 10]
+    assert last.style["relu1_1"] == seen[-1][1] < seen[0][1]
+    assert losses() is last
+    assert len(seen) == 3
+
+
+def test_paces_are_rates_and_moments_by_how_long_they_have_gathered() -> None:
+    found = optimize.paces(2, [0.5, 0.25], torch.zeros(1, dtype=torch.float64))
+    expected = [[0.5 / (1 - 0.512), 1 - 0.99**3], [0.25 / (1 - 0.4096), 1 - 0.99**4]]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_losses_are_packed_layer_by_layer_and_then_content_and_variation() -> None:
+    row = optimize.TileLosses({"b": torch.tensor(1.0), "a": torch.tensor(2.0)}, torch.tensor(3.0), torch.tensor(4.0))
+    assert row.packed().tolist() == [1, 2, 3, 4]
+    assert optimize.TileLosses.unpacked(("b", "a"), [1, 2, 3, 4]) == optimize.TileLosses({"b": 1, "a": 2}, 3, 4)
+    with pytest.raises(ValueError, match="zip"):
+        optimize.TileLosses.unpacked(("a",), [1, 2, 3, 4])
+
+
+def inputs() -> optimize.Inputs:
+    """Of 2, 3, 4, 5 and 6 numbers of 4 bytes."""
+    guides = Guides((1,), {"e": torch.ones(1, 2, 2)})
+    return optimize.Inputs(
+        {"a": torch.ones(2)}, {"b": torch.ones(3)}, guides, {"all": torch.ones(5)}, {"all": torch.ones(6)}
+    )
+
+
+def test_what_a_tile_sees_is_cloned_and_counted_in_full() -> None:
+    given = inputs()
+    assert {name: [*part] for name, part in given.parts.items()} == {
+        "content": ["a"], "content weights": ["b"], "lines": ["all"], "guides": ["e"], "usual": ["all"],
+    }  # fmt: skip
+    assert given.held_bytes == 4 * (2 + 3 + 4 + 5 + 6)
+    assert optimize.Inputs().held_bytes == 0
+    copy = given.cloned()
+    assert copy.guides.regions == (1,)
+    for name, part in given.parts.items():
+        for layer, tensor in part.items():
+            mine = copy.parts[name][layer]
+            assert torch.equal(mine, tensor)
+            assert mine.data_ptr() != tensor.data_ptr()
+    assert optimize.Inputs().cloned().parts["guides"] == {}
+
+
+def test_problems_are_of_a_kind_where_one_can_take_the_other_s_place(small_weights: str) -> None:
+    tile = Tile(small_weights)
+    problem = tile.problem
+    copy = problem.apart(lambda step: (step, 2))
+    assert copy.shift(3) == (3, 2)
+    assert problem.shift(3) == (0, 0)
+    assert copy.kind == problem.kind
+    theirs, mine = copy.tensors(), problem.tensors()
+    assert theirs.keys() == mine.keys()
+    assert {"pixels", *(f"{part} {layer}" for part in ("total", "weights", "reported") for layer in LAYERS)} == {*mine}
+    for name, tensor in mine.items():
+        assert torch.equal(theirs[name], tensor)
+        assert theirs[name].data_ptr() != tensor.data_ptr()
+    for name, value in (
+        ("_core", Rect(0, 8, 32, 39)), ("_blend", Rect(0, 4, 36, 43)), ("feedback", 0.5),
+        ("pixels", tile.pixels.float()), ("pixels", tile.pixels[:, 1:]),
+        ("_inputs", inputs()), ("_backbone", object()), ("_of_level", object()),
+    ):  # fmt: skip
+        other = problem.apart(problem.shift)
+        setattr(other, name, value)
+        assert other.kind != problem.kind, name
+
+
+def test_a_tile_s_extent_is_in_the_pixels_that_it_reads() -> None:
+    tile = SimpleNamespace(core=Rect(32, 64, 48, 96), blend=Rect(28, 60, 52, 100), read=Rect(16, 32, 64, 112))
+    assert optimize.Extent.of(tile) == optimize.Extent(Rect(16, 32, 32, 64), Rect(12, 28, 36, 68))  # type: ignore[arg-type]
+
+
+def test_updates_that_are_made_directly_give_the_last_one_s_sums() -> None:
+    problem = bowl()
+    sums, given = [GramSums({}, {}), GramSums({}, {})], list[object]()
+    losses = optimize.TileLosses({"a": torch.tensor(1.0)}, torch.tensor(2.0), torch.tensor(3.0))
+    problem.update = lambda *arguments: given.append(arguments) or (sums[len(given) - 1], losses)  # type: ignore[method-assign]
+    updates = optimize.Directly(problem, "first", "second")  # type: ignore[arg-type]
+    pace = torch.ones(2)
+    assert updates.update(5, pace).tolist() == [1, 2, 3]
+    assert updates.end() is sums[0]
+    updates.update(6, pace)
+    assert updates.end() is sums[1]
+    assert given == [(5, pace, "first", "second"), (6, pace, "first", "second")]

@@ -91,18 +91,19 @@ def test_damage_is_said_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_who_holds_a_store_is_seen_by_the_byte_that_is_locked(
     locked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int, int]] = []
 
     def locking(file: int, mode: int, count: int) -> None:
-        asked.append(mode)
+        asked.append((mode, count, os.lseek(file, 0, os.SEEK_CUR)))
         if locked:
             raise PermissionError
+        os.lseek(file, 5, os.SEEK_SET)
 
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2, LK_UNLCK=0))
     (tmp_path / lock.LOCK_FILE).write_text("somebody")
     assert lock.holder_of(tmp_path) == ("somebody" if locked else None)
-    assert asked == ([2] if locked else [2, 0])
+    assert asked == ([(2, 1, 0)] if locked else [(2, 1, 0), (0, 1, 0)])
 
 
 def test_an_apple_gpu_is_taken_where_it_is_asked_for(inputs: Path, small_weights: str) -> None:

@@ -95,6 +95,14 @@ def test_several_steps_levels_and_any_order_of_tiles(render_serially: Render, wi
     assert np.abs(whole - render_serially(tile=1024, **plain)).max() > 1e-3
 
 
+def test_calm_parts_are_regions_as_any(render_serially: Render, with_masks) -> None:
+    options = {"mode": "exact", "long_edge": 96, "levels": 2, "steps": (3, 3), "min_edge": 32, "calm": 40}
+    options |= with_masks(QUARTERS[:1])
+    whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)
+    assert np.abs(whole - tiled).max() < 1e-7
+    assert np.abs(whole - render_serially(tile=1024, **{**options, "calm": 0})).max() > 1e-3
+
+
 def test_fast_mode_on_one_tile_is_the_untiled_optimiser(render_serially: Render, with_masks) -> None:
     sliver = [*QUARTERS, (0.5, 0.5, 0.51, 0.51)]
     options = {"long_edge": 90, "levels": 1, "steps": (6,), "tile": 1024, **with_masks(sliver)}

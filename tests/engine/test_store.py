@@ -146,6 +146,15 @@ def test_damaged_metadata_is_refused(url, store, damaged):
         assert url in message_of(call, url)
 
 
+def test_who_holds_a_store_is_told_in_one_line_where_it_is_damaged(url, store):
+    path = Path(url, "zarr.json")
+    found = json.loads(path.read_text())
+    odd = ({"attributes": {}}, {"attributes": {"tiler": [1]}}, {"attributes": 5})
+    for text in (*(json.dumps({**found, **one}) for one in odd), "{", ""):
+        path.write_text(text)
+        assert message_of(store.holder).startswith(f"store {url}: no readable job there: ")
+
+
 def test_a_read_only_store_is_left_alone(url, store):
     reader = RenderStore.open(url, writable=False)
     with pytest.raises(ValueError, match="read-only"):
@@ -195,6 +204,69 @@ def test_a_picture_counts_only_when_it_is_complete(url):
     assert store.has_picture("p")
     store.write_picture("p", 8, 5, [np.zeros((3, 8, 5))])
     assert (store.read_picture("p", Rect(0, 0, 8, 5)) == 1).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 600), (600, 300), (128, 512)])
+def test_all_that_is_kept_of_a_picture_is_read_back(url, monkeypatch, height, width):
+    """The whole, once, or the chunks that tiles read; as it is again before a level is begun."""
+    store, seen = RenderStore.create(url, {}), np.zeros((height, width), int)
+    store.write_picture("p", height, width, [np.full((2, height, width), 0.5)], channels=2)
+    assert store.picture_size("p") == (height, width)
+    whole = RenderStore.read_picture
+
+    def read(self, path, rect):
+        seen[rect.slices] += 1
+        return whole(self, path, rect)
+
+    monkeypatch.setattr(RenderStore, "read_picture", read)
+    store.read_back("p", None)
+    assert (seen == 1).all()
+    store.read_back("p", [Rect(130, 20, 131, 21)] if height > 128 else [])
+    assert {tuple(one) for one in np.argwhere(seen == 2)} == {
+        (y, x) for y in range(128, min(256, height)) for x in range(min(512, width))
+    }
+    (Path(url) / "p/c/0/0/0").write_bytes(b"x")
+    with pytest.raises(DamageError, match="p cannot be read"):
+        RenderStore.open(url).read_back("p", None)
+
+
+def test_pieces_of_a_picture_are_written_where_they_lie(url):
+    store = RenderStore.create(url, {})
+    pieces = [(Rect(2, 1, 4, 5), np.full((3, 2, 4), 0.25)), (Rect(0, 6, 3, 7), np.ones((3, 3, 1)))]
+    expected = np.zeros((3, 5, 7))
+    for rect, piece in pieces:
+        expected[:, *rect.slices] = piece
+    store.write_pieces("p", 5, 7, iter(pieces))
+    np.testing.assert_allclose(store.read_picture("p", Rect(0, 0, 5, 7)), expected, atol=1e-5)
+    assert store.read_areas("p") is None
+    store.write_areas("p", {"shares": (0.25, 0.5), "weights": {"relu1_1": [3.0]}})
+    assert RenderStore.open(url).read_areas("p") == {"shares": [0.25, 0.5], "weights": {"relu1_1": [3.0]}}
+    assert RenderStore.open(url).has_picture("p")
+
+
+def test_an_image_says_its_axes(url, store):
+    said = json.loads((Path(url) / "levels/0/image/zarr.json").read_text())
+    assert (said["shape"], said["data_type"], said["dimension_names"]) == ([3, 50, 70], "uint16", ["c", "y", "x"])
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 70), (70, 50)])
+def test_a_tile_is_written_once_its_last_chunk_is(url, height, width):
+    """Cores are cut into eight bands of four rows; which are there is known by their names."""
+    grid = TileGrid(height, width, 32, 32)
+    store = RenderStore.create(url, {"job": {"id": "x"}})
+    store.create_image(0, grid, "float32", "poster")
+    for tile in grid:
+        store.write_image(0, tile.core, np.ones((3, tile.core.height, tile.core.width)), "poster")
+    assert store.written_tiles(0, grid, "poster") == {*range(len(grid))}
+    assert store.written_tiles(0, grid) == set()
+    bands = {tile.index: range(tile.core.y0 // 4, -(-tile.core.y1 // 4)) for tile in grid}
+    for tile in grid:
+        for band in (bands[tile.index][0], bands[tile.index][-1]):
+            chunk = Path(url) / f"levels/0/poster/c/0/{band}/{tile.core.x0 // 32}"
+            data = chunk.read_bytes()
+            chunk.unlink()
+            assert store.written_tiles(0, grid, "poster") == {*range(len(grid))} - {tile.index}
+            chunk.write_bytes(data)
 
 
 # State of a level -------------------------------------------------------------------------------------------------
@@ -610,3 +682,13 @@ def test_sums_that_are_damaged_take_their_tile_along(store, name):
     store.forget(f"{STATE}/{name}", (0, 2))
     assert store.latest(STATE) is None
     assert marked(store, 0, 4) == [tile for tile in range(len(GRID)) if tile != 2]
+
+
+def test_who_may_not_write_may_not_for_another_job_either(store, monkeypatch):
+    def refuse():
+        raise StoreError("held by another")
+
+    monkeypatch.setattr(RenderStore, "hold_to", lambda self, job: None)
+    store.guard(refuse)
+    with pytest.raises(StoreError, match="held by another"):
+        make_room(store.for_job(None), 1, "float32")

@@ -111,6 +111,29 @@ def test_a_georeference_is_that_of_the_labels(land: str, tmp_path: Path) -> None
     assert [float(line) for line in (tmp_path / "grown.pgw").read_text().split()][:4] == [50, 0, 0, -50]
 
 
+def test_a_growth_is_checked_as_a_whole(land: str, tmp_path: Path) -> None:
+    """Where it lies and on which map; a walk, whose frames lie side by side, is on none, and is as wide as they all."""
+    Image.new("RGB", (40, 20), (1, 2, 3)).save(tmp_path / "labels.png")
+    (tmp_path / "labels.pgw").write_text("100\n0\n0\n-100\n5000\n9000\n")
+    said: dict[str, Any] = {"labels": str(tmp_path / "labels.png"), "label": ("#010203=sea",), "offset": "7,-3"}
+    asked = Growth(land, str(tmp_path / "grown.png"), size="80x100", **said).checked()
+    assert asked.georef is not None
+    assert asked.georef.transform[0] == pytest.approx(50)
+    assert asked.georef.transform[4] == pytest.approx(-20)
+    assert (asked.box, asked.noises, asked.notes) == (Rect(-3, 7, 97, 87), (Plane(0),), ())
+    assert Growth(land, str(tmp_path / "grown.png"), walk=2, **said).checked().georef is None
+    wide = Growth(land, str(tmp_path / "grown.jpg"), size="32750x10", walk=2).checked()
+    assert (wide.height, wide.width, wide.georef) == (10, 65500, None)
+    for size, walk in (("32751x10", 2), ("65501x10", None), ("10x65501", None)):
+        with pytest.raises(OutputError, match="65500"):
+            Growth(land, str(tmp_path / "grown.jpg"), size=size, walk=walk).checked()
+    (tmp_path / "linked.png").symlink_to(tmp_path / "labels.png")
+    with pytest.raises(
+        OutputError, match=r"linked\.png: would replace one of the inputs, .*labels\.png; choose another"
+    ):
+        Growth(land, str(tmp_path / "linked.png"), **said).checked()
+
+
 def test_a_file_beside_it_that_is_not_ours_is_not_replaced(land: str, tmp_path: Path) -> None:
     Image.new("RGB", (40, 20), (1, 2, 3)).save(tmp_path / "labels.png")
     (tmp_path / "labels.pgw").write_text("100\n0\n0\n-100\n5000\n9000\n")
@@ -123,8 +146,9 @@ def test_a_file_beside_it_that_is_not_ours_is_not_replaced(land: str, tmp_path: 
 def test_a_band_fits_into_memory_however_wide() -> None:
     for width in (64, 16384, 10**5, 10**6):
         assert rows_of(width, 16) * width * 6 <= 2**25 or rows_of(width, 16) == 16
-    assert rows_of(1024, 16) == 512
-    assert rows_of(10**6, 64) == 64
+    for width, rows in ((1024, 512), (10922, 512), (10923, 256), (21845, 256), (21846, 128), (10**5, 32), (10**6, 16)):
+        assert rows_of(width, 16) == rows
+    assert (rows_of(10**6, 64), rows_of(10**6, 15)) == (64, 16)
 
 
 def test_a_strangers_file_is_no_land(land: str) -> None:

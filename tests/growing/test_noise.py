@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiler.geometry import Rect
-from tiler.growing.noise import Drawn, Path, Plane, philox
+from tiler.growing.noise import Drawn, Path, Plane, philox, uniform
 
 PI = 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0
 PLACES = st.integers(-(2**20), 2**20)
@@ -67,3 +67,53 @@ def test_a_plane_with_a_period_repeats(period: int) -> None:
         assert np.array_equal(plane.slow(1, box, 3, 16), plane.slow(1, moved, 3, 16))
     there = Rect(box.y0 + 4 * period, box.x0, box.y1 + 4 * period, box.x1)
     assert np.array_equal(plane.nodes(1, box, 3, 4), plane.nodes(1, there, 3, 4))
+
+
+def node(seed: int, stream: int, row: int, column: int, channels: int, channel: int) -> float:
+    """Of a plane, by the words of one counter: eight numbers of 16 bits, the lower half of each word first."""
+    number = column * channels + channel
+    words = tuple(np.array([word]) for word in (number // 8, row, stream, 0))
+    word = int(philox(words, (seed % 2**32, seed // 2**32))[number % 8 // 2, 0])
+    return 3**0.5 * (((word >> 16 * (number % 2)) % 2**16 + 0.5) / 2**15 - 1)
+
+
+def test_a_plane_is_the_same_in_every_version() -> None:
+    """Who grows a land again finds the picture that was there."""
+    box = Rect(-3, -5, 4, 6)
+    found = Plane(5 * 2**32 + 3).nodes(2, box, 3, 1)
+    wanted = [[[node(5 * 2**32 + 3, 2, y, x, 3, c) for x in range(-5, 6)] for y in range(-3, 4)] for c in range(3)]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("period", "count"), [(None, None), (37, 2), (41, 3), (5, 1)])
+def test_slow_numbers_pass_from_node_to_node(period: int | None, count: int | None) -> None:
+    """As many nodes along a period as come nearest to their spacing, at least one."""
+
+    def place(cell: int) -> tuple[int, int, float]:
+        if period is None or count is None:
+            return cell // 16, cell // 16 + 1, cell % 16 / 16
+        before, rest = divmod(cell * count, period)
+        return before % count, (before + 1) % count, rest / period
+
+    found = Plane(9, (None, period)).slow(4, Rect(-20, -7, 3, 50), 2, 16)
+    for y, x, channel in [(-20, -7, 0), (-16, 0, 1), (-5, 11, 0), (2, 49, 1), (-1, 36, 0), (0, 41, 1)]:
+        (top, bottom, down), right = (y // 16, y // 16 + 1, y % 16 / 16), place(x)
+        across = [
+            (node(9, 4, row, right[0], 2, channel) * (1 - right[2]) + node(9, 4, row, right[1], 2, channel) * right[2])
+            / np.hypot(1 - right[2], right[2])
+            for row in (top, bottom)
+        ]
+        wanted = (across[0] * (1 - down) + across[1] * down) / np.hypot(1 - down, down)
+        assert found[channel, y + 20, x + 7] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_uniform_numbers_lie_evenly_about_nothing() -> None:
+    found = uniform(np.array([0, 2**15 - 1, 2**15, 2**16 - 1], np.uint16)).astype(np.float64) / 3**0.5
+    np.testing.assert_allclose(found, [2**-16 - 1, -(2**-16), 2**-16, 1 - 2**-16], rtol=1e-6)
+
+
+def test_a_quarter_of_the_way_is_nearer_to_where_it_began() -> None:
+    start, end, box = Plane(1), Plane(2), Rect(0, 0, 3, 5)
+    for numbers in (lambda plane: plane.nodes(1, box, 2, 1), lambda plane: plane.slow(1, box, 2, 4)):
+        wanted = (0.75 * numbers(start) + 0.25 * numbers(end)) / (0.75**2 + 0.25**2) ** 0.5
+        np.testing.assert_allclose(numbers(Path(start, end, 0.25)), wanted, rtol=1e-5, atol=1e-6)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_land import of_lands
 
 from tiler.geometry import Rect
 from tiler.growing.land import Facts
@@ -127,3 +128,22 @@ def test_of_large_patches_fewer_are_looked_at(patch: int, looked_at: int, photos
     training._texture(training._textures, torch.zeros(3, 3, patch, patch), [1, 0, 1])
     assert sum(one[1] for one in seen) == looked_at
     assert [one[0] for one in seen] == ([1] if looked_at == 1 else [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("patch", "lands", "count"),
+    [(64, 1, 64), (128, 1, 64), (144, 1, 50), (256, 1, 16), (1024, 1, 8), (64, 3, 21), (128, 8, 8), (256, 2, 8)],
+)
+def test_photos_are_measured_by_some_patches_of_each(patch: int, lands: int, count: int, monkeypatch) -> None:
+    """64 of all together and a million pixels at most, and 8 of each at least."""
+    asked: list[tuple[int, list[int]]] = []
+
+    def drawn(self: Photos, rng: object, side: int, of: list[int]) -> torch.Tensor:
+        asked.append((side, of))
+        raise StopIteration
+
+    monkeypatch.setattr(Photos, "drawn", drawn)
+    facts = replace(of_lands("spatial", *map(str, range(lands))), patch=patch)
+    with pytest.raises(StopIteration):
+        Textures(facts, Photos((), ()), "cpu", seen_by=True)  # type: ignore[arg-type]
+    assert asked == [(patch, [0] * count)]

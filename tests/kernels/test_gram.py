@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import kernels
-from kernels import gram_torch, reference
+from kernels import gram_products, gram_torch, reference
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SIZES = [(c, h, w) for c in (1, 3, 63, 65) for h, w in ((1, 1), (1, 7), (25, 40))] + [(512, 1, 7), (512, 9, 11)]
@@ -132,6 +132,31 @@ def test_repeatable_with_threads(dtype: torch.dtype) -> None:
     assert torch.equal(plain, plain.mT)
     grads = [kernels.gram_backward_(drawn.grad.clone(), drawn.features, drawn.s[0], 0.1) for _ in range(2)]
     assert torch.equal(*grads)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "step"), [(4095, 1), (4096, 3), (6144, 5), (6145, 7), (10240, 7), (10241, 13), (2048 * 13, 31)]
+)
+def test_a_guess_is_made_of_some_two_thousand_pixels_in_every_column(pixels: int, step: int) -> None:
+    """Every few of them, by a prime that does not divide their number; of few pixels, or of rows, it is all."""
+    left, right = torch.rand(2, pixels, 3, dtype=torch.float64)
+    wanted = left[::step].T @ right[::step] * pixels / len(right[::step])
+    torch.testing.assert_close(gram_products._guess(left.T, right), wanted)
+    torch.testing.assert_close(gram_products._guess(left.T.contiguous(), right), left.T @ right)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "suits"),
+    [
+        ((16, 16), torch.float32, True), ((15, 16), torch.float32, False), ((16, 15), torch.float32, False),
+        ((17, 40), torch.float32, True), ((16, 16), torch.float64, False), ((16, 16), torch.bfloat16, False),
+    ],
+)  # fmt: skip
+def test_what_onednn_takes_as_it_is(shape: tuple[int, int], dtype: torch.dtype, suits: bool) -> None:
+    c, n = shape
+    assert gram_products.suits_onednn(torch.zeros(n, c, dtype=dtype).T) is suits
+    assert not gram_products.suits_onednn(torch.zeros(c + 1, n, dtype=dtype))
+    assert not gram_products.suits_onednn(torch.zeros(n, c + 1, dtype=dtype)[:, :c].T)
 
 
 def test_sums_add_over_tiles() -> None:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 import kernels
-from kernels import choice
+from kernels import checks, choice
 
 FOLDER = Path(kernels.__file__).parent
 OPS = torch.ops.tiler_kernels
@@ -57,16 +58,32 @@ BAD: list[tuple[str, Any, str]] = [
     ("gram_sums", (F, (0, 0, 5, 5)), "box (0, 0, 5, 5): must be (y0, x0, y1, x1), not empty, inside [0, 4) x [0, 5)"),
     ("gram_sums", (F, (2, 0, 2, 5)), "box (2, 0, 2, 5): must be"),
     ("gram_sums", (F, (0, 0, 4)), "box (0, 0, 4): must be"),
+    ("gram_sums", (F, (2, 3, 4, 3)), "box (2, 3, 4, 3): must be"),
+    ("gram_sums", (F, (-1, 0, 4, 5)), "box (-1, 0, 4, 5): must be"),
+    ("gram_sums", (F, (0, -1, 4, 5)), "box (0, -1, 4, 5): must be"),
+    ("gram_sums", (F, (0, 0, 4, 6)), "box (0, 0, 4, 6): must be"),
+    ("gram_sums", (F, (0, 0, 4, 5, 6)), "box (0, 0, 4, 5, 6): must be"),
+    ("gram_sums", (F[None],), "features have shape (1, 3, 4, 5): must be [C, H, W], each at least 1"),
+    ("gram_sums", (F, None, G[:0]), "guides have shape (0, 4, 5): must be [R, 4, 5]"),
+    ("gram_sums", (F, None, G[:, :, :4]), "guides have shape (2, 4, 4): must be [R, 4, 5]"),
+    ("gram_sums", (F, None, G[None]), "guides have shape (1, 2, 4, 5): must be [R, 4, 5]"),
     ("gram_sums", (F, None, G[:, :3]), "guides have shape (2, 3, 5): must be [R, 4, 5]"),
     ("gram_sums", (F, None, G > 0), "guides are torch.bool: must be floating"),
     ("gram_sums", (F, None, G.clone().requires_grad_()), "guides require a gradient"),
     ("gram_sums", (F, None, G.to("meta")), "guides is on meta: must be on cpu"),
     ("style_term", (A[:2], A[:2]), "gram has shape (2, 3): must be [C, C] or [R, C, C]"),
+    ("style_term", (A[:0, :0], A[:0, :0]), "gram has shape (0, 0): must be [C, C] or [R, C, C]"),
+    ("style_term", (A[None, None], A[None, None]), "gram has shape (1, 1, 3, 3): must be [C, C] or [R, C, C]"),
     ("style_term", (A.half(), A.half()), "gram is torch.float16: must be torch.float32 or torch.float64"),
     ("style_term", (A, A[None]), "target has shape (1, 3, 3): must be (3, 3)"),
     ("style_term", (A, A.double()), "target is torch.float64: must be torch.float32"),
     ("style_term", (A, A.to("meta")), "target is on meta: must be on cpu"),
     ("style_term", (A, A, [1.0, 2.0]), "weight has 2 values: must be one number or 1 of them"),
+    (
+        "style_term",
+        (A.expand(2, 3, 3), A.expand(2, 3, 3), torch.ones(3)),
+        "weight has 3 values: must be one number or 2",
+    ),
     ("gram_style", (F, A[:2, :2]), "target has shape (2, 2): must be (3, 3)"),
     ("gram_backward_", (F.half(), F, A, 1.0), "grad is torch.float16: must be torch.float32"),
     ("gram_backward_", (F[:2], F, A, 1.0), "grad has shape (2, 4, 5): must be (3, 4, 5)"),
@@ -74,6 +91,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("gram_backward_", (F.to("meta"), F, A, 1.0), "grad is on meta: must be on cpu"),
     ("gram_backward_", (None, F, A.to("meta"), 1.0), "s is on meta: must be on cpu"),
     ("gram_backward_", (None, F, A, 1.0, G), "s has shape (3, 3): must be (2, 3, 3)"),
+    ("gram_backward_", (None, F, torch.rand(4, 3), 1.0, G), "s has shape (4, 3): must be (2, "),
+    ("gram_backward_", (None, F, torch.rand(5, 3), 1.0), "s has shape (5, 3): must be (3, 3)"),
+    ("gram_backward_", (None, F, torch.rand(3), 1.0), "s has shape (3,): must be (3, 3)"),
     ("gram_backward_", (None, F.half(), A.half(), 1.0), "s is torch.float16: must be torch.float32"),
 ]
 
@@ -83,6 +103,79 @@ def test_bad_input(name: str, arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         getattr(kernels, name)(*arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_just_allowed() -> None:
+    """A box up to the edges, memory that is expanded along one element only, and as many weights as regions."""
+    checks.box((0, 0, 4, 5), F)
+    checks.box((3, 4, 4, 5), F)
+    checks.written("grad", torch.rand(5).as_strided((1, 5), (0, 1)))
+    assert checks.pixels(F, None) == 20
+    assert checks.pixels(F, (1, 0, 3, 5)) == 10
+    assert checks.weights(2, A) == [2.0]
+    assert checks.weights(2.5, A.expand(3, 3, 3)) == [2.5] * 3
+    assert checks.weights((1, 2, 3), A.expand(3, 3, 3)) == [1.0, 2.0, 3.0]
+    assert checks.weights(torch.tensor(0.5), A.expand(2, 3, 3)) == [0.5, 0.5]
+    assert checks.weights(torch.tensor([0.5, 4]), A.expand(2, 3, 3)) == [0.5, 4.0]
+    checks.sums("s", torch.rand(4, 3), F, None, means=True)
+    checks.sums("s", torch.rand(2, 4, 3), F, G, means=True)
+    with pytest.raises(ValueError, match=re.escape("s has shape (4, 3): must be (3, 3)")):
+        checks.sums("s", torch.rand(4, 3), F, None)
+    for inner in (None, (1, 2, 3, 4), (2, 3, 2, 3)):
+        checks.within("core", inner, (1, 2, 3, 4))
+    checks.within("core", (0, 0, 9, 9), None)
+
+
+@pytest.mark.parametrize("inner", [(0, 2, 3, 4), (1, 1, 3, 4), (1, 2, 4, 4), (1, 2, 3, 5)])
+def test_a_box_that_reaches_out_of_another_on_one_side(inner: tuple[int, ...]) -> None:
+    message = f"core {inner}: must lie inside the box (1, 2, 3, 4)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        checks.within("core", inner, (1, 2, 3, 4))
+
+
+def test_where_triton_failed_it_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On that device, for the reason that its first line gives; a kind of device fails where any of it did."""
+    monkeypatch.delenv("TILER_KERNELS", raising=False)
+    monkeypatch.setattr(choice, "_failed_devices", {})
+    for number, (error, text) in enumerate((("\n a line\nmore ", "a line"), (KeyError(), "KeyError"))):
+        gpu = torch.device("cuda", number)
+        with pytest.warns(
+            RuntimeWarning, match=f"^Triton can't run on cuda:{number}, using plain torch there: {text}$"
+        ):
+            choice._give_up(gpu, error)
+        assert kernels.implementation(gpu, torch.float16) == "torch"
+        assert choice.why_not_triton(gpu) == text
+    assert kernels.implementation(torch.device("cuda", 2), torch.float16) == "triton"
+    assert choice._failure(torch.device("cuda")) == "a line"
+    assert choice._failure(torch.device("cuda", 2)) == choice._failure(torch.device("cpu")) == ""
+    assert choice.why_not_triton(torch.device("cpu")) == ""
+
+
+def test_a_device_is_asked_whether_triton_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    def require(device: torch.device) -> None:
+        asked.append(device)
+        if device.index:
+            raise RuntimeError("too old")
+
+    monkeypatch.delenv("TILER_KERNELS", raising=False)
+    monkeypatch.setattr(choice, "_failed_devices", {})
+    monkeypatch.setattr(
+        choice, "_triton", lambda family="gram": SimpleNamespace(require=require, gram_sums=lambda *_: family)
+    )
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    assert choice.why_not_triton(first) == ""
+    with pytest.warns(RuntimeWarning, match="too old"):
+        assert choice.why_not_triton(second) == "too old"
+    assert asked == [first, second]
+    assert choice.why_not_triton(second) == "too old"
+    assert choice.run("gram", "gram_sums", first, torch.float32) == "gram"
+    assert asked == [first, second, first]
+    monkeypatch.setenv("TILER_KERNELS", "torch")
+    monkeypatch.setattr(choice, "_failed_devices", {})
+    assert choice.why_not_triton(second) == ""
+    assert asked == [first, second, first]
 
 
 def test_forced_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,10 +193,19 @@ def test_opcheck(layout: str) -> None:
 
 
 X, Y, W, B = torch.rand(2, 4, 5), torch.rand(3, 4, 5), torch.rand(3, 2, 3, 3), torch.rand(3)
+S = torch.rand(2, 2, 3)
 PACE = (B[:2], (0.9, 0.99), 1e-8)
 BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("ring_", (Y[0], X, W, B), "features have shape (4, 5): must be [C, H, W], each at least 1"),
     ("ring_", (Y, X[:, :3], W, B), "inputs have shape (2, 3, 5): must be [C, 4, 5]"),
+    ("ring_", (Y, X[0], W, B), "inputs have shape (4, 5): must be [C, 4, 5]"),
+    ("ring_", (Y, X[:0], W[:, :0], B), "inputs have shape (0, 4, 5): must be [C, 4, 5]"),
+    ("ring_", (Y, X[:, :, :4], W, B), "inputs have shape (2, 4, 4): must be [C, 4, 5]"),
+    ("ring_", (Y, X, W.double(), B), "weight is torch.float64: must be torch.float32"),
+    ("ring_", (Y, X, W, B.double()), "bias is torch.float64: must be torch.float32"),
+    ("ring_", (Y, X.to("meta"), W, B), "inputs is on meta: must be on cpu"),
+    ("ring_", (Y, X, W, B, (True, True, True)), "axes (True, True, True): must be two"),
+    ("ring_backward_", (X.clone().requires_grad_(), Y, W.transpose(0, 1)), "grad requires a gradient: there is none"),
     ("ring_", (Y, X.half(), W, B), "inputs is torch.float16: must be torch.float32"),
     ("ring_", (Y, X, W[:, :1], B), "weight has shape (3, 1, 3, 3): must be (3, 2, 3, 3)"),
     ("ring_", (Y, X, W, B[:2]), "bias has shape (2,): must be (3,)"),
@@ -212,6 +221,13 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("content_term_", (X, X, X, 1.0, None, Y[:1, :2]), "guides have shape (1, 2, 5): must be [R, 4, 5]"),
     ("content_term_", (X.clone().requires_grad_(), X, X, 1.0), "grad requires a gradient: there is none of what"),
     ("adam_step_", (X.half(), X, X, X, *PACE), "pixels are torch.float16: must be torch.float32"),
+    ("adam_step_", (X, X, Y, X, *PACE), "second has shape (3, 4, 5): must be (2, 4, 5)"),
+    ("adam_step_", (X, X, X, Y, *PACE), "gradient has shape (3, 4, 5): must be (2, 4, 5)"),
+    ("adam_step_", (X, X, X, X.to("meta"), *PACE), "gradient is on meta: must be on cpu"),
+    ("adam_step_", (X, X.double(), X, X, *PACE), "first is torch.float64: must be torch.float32"),
+    ("adam_step_", (X.clone().requires_grad_(), X, X, X, *PACE), "pixels requires a gradient"),
+    ("adam_step_", (X, S, S, X[:, :2, :4], *PACE, 0, 0, (1, 1, 3, 4)), "gradient has shape (2, 2, 4): must be (2, 2"),
+    ("adam_step_", (X, S, S, S, *PACE, 0, 0, (1, 1, 3, 5)), "first has shape (2, 2, 3): must be (2, 2, 4)"),
     ("adam_step_", (X, Y, X, X, *PACE), "first has shape (3, 4, 5): must be (2, 4, 5)"),
     ("adam_step_", (X, X[:1].expand(2, 4, 5), X, X, *PACE), "first has strides (0, 5, 1): an expanded tensor"),
     ("adam_step_", (X, X, X.clone().requires_grad_(), X, *PACE), "second requires a gradient"),

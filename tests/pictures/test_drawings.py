@@ -16,6 +16,7 @@ from PIL import Image
 from tiler.errors import PictureError
 from tiler.output.overlay import overlay_notes, overlay_stage
 from tiler.pictures import open_picture, pdf, read_picture
+from tiler.pictures import svg as drawings
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 
@@ -207,6 +208,89 @@ def test_a_drawing_on_top_is_as_sharp_as_the_poster(tmp_path: Path) -> None:
     assert found[1][0, 0, 403] == 0
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "edge"),
+    [
+        (1000, 10, 256),
+        (10, 1000, 256),
+        (1000, 666, 256),
+        (500, 707, 256),
+        (256, 100, 256),
+        (60, 90, 90),
+        (1, 7, 7),
+        (7, 1, 7),
+        (2, 5, 5),
+        (5, 2, 5),
+        (595.27, 841.89, 256),
+    ],
+)
+def test_whether_it_covers_all_is_seen_of_a_small_one(
+    width: float, height: float, edge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 256 px at most, and never enlarged; and where it is no whole number of pixels large, as A4 is."""
+    seen, image = [], drawings.Drawing.image
+    monkeypatch.setattr(drawings.Drawing, "image", lambda self, scale: seen.append(scale) or image(self, scale))
+    for wide, high, opaque in ((width, height, True), (width * 0.8, height, False), (width, height * 0.8, False)):
+        rect = f'<rect width="{wide}" height="{high}"/>'
+        data = f'<svg {NAMES} width="{width}" height="{height}">{rect}</svg>'.encode()
+        assert drawings.Drawing(data, ()).is_opaque == opaque
+    assert seen == [1.0, edge / round(max(width, height))] * 3
+
+
+def test_what_is_faint_within_is_no_cover() -> None:
+    text = '<rect width="20" height="10" fill-opacity="0.9"/><rect width="9" height="10"/>'
+    assert not drawings.Drawing(inside(text).encode(), ()).is_opaque
+
+
+def test_a_drawing_s_parts_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 inside each other; so many elements, and pixels of pictures, that each are looked at beforehand."""
+    assert drawings.read_svg(svg(tmp_path, inside("<g>" * 255 + "</g>" * 255))).notes == ()
+    for name, number, text, said in (
+        ("_MOST_ELEMENTS", 4, "<g/><g/><g/>", "more than 3 elements, or 256 inside each other"),
+        ("_DEEPEST", 256, "<g>" * 255 + "</g>" * 255, "more than 2000000 elements, or 255 inside each other"),
+        ("_MOST_PIXELS", 9 + 16, png(3) + png(4), "pictures of more than 0 million pixels"),
+    ):
+        for spare in (0, -1):
+            monkeypatch.setattr(drawings, name, number + spare)
+            path = svg(tmp_path, inside(text), f"{name}{spare}.svg")
+            if not spare:
+                assert drawings.read_svg(path).notes == ()
+                continue
+            with pytest.raises(PictureError, match=rf"svg: an SVG that holds {said}"):
+                drawings.read_svg(path)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<rect on="1"/>', '<rect on-x="1"/>', '<rect once2="1"/>', '<use href="#a"/>', '<use href=" #a "/>',
+        '<use href=""/>', '<a href="x.html"/>',
+        '<metadata href="x.xml"/>', '<rect fill="URL(#a)"/>', '<rect fill="url( \'#a\' )"/>',
+        '<rect fill="url()"/>', '<rect fill="url(DATA:x)"/>', "<style>a{b:url(#a)}</style>",
+        "<title>url(x.png)</title>",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_script_or_a_reference_is_none(text: str, tmp_path: Path) -> None:
+    assert drawings.read_svg(svg(tmp_path, inside(text))).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('<rect fill="URL(x.png)"/>', "a reference to 'x.png'; all must be inside it"),
+        ("<style>a{}</style><style>b{c:url(x.png)}</style>", "a reference to 'x.png'; all must be inside it"),
+        ("<style>@IMPORT 'x.css'</style>", "a reference (@import); all must be inside it"),
+        (f'<use href="{"x" * 99}"/>', f"a reference to {'x' * 60!r}; pictures must be inside it"),
+        ('<use href=" x.svg"/>', "a reference to 'x.svg'; pictures must be inside it"),
+    ],
+)  # fmt: skip
+def test_a_reference_is_named_as_far_as_it_is_told_by(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(PictureError) as refused:
+        drawings.read_svg(svg(tmp_path, inside(text)))
+    assert str(refused.value).startswith(f"{tmp_path}/map.svg: an SVG that holds {said}")
+
+
 # PDF ---------------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +329,11 @@ def test_a_page_is_drawn_at_the_size_that_is_asked_for(tmp_path: Path, monkeypat
     )
 
 
+@pytest.mark.parametrize(("height", "width", "rows"), [(1500, 4096, 1024), (300, 4096, 300), (2, 2**23, 1)])
+def test_a_page_is_drawn_in_bands_that_fit_into_memory(tmp_path: Path, height: int, width: int, rows: int) -> None:
+    assert next(pdf.rows_of(page(tmp_path, SQUARE), height, width)).shape == (3, rows, width)
+
+
 def test_a_page_that_scripts_or_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     path = page(tmp_path, SQUARE, "/Names<</JavaScript<</Names[(a) 4 0 R]>>>>")
     with pytest.raises(PictureError, match=r"map\.pdf: a PDF that holds a script"):
@@ -261,3 +350,10 @@ def test_without_its_reader_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "pypdfium2", None)
     with pytest.raises(PictureError, match=r"pip install 'tiler-render\[pdf\]'"):
         read_picture(path)
+
+
+def test_a_drawing_knows_the_size_that_it_is_drawn_at(tmp_path: Path) -> None:
+    picture = open_picture(svg(tmp_path, MAP)).drawn(120, 160, (0, 0, 60, 80))
+    assert (picture.height, picture.width, picture.file_size) == (120, 160, (120, 160))
+    part = picture.drawn(90, 120, (40, 20, 100, 100))
+    assert (part.height, part.width, part.origin, part.file_size) == (90, 120, (60, 30), (180, 240))

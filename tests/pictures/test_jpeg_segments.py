@@ -52,3 +52,17 @@ def test_what_no_jpeg_needs_is_refused(tmp_path) -> None:
     path.write_bytes(START + TEXT + bytes(70_000) + SCAN)
     with pytest.raises(PictureError, match="from byte 9 on"):
         stray_bytes(path)
+
+
+@pytest.mark.parametrize("marker", [0x01, *range(0xD0, 0xD8)])
+def test_what_follows_a_marker_without_a_length_is_no_part_of_it(tmp_path, marker: int) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(START + bytes((0xFF, marker)) + bytes(2) + TEXT + SCAN)
+    assert stray_bytes(path) == 2
+
+
+@pytest.mark.parametrize("marker", [0x02, 0xCF])
+def test_other_markers_have_one(tmp_path, marker: int) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(START + bytes((0xFF, marker)) + bytes(2) + TEXT + SCAN)
+    assert stray_bytes(path) == 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
+import os
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +147,8 @@ def test_what_is_said_of_tiles_may_change_while_we_run(tmp_path: Path) -> None:
     assert (before.georef.transform, after.georef.transform) == ((*SIX,), (*moved,))
 
 
-@pytest.mark.parametrize("transform", [SIX[:5], [*SIX, 1.0], [*SIX[:5], "1"], [*SIX[:5], True], "abcdef", 6, None])
+@pytest.mark.parametrize("transform", [SIX[:5], [*SIX, 1.0], [*SIX[:5], "1"], [*SIX[:5], True], "abcdef", 6, None,
+                                       [*SIX[:5], math.nan], [math.inf, *SIX[1:]], [10**400, *SIX[1:]]])  # fmt: skip
 def test_tiles_with_another_word_on_where_they_lie_lie_nowhere(tmp_path: Path, transform: object) -> None:
     write_xyz(tmp_path / "browse", 300, 300, [np.full((3, 300, 300), 0.5, np.float32)])
     facts = json.loads((tmp_path / "browse" / "tiles.json").read_text())
@@ -281,3 +285,158 @@ def test_facts_of_others_do_no_harm(facts: Any, tmp_path: Path) -> None:
     with contextlib.suppress(PictureError):
         found = open_picture(path).width
     assert found == (None if isinstance(facts, dict) and facts.get("height") == 10**9 else 3 * SIDE)
+
+
+def test_a_tile_is_of_the_most_bytes_and_not_of_one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = max(len(tile(*place)) for place in PLACES)
+    sources = folder(tmp_path / "tiles"), database(tmp_path / "a.mbtiles")
+    monkeypatch.setattr(mosaic, "_TILE_BYTES", most)
+    for path in sources:
+        assert read_picture(path).shape == (3, 2 * SIDE, 3 * SIDE)
+    place = tmp_path / "tiles" / str(ZOOM) / str(LEFT) / f"{TOP}.png"
+    place.unlink()
+    place.write_bytes(tile(LEFT, TOP).ljust(most + 1, b"\0"))
+    with pytest.raises(PictureError, match=f"tile 4/5/6 has {most + 1} bytes; up to {most} are allowed"):
+        open_picture(sources[0])
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_has_a_tile_s_name_and_is_no_file_is_not_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    place = folder(tmp_path / "tiles") / str(ZOOM) / str(LEFT) / f"{TOP}.png"
+    place.unlink()
+    make(place)
+    with pytest.raises(PictureError, match=r"4/5/6\.png: is not a regular file"):
+        open_picture(tmp_path / "tiles")
+
+
+def test_tiles_are_listed_by_their_numbers(tmp_path: Path) -> None:
+    """Whatever the order in which they came."""
+    places = [(10, 3), (9, 10), (100, 7), (9, 9), (10, 20), (9, 100)]
+    for column, row in places:
+        place = tmp_path / "8" / str(column) / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(_png(16, 16))
+    assert [name for name, _ in mosaic.files(tmp_path)] == [f"8/8/{column}/{row}.png" for column, row in sorted(places)]
+
+
+@pytest.mark.parametrize(("digits", "fine"), [(10, True), (11, False)])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_number_has_ten_digits_at_most(digits: int, fine: bool, level: int, tmp_path: Path) -> None:
+    names = ["4", "5", "6"]
+    names[level] = names[level].zfill(digits)
+    place = tmp_path / "tiles" / names[0] / names[1] / f"{names[2]}.png"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(_png(32, 32))
+    assert mosaic.is_folder(tmp_path / "tiles") == fine
+    if fine:
+        found = mosaic.mosaic_of(tmp_path / "tiles")
+        assert (found.zoom, found.left, found.top) == (4, 5, 6)
+
+
+@pytest.mark.parametrize(("zoom", "fine"), [(0, True), (30, True), (31, False)])
+def test_zooms_go_from_0_to_30(zoom: int, fine: bool, tmp_path: Path) -> None:
+    (tmp_path / "tiles" / str(zoom) / "0").mkdir(parents=True)
+    (tmp_path / "tiles" / str(zoom) / "0" / "0.png").write_bytes(_png(32, 32))
+    assert mosaic.is_folder(tmp_path / "tiles") == fine
+    if fine:
+        assert mosaic.mosaic_of(tmp_path / "tiles").zoom == zoom
+        return
+    assert mosaic.stamp(tmp_path / "tiles") == ()
+    with pytest.raises(PictureError, match=r"tiles: is a folder without map tiles \{z\}/\{x\}/\{y\}\.png, \.jpg or"):
+        mosaic.mosaic_of(tmp_path / "tiles")
+
+
+def test_other_things_among_tiles_are_nothing(tmp_path: Path) -> None:
+    path = folder(tmp_path / "tiles")
+    for column in (path / str(ZOOM)).iterdir():
+        (column / "notes.txt").write_text("by somebody")
+    (path / str(ZOOM) / "9").mkdir()
+    for one in (path, path / str(ZOOM)):
+        assert open_picture(one).width == 3 * SIDE
+
+
+def test_a_folder_s_number_is_a_zoom_where_columns_are_in_it(tmp_path: Path) -> None:
+    """2024 may be a year, and columns in a folder of another name are of no zoom."""
+    year = folder(tmp_path / "2024")
+    assert mosaic.mosaic_of(year).zoom == ZOOM
+    (year / str(ZOOM)).rename(tmp_path / "columns")
+    assert not mosaic.is_folder(tmp_path / "columns")
+
+
+def test_how_many_tiles_there_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, base = folder(tmp_path / "tiles"), database(tmp_path / "a.mbtiles")
+    monkeypatch.setattr(mosaic, "_MOST_TILES", 6)
+    assert (open_picture(path).width, open_picture(base).width) == (3 * SIDE, 3 * SIDE)
+    (path / str(ZOOM) / str(LEFT) / f"{TOP + 9}.txt").touch()  # another stamp
+    base.touch()
+    monkeypatch.setattr(mosaic, "_MOST_TILES", 5)
+    with pytest.raises(PictureError, match="tiles: more than 5 tiles of zoom 4; name the folder of a coarser one"):
+        open_picture(path)
+    with pytest.raises(PictureError, match=r"a\.mbtiles: zoom 4 spans 3 x 2 tiles; up to 5 are allowed"):
+        open_picture(base)
+
+
+def test_tiles_of_a_poster_fill_the_size_it_says(tmp_path: Path) -> None:
+    """From the first row and column on: 8 x 8 of 32 px. Of another zoom, or none, they are a map's."""
+    path = folder(tmp_path / "tiles")
+
+    def size(**facts: Any) -> tuple[int, int]:
+        (path / "tiles.json").unlink(missing_ok=True)
+        (path / "tiles.json").write_text(json.dumps({"maxzoom": ZOOM, "height": 256, "width": 250, **facts}))
+        picture = open_picture(path)
+        return picture.height, picture.width
+
+    world = 2 * SIDE, 3 * SIDE
+    assert size() == (256, 250)
+    assert (size(height=1), size(width=1), size(width=256)) == ((1, 250), (256, 1), (256, 256))
+    for wrong in (dict(maxzoom=3), dict(height=256.0), dict(width="250"), dict(height=True), dict(width=None)):
+        assert size(**wrong) == world
+    for wrong, said in ((dict(height=257), "250 x 257"), (dict(width=257), "257 x 256"), (dict(height=0), "250 x 0"),
+                        (dict(width=0), "0 x 256"), (dict(width=-1), "-1 x 256")):  # fmt: skip
+        with pytest.raises(PictureError, match=f"its tiles.json says {said} px, and its tiles have not as many"):
+            size(**wrong)
+
+
+@pytest.mark.parametrize(("spare", "read"), [(0, True), (-1, False)])
+def test_what_is_said_of_tiles_has_a_most_of_bytes(
+    spare: int, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder(tmp_path / "tiles")
+    text = json.dumps({"maxzoom": ZOOM, "height": 256, "width": 250})
+    (path / "tiles.json").write_text(text)
+    monkeypatch.setattr(mosaic, "_FACTS_BYTES", len(text) + spare)
+    assert open_picture(path).width == (250 if read else 3 * SIDE)
+
+
+@pytest.mark.parametrize("side", ["height", "width", "both"])
+@pytest.mark.parametrize(("px", "fine"), [(15, False), (16, True), (4096, True), (4097, False)])
+def test_how_large_a_tile_is(px: int, fine: bool, side: str, tmp_path: Path) -> None:
+    file, size = io.BytesIO(), {"height": (32, px), "width": (px, 32), "both": (px, px)}[side]
+    Image.new("1", size).save(file, "PNG")
+    place = tmp_path / "0" / "0" / "0.png"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(file.getvalue())
+    if fine and side == "both":
+        assert mosaic.mosaic_of(tmp_path).side == px
+        return
+    with pytest.raises(PictureError, match="its tiles are not all squares of one size, 16 to 4096 px"):
+        mosaic.mosaic_of(tmp_path)
+
+
+@pytest.mark.parametrize(("form", "looked_at", "alpha"), [("PNG", 6, False), ("PNG", 5, True), ("JPEG", 5, False)])
+def test_of_tiles_that_are_not_looked_at_transparency_is_supposed(
+    form: str, looked_at: int, alpha: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JPEG has none."""
+    monkeypatch.setattr(mosaic, "_LOOKED_AT", looked_at)
+    make = partial(tile, form=form)
+    for path in (folder(tmp_path / "tiles", make), database(tmp_path / "a.mbtiles", make)):
+        assert open_picture(path).has_alpha == alpha
+
+
+def test_a_world_of_one_tile_is_a_picture(tmp_path: Path) -> None:
+    only = f"DELETE FROM tiles WHERE tile_column != {LEFT} OR tile_row != {2**ZOOM - 1 - TOP};"
+    path = database(
+        tmp_path / "a.mbtiles", script=f"{only} UPDATE tiles SET zoom_level = 0, tile_column = 0, tile_row = 0"
+    )
+    np.testing.assert_array_equal(read_picture(path) * 255, WORLD[:SIDE, :SIDE, :3].transpose(2, 0, 1))

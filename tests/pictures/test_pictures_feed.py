@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tiler.pictures import stream
 from tiler.pictures.feed import streaming
 from tiler.pictures.stream import (
     POLLED,
@@ -19,6 +22,7 @@ from tiler.pictures.stream import (
     bands_of,
     consume,
     first_line,
+    heard,
     load_vips,
     reading_until,
 )
@@ -138,6 +142,75 @@ def test_rows_that_nobody_waits_for_any_more() -> None:
     assert len(list(bands_of(black, 50))) == 1
 
 
+def test_no_thread_and_no_pipe_is_left_of_rows_that_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+    pipe = os.pipe
+
+    def noted() -> tuple[int, int]:
+        ends.extend(pipe())
+        return ends[-2], ends[-1]
+
+    monkeypatch.setattr(os, "pipe", noted)
+    assert sum(len(band) for band in bands_of(load_vips().Image.black(5, 37), 8)) == 37
+    saved: list[tuple[int, int]] = []
+    consume([np.zeros((37, 5, 3), np.uint8)], 37, 5, lambda image: saved.append((image.height, image.width)))
+    assert saved == [(37, 5)]
+    assert "tiler-pictures" not in [thread.name for thread in threading.enumerate()]
+    for end in ends:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
+    assert stream._Job(lambda: None).daemon  # a program may end meanwhile
+
+
+@pytest.mark.parametrize("told", ["libpng: odd", None])
+@pytest.mark.parametrize("closed", [True, False])
+def test_rows_that_do_not_come_any_more(told: str | None, closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has ended, with an error or without one; ticks come meanwhile."""
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"abc")
+    if closed:
+        os.close(write_end)
+    job = SimpleNamespace(is_alive=lambda: False, join=lambda: None, error=told)
+    ticks, waited, has_arrived = [], [], stream._has_arrived
+    monkeypatch.setattr(stream, "_has_arrived", lambda pipe, seconds: waited.append(seconds) or has_arrived(pipe, 0))
+    band = np.zeros((1, 2, 4), np.uint8)
+    with open(read_end, "rb", buffering=0) as pipe, pytest.raises(VipsError, match=told or "the pixels ended early"):
+        stream._fill(pipe, band, job, lambda: ticks.append(1))
+    assert band.tobytes() == b"abc" + bytes(5)
+    assert len(ticks) == 2
+    assert set(waited) == {stream._TICK_SECONDS, 0}
+    if not closed:
+        os.close(write_end)
+
+
 def test_the_most_telling_line_of_an_error_is_its_first_that_says_something() -> None:
     assert first_line(OSError("\n  pngload: libpng read error \nunable to call")) == "pngload: libpng read error"
     assert first_line(OSError(" \n")) == "OSError"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (4, 4), (5, 4), (64, 4)])
+def test_libvips_keeps_nothing_and_takes_four_threads_at_most(
+    cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vips, asked = load_vips(), []
+    monkeypatch.setattr(vips, "concurrency_get", lambda: cores)
+    for name in ("concurrency_set", "cache_set_max", "block_untrusted_set"):
+        monkeypatch.setattr(vips, name, lambda value, name=name: asked.append((name, value)))
+    assert load_vips.__wrapped__() is vips
+    assert sorted(asked) == [("block_untrusted_set", True), ("cache_set_max", 0), ("concurrency_set", threads)]
+
+
+def test_warnings_are_heard_by_all_who_listen_and_by_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """Its first line, of those of one library, as long as somebody listens."""
+    caplog.set_level(logging.ERROR)
+    logger = logging.getLogger("somebodys.library")
+    with heard("somebodys.library") as outer:
+        logger.warning("one\nand more")
+        with heard("somebodys.library") as inner, heard("anothers.library") as other:
+            logger.error("two of %d", 3)
+            logger.info("no warning")
+            logger.warning("")
+        logger.warning("four")
+    logger.warning("five")
+    assert (outer, inner, other) == (["one", "two of 3", "", "four"], ["two of 3", ""], [])
+    assert caplog.records == []

@@ -56,6 +56,13 @@ def test_libvips_reads_what_it_reads_rightly(tmp_path: Path, name: str) -> None:
     assert read_page(written(tmp_path / "a.tif", array, **options)).plain == plain
 
 
+@pytest.mark.parametrize(
+    ("dtype", "plain"), [("u1", True), ("u2", True), ("u4", True), ("f4", True), ("f8", False), ("i2", False)]
+)
+def test_libvips_reads_whole_numbers_and_floats_of_32_bits(tmp_path: Path, dtype: str, plain: bool) -> None:
+    assert read_page(written(tmp_path / "a.tif", RGB.astype(dtype))).plain == plain
+
+
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 @pytest.mark.parametrize("nodata", [False, True])
 def test_jpeg_in_a_tiff(tmp_path: Path, tile: tuple[int, int] | None, nodata: bool) -> None:
@@ -205,3 +212,70 @@ def test_what_cannot_be_asked_of_a_picture(tmp_path: Path, channels: str) -> Non
             PictureError, match=rf"cannot be resized to {size[0]} x {size[1]} in bands of {size[2]} rows"
         ):
             open_picture(path).bands(*size)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("kind", ["unassalpha", "unspecified"])
+def test_a_palette_with_a_second_channel(tmp_path: Path, kind: str, compression: str | None) -> None:
+    """Opacity where it says so, of each pixel, not of its colour."""
+    values = np.array([[[0, 9], [1, 255]], [[2, 0], [255, 77]], [[1, 1], [0, 200]]], np.uint8)
+    table = RNG.integers(0, 256, (3, 256)).astype(np.uint16)
+    tags = [(320, 3, 768, (table * 257).ravel().tolist(), True)]
+    path = written(tmp_path / "a.tif", values, photometric="minisblack", extrasamples=[kind], compression=compression,
+                   extratags=tags)  # fmt: skip
+    retagged(path, PhotometricInterpretation=3)
+    assert len(open_picture(path).notes) == (kind == "unspecified")
+    found = np.rint(read_picture(path, channels="rgba") * 255)
+    np.testing.assert_array_equal(found[:3], table[:, values[..., 0]])
+    np.testing.assert_array_equal(found[3], values[..., 1] if kind == "unassalpha" else 255)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize(
+    ("photometric", "extra", "said", "colours", "alpha"),
+    [
+        ("rgb", "u", False, 3, None), ("minisblack", "u", False, 1, None), ("minisblack", "uu", True, 3, None),
+        ("minisblack", "uu", False, 3, None), ("minisblack", "uuu", False, 3, None),
+        ("minisblack", "uua", True, 3, 3), ("minisblack", "ua", True, 1, 2), ("minisblack", "au", True, 1, 1),
+        ("rgb", "ua", True, 3, 4), ("rgb", "au", True, 3, 3),
+    ],
+)  # fmt: skip
+def test_what_further_channels_are(
+    tmp_path: Path, photometric: str, extra: str, said: bool, colours: int, alpha: int | None, compression: str | None
+) -> None:
+    """u: of no meaning, a: opacity; where the file says so."""
+    number = (3 if photometric == "rgb" else 1) + len(extra)
+    values = RNG.integers(0, 256, (5, 3, number), dtype=np.uint8)
+    kinds = [{"u": "unspecified", "a": "unassalpha"}[one] for one in extra]
+    path = written(tmp_path / "a.tif", values, photometric=photometric, extrasamples=kinds, compression=compression)
+    with tifffile.TiffFile(path) as tif:
+        at = tif.pages.first.tags["ExtraSamples"].offset
+    data = bytearray(path.read_bytes())
+    data[at : at + 2] = struct.pack("<H", 338 if said else 335)
+    path.write_bytes(data)
+    picture = open_picture(path)
+    assert (picture.channels, picture.has_alpha) == (colours, alpha is not None)
+    found = np.rint(read_picture(path, channels="rgba") * 255)
+    np.testing.assert_array_equal(found[:3], np.broadcast_to(values[..., :colours].transpose(2, 0, 1), (3, 5, 3)))
+    np.testing.assert_array_equal(found[3], 255 if alpha is None else values[..., alpha])
+
+
+def test_five_greys_are_no_colours(tmp_path: Path) -> None:
+    kinds = ["unspecified"] * 4
+    path = written(tmp_path / "a.tif", np.zeros((5, 3, 5), np.uint8), photometric="minisblack", extrasamples=kinds)
+    assert refusal(path) == (
+        "has 5 channels and does not say which are colours; grey, RGB or CMYK, with or without alpha, are allowed"
+    )
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+@pytest.mark.parametrize("codec", ["webp", "jpegxl", "lerc", "zstd", "lzma"])
+def test_alpha_of_any_codec_is_read(codec: str, opaque: bool, tmp_path: Path) -> None:
+    """An encoder may leave out an alpha that is opaque."""
+    values = np.random.default_rng(0).integers(0, 256, (40, 50, 4), dtype=np.uint8)
+    values[..., 3] |= 255 if opaque else 0
+    exactly = {"compressionargs": {"lossless": True}} if codec in ("webp", "jpegxl") else {}
+    path = tmp_path / "a.tif"
+    alpha = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(path, values, compression=codec, tile=(16, 16), **alpha, **exactly)
+    np.testing.assert_array_equal(read_picture(path, channels="rgba").transpose(1, 2, 0) * 255, values)

@@ -100,3 +100,18 @@ def test_failures_leave_the_old_one(tmp_path):
         write_picture(tmp_path / "a.zarr", 601, 4, [grey * np.float32(0.1)])
     assert np.asarray(zarr.open_group(tmp_path / "a.zarr", mode="r")["0"]).max() == 128
     assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("size", "chunks"),
+    [((4, 7), [(3, 4, 7)]), ((513, 3), [(3, 512, 3), (3, 257, 2)]), ((3, 600), [(3, 3, 512), (3, 2, 300)])],
+)
+def test_chunks_are_no_larger_than_their_level(tmp_path, size, chunks):
+    write_picture(tmp_path / "my map.zarr", *size, [PICTURE[:3, : size[0], : size[1]]])
+    group = zarr.open_group(tmp_path / "my map.zarr", mode="r")
+    assert [group[str(level)].chunks for level in range(len(list(group.array_keys())))] == chunks
+    assert [group[str(level)].shape for level in range(len(chunks))] == (
+        [(3, *size), (3, (size[0] + 1) // 2, (size[1] + 1) // 2)][: len(chunks)]
+    )
+    assert group.attrs["ome"]["multiscales"][0]["name"] == "my map"
+    assert group.attrs["tiler_poster"] == {}

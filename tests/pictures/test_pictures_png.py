@@ -265,3 +265,33 @@ def test_a_picture_is_packed_in_blocks_of_a_million_bytes(rows: int) -> None:
     np.testing.assert_array_equal(np.concatenate([task.lines for task in tasks]), lines)
     for before, task in zip([np.zeros_like(lines[:1]), *(task.lines for task in tasks)], tasks, strict=False):
         np.testing.assert_array_equal(task.above, before[-1])
+
+
+@pytest.mark.parametrize(
+    ("dpi", "per_metre"), [(None, 2835), (72, 2835), (300, 11811), (25.4, 1000), (0.5 * 25.4, 500)]
+)
+def test_dots_per_inch_are_written_per_metre(tmp_path, dpi, per_metre):
+    found = dict(chunks(written(tmp_path / "a.png", picture(3, 5), dpi=dpi)))
+    assert found[b"pHYs"] == struct.pack(">IIB", per_metre, per_metre, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_thread_is_far_ahead_of_the_file(monkeypatch, threads):
+    """Two blocks are on their way for each."""
+    taken = []
+    monkeypatch.setattr(png, "_block", lambda task: task)
+    found = png._in_order((taken.append(number) or number for number in range(20)), threads)
+    for done in range(20):
+        assert next(found) == done
+        assert len(taken) == min(20, done + 2 * threads)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_what_the_middle_is_packed_best_by_is_taken_for_all(monkeypatch, repeats):
+    """A sample of 1000 bytes, with 4000 of the other kind on both sides: a pattern that repeats itself, and noise."""
+    monkeypatch.setattr(png, "_SAMPLE_BYTES", 1000)
+    noise = np.random.default_rng(1).integers(0, 256, 4000, np.uint8)
+    inner, outer = (np.tile(noise[:50], 80), noise) if repeats else (noise, np.tile(noise[:50], 80))
+    data = np.concatenate([outer, inner[:1000], outer]).data
+    assert png._deflated(data) == png._raw(data, 6, zlib.Z_DEFAULT_STRATEGY if repeats else zlib.Z_RLE)
+    assert png._raw(data, 6, zlib.Z_DEFAULT_STRATEGY) != png._raw(data, 6, zlib.Z_RLE)

@@ -288,6 +288,28 @@ def test_what_a_begun_job_holds_counts(tmp_path, monkeypatch):
     check_room(plan, config, job, str(tmp_path / "job.zarr"))
 
 
+@pytest.mark.parametrize(("kept", "need"), [(0, 700), (650, 700), (651, 701), (900, 950)])
+def test_a_disk_holds_what_is_there_at_once_to_the_byte(kept, need, tmp_path, monkeypatch):
+    """At first the store with all that it holds for a while; in the end what it keeps, and the poster."""
+    config, _ = job_of(output=str(tmp_path / "poster.png"))
+    plan = SimpleNamespace(store_bytes=700, kept_bytes=kept, output_bytes=30, spare_bytes=20)
+    url = str(tmp_path / "job.zarr")
+    for held, free in ((0, need), (100, need - 100)):
+        monkeypatch.setattr(room, "_held_bytes", lambda place, held=held: held if place == url else 0)
+        disk_with(monkeypatch, free)
+        room.check_disk(plan, config, url)
+        disk_with(monkeypatch, free - 1)
+        with pytest.raises(ResourceError, match=r"^--store .*job\.zarr: needs about 1 MB of disk and 1 MB are free; "):
+            room.check_disk(plan, config, url)
+    disk_with(monkeypatch, 700)
+    monkeypatch.setattr(room, "_one_disk", lambda *places: False)
+    monkeypatch.setattr(room, "_held_bytes", lambda place: 0)
+    room.check_disk(plan, config, url)
+    disk_with(monkeypatch, 49)
+    with pytest.raises(ResourceError, match=r"^-o .*poster\.png: needs about "):
+        room.check_disk(plan, config, "s3://bucket/job.zarr")
+
+
 def test_only_the_poster_needs_room_where_the_store_is_elsewhere(tmp_path, monkeypatch):
     config, job = job_of(long_edge=2048, output=str(tmp_path / "poster.png"))
     plan = plan_job(config, job)

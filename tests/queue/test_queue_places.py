@@ -254,7 +254,10 @@ def _run(folder: Path, ending: turn.Ending, monkeypatch: pytest.MonkeyPatch) -> 
     told: list[tuple[str, str]] = []
     monkeypatch.setattr(Ends, "ending", ending)
     monkeypatch.setattr(runner, "_LOOK_EVERY", 0.01)
-    Runner(Marks(folder), (), {}, lambda event: told.append((event["event"], event["text"])), Ends).run(wait=False)
+    rounds = iter(range(100))
+    works = Runner(Marks(folder), (), {}, lambda event: told.append((event["event"], event["text"])), Ends)
+    works.run(False, lambda: next(rounds, None) is None)
+    assert next(rounds, None) is not None
     return told
 
 

@@ -51,6 +51,19 @@ def land(tmp_path: Path) -> np.ndarray:
     return _picture(tmp_path / "map.png", x < 80 + 9 * np.sin(y / 8), (SEA_HERE, LAND_HERE), shallow=0.8)
 
 
+@pytest.fixture
+def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """map.png and photo.png in tmp_path, as small as can be; the classes of either are stripes one pixel wide."""
+
+    def striped(pictures: Any, count: int) -> Classes:
+        means = np.arange(count * 4.0).reshape(count, 4)
+        return Classes((np.arange(35).reshape(5, 7) % count,), means, means[:, :3] / 255, np.full(count, 1 / count))
+
+    monkeypatch.setattr(proposing, "find_classes", striped)
+    for name in ("map", "photo"):
+        Image.new("RGB", (7, 5), (9, 9, len(name))).save(tmp_path / f"{name}.png")
+
+
 def _proposed(folder: Path, count: int = 2, *styles: str) -> Any:
     return propose(
         str(folder / "map.png"), [str(folder / one) for one in styles or ("photo.png",)], count, folder / "l.png"
@@ -77,7 +90,7 @@ def test_sea_is_paired_with_sea_though_it_pales_to_white(tmp_path: Path, land: n
     assert len(config.regions.names) == 2
 
 
-def test_what_was_mended_by_hand_stays(tmp_path: Path, land: np.ndarray) -> None:
+def test_what_was_mended_by_hand_stays(tmp_path: Path, stripes: None) -> None:
     first = _proposed(tmp_path)
     Image.new("RGB", (160, 120), (1, 2, 3)).save(first.labels)
     mended = first.labels.read_bytes()
@@ -98,25 +111,25 @@ def test_no_more_regions_than_there_are(tmp_path: Path) -> None:
         both = np.full((60, 80, 3), colour, np.uint8)
         both[:, :30] = (20, 20, 160)
         Image.fromarray(both).save(tmp_path / f"{name}.png")
-    assert _proposed(tmp_path, 5).found == 2
+    assert _proposed(tmp_path, 3).found == 2
     Image.new("RGB", (80, 60), (9, 9, 9)).save(tmp_path / "map.png")
     with pytest.raises(ConfigError, match="nothing in it and its styles is to be told apart"):
         propose(str(tmp_path / "map.png"), [str(tmp_path / "photo.png")], 2, tmp_path / "other.png")
     assert not (tmp_path / "other.png").exists()
 
 
-def test_what_was_found_of_other_pictures_is_found_anew_unless_it_was_mended(tmp_path: Path, land: np.ndarray) -> None:
+def test_what_was_found_of_other_pictures_is_found_anew_unless_it_was_mended(tmp_path: Path, stripes: None) -> None:
     first = _proposed(tmp_path, 3)
     theirs = tmp_path / f"{first.labels.stem}-note.png"
     theirs.write_text("theirs")
     before = {path.name for path in tmp_path.iterdir()}
-    _picture(tmp_path / "map.png", ~land, (SEA_HERE, LAND_HERE))
+    Image.new("RGB", (7, 5), (9, 10, 3)).save(tmp_path / "map.png")
     second = _proposed(tmp_path, 2)
     assert (second.found, second.labels) == (2, first.labels)
     assert theirs.read_text() == "theirs"
     gone = before - {path.name for path in tmp_path.iterdir()}
     assert all("-3-style-" in name for name in gone)
-    Image.open(second.labels).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(second.labels)
+    Image.new("RGB", (7, 5), (1, 2, 3)).save(second.labels)
     mended = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ConfigError, match="is there already, of other pictures"):
         _proposed(tmp_path, 3)
@@ -124,7 +137,7 @@ def test_what_was_found_of_other_pictures_is_found_anew_unless_it_was_mended(tmp
 
 
 @pytest.mark.parametrize("name", ["thesis.png", "../l.png", "l-1-style-1.png.txt"])
-def test_a_job_file_that_names_files_of_others_deletes_none(tmp_path: Path, land: np.ndarray, name: str) -> None:
+def test_a_job_file_that_names_files_of_others_deletes_none(tmp_path: Path, stripes: None, name: str) -> None:
     found = _proposed(tmp_path, 2)
     theirs = found.file.parent / name
     theirs.write_text("theirs")
@@ -197,3 +210,84 @@ def test_three_classes_in_turn_are_paired_by_what_they_are(tmp_path: Path, monke
     ours, paired = proposing._found([str(tmp_path / "a.png")], [str(tmp_path / "b.png")], 3)
     np.testing.assert_allclose(paired.means - 0.3, ours.means)
     np.testing.assert_array_equal(paired.planes[0], ours.planes[0])
+
+
+def test_up_to_eight_regions_may_be_asked_for(tmp_path: Path) -> None:
+    for count in (2, 8):
+        with pytest.raises(ConfigError, match=r"^STYLE is missing"):
+            propose("map.png", [], count, tmp_path / "labels.PNG")
+    with pytest.raises(ConfigError, match=r"labels\.jpg: labels are written as \.png$"):
+        propose("map.png", [], 2, tmp_path / "labels.jpg")
+
+
+def test_no_two_labels_have_one_colour() -> None:
+    """The next redder one that is free, around where it is reddest; half a step is the even one."""
+    sea, red = (0.2, 0.4, 1.0), (1.0, 0.0, 0.0)
+    found = proposing._apart(np.array([sea, sea, red, (52 / 255, 0.4, 1.0), red, (0.5, 0.1, 0.9), sea]))
+    assert found[:3].tolist() == [[51, 102, 255], [52, 102, 255], [255, 0, 0]]
+    assert found[3:].tolist() == [[53, 102, 255], [0, 0, 0], [128, 26, 230], [54, 102, 255]]
+
+
+def test_what_says_where_regions_are_or_differs_by_style() -> None:
+    def said(**values) -> list[str]:
+        return proposing.says_where(RenderConfig("a.png", ("b.png", "c.png"), "d.png", **values))
+
+    assert said() == said(style_scale=(0.5,)) == []
+    assert said(style_scale=(0.5, 1.0), style_blend_weights=(1.0, 2.0)) == ["style_scale", "style_blend_weights"]
+    assert said(labels="l.png", label=("#000000=b.png",)) == ["labels", "label"]
+
+
+def test_what_is_gone_is_found_anew(tmp_path: Path, stripes: None) -> None:
+    """Any of its pictures, or all of them; the same pictures make the same files."""
+    first = _proposed(tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    made = sorted(path for path in files if path.name.startswith("l") and path.suffix == ".png")
+    assert [path.name for path in made] == ["l-1-style-1.png", "l-2-style-1.png", "l.png"]
+    for gone in ([made[0]], [made[2]], made):
+        for path in gone:
+            path.unlink()
+        assert _proposed(tmp_path) == first
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+    made[1].unlink()
+    assert _proposed(tmp_path, 3).file == first.file
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("mended", ["l.png", "l-2-style-1.png", "l.toml"])
+def test_what_was_mended_is_never_replaced_where_something_is_gone(
+    tmp_path: Path, stripes: None, mended: str, count: int
+) -> None:
+    found = _proposed(tmp_path)
+    with (tmp_path / mended).open("ab") as file:
+        file.write(b"# mine\n")
+    (tmp_path / "l-1-style-1.png").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    if count == 2:
+        assert _proposed(tmp_path).options == found.options
+    else:
+        with pytest.raises(ConfigError, match=r"l\.toml: is there already, of other pictures"):
+            _proposed(tmp_path, count)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_mended_job_file_stays_though_other_regions_are_asked_for(tmp_path: Path, stripes: None) -> None:
+    found = _proposed(tmp_path)
+    mended = found.file.read_text() + "steps = 7\n"
+    found.file.write_text(mended)
+    assert _proposed(tmp_path).options == {**found.options, "steps": (7,)}
+    with pytest.raises(ConfigError, match=r"l\.toml: is there already"):
+        _proposed(tmp_path, 3)
+    assert found.file.read_text() == mended
+
+
+def test_a_link_in_place_of_a_proposals_file_stays(tmp_path: Path, stripes: None) -> None:
+    found = _proposed(tmp_path)
+    for name in ("l.png", "l-1-style-1.png", "l.toml"):
+        moved = (tmp_path / name).rename(tmp_path / f"moved {name}")
+        (tmp_path / name).symlink_to(moved)
+        with pytest.raises(ConfigError, match=r"is there already"):
+            _proposed(tmp_path, 3)
+        assert (tmp_path / name).is_symlink()
+        assert _proposed(tmp_path) == found
+        (tmp_path / name).unlink()
+        moved.rename(tmp_path / name)

@@ -60,6 +60,9 @@ def test_not_a_scale(text):
         ("90cmx24in", (900, 609.6, False)),
         ("29.7x21cm", (297, 210, False)),
         ("90CM", (900, None, False)),
+        ("1000000mm", (1e6, None, False)),
+        ("0.1cm x 0.2", (1, 2, False)),
+        ("2 x 3.5inch", (50.8, 88.9, False)),
         ("A0", (841, 1189, True)),
         ("a1", (594, 841, True)),
         ("A4", (210, 297, True)),
@@ -75,7 +78,23 @@ def test_print(text, found):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "90x60", "90", "A11", "D4", "A", "0x5cm", "5x0cm", "-5cm", "1e3cm", "nancm", "5x5x5cm", "2000000mm"]
+    "text",
+    [
+        "",
+        "90x60",
+        "90",
+        "A11",
+        "D4",
+        "A",
+        "0x5cm",
+        "5x0cm",
+        "-5cm",
+        "1e3cm",
+        "nancm",
+        "5x5x5cm",
+        "1000001mm",
+        "1cmx1000001mm",
+    ],
 )
 def test_not_a_print(text):
     with pytest.raises(ValueError, match="WIDTHxHEIGHT with a unit"):
@@ -108,6 +127,25 @@ def test_any_text_is_understood_or_refused(text):
 )
 def test_poster_size(content, options, found):
     assert poster_size(content, **options) == found
+
+
+def test_a_poster_up_to_the_longest_side():
+    assert poster_size((512, 1024), scale="1024x") == (2**19, 2**20)
+    assert poster_size((1024, 512), print="1in", dpi=2**20) == (2**20, 2**19)
+    for options, said in (
+        ({"scale": "1024.001x"}, r"scale = 1024\.001x makes 1048577 x 524289 px; allowed: up to 1048576 a side"),
+        ({"print": "1in", "dpi": 2**20 + 1}, "print = 1in makes 1048577 x 524288 px"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{said}"):
+            poster_size((512, 1024), **options)
+
+
+def test_a_thin_picture_keeps_a_pixel():
+    assert poster_size((1, 5000), long_edge=100) == (1, 100)
+    assert poster_size((5000, 1), scale="0.01") == (50, 1)
+    assert poster_size((5000, 1), print="0.001cm", dpi=1) == (1, 1)
+    assert poster_size((3, 4), print="0.001x9cm", dpi=10) == (35, 1)
+    assert poster_size((3, 4), print="9x0.001cm", dpi=10) == (1, 35)
 
 
 def test_a_poster_beyond_all_formats_is_refused():
@@ -165,7 +203,10 @@ def test_crops(content, poster, found):
         ((300, 400), (30, 40), True),
         ((30, 40), (40, 30), False),
         ((302, 400), (300, 400), True),  # 1 % of the longer side
+        ((304, 400), (300, 400), True),
         ((305, 400), (300, 400), False),
+        ((296, 400), (300, 400), True),
+        ((295, 400), (300, 400), False),
         ((400, 305), (400, 300), False),
         ((3, 4), (3, 5), True),  # one pixel
         ((3, 4), (3, 6), False),
@@ -175,7 +216,9 @@ def test_shapes_are_compared_whatever_their_pixels(size, other, same):
     assert same_shape(size, other) is same
 
 
-@pytest.mark.parametrize(("text", "metres"), [("30", 30.0), ("0.001", 0.001), ("1e6", 1e6), ("AUTO", None)])
+@pytest.mark.parametrize(
+    ("text", "metres"), [("30", 30.0), ("0.001", 0.001), ("1000000", 1e6), ("1e6", 1e6), ("AUTO", None)]
+)
 def test_gsd(text, metres):
     assert parse_gsd(text) == metres
 

@@ -229,3 +229,13 @@ def test_any_json_is_a_configuration_or_one_line(values: dict[str, Any], whole: 
 def test_a_wish_that_is_no_table_is_one_line(asked: Any):
     with pytest.raises(StoreError, match="cannot be read"):
         identity.asked_for("/p/job.zarr", {"version": __version__, "asked": asked})
+
+
+def test_a_job_file_is_never_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("seed = 5\n")
+    monkeypatch.setattr("tiler.request.jobfile.MOST_BYTES", 9)
+    assert read_job_file(path) == {"seed": 5}
+    path.write_text("seed = 53\n")
+    with pytest.raises(ConfigError, match=f"{path}: is larger than 9 bytes"):
+        read_job_file(path)

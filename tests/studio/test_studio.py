@@ -134,10 +134,10 @@ def test_what_is_no_wish_is_refused(client: Any, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("more", "count", "said"),
     [({}, "2", "count = 2; allowed: 1 to 8"), ({}, 9, "count = 9"), ({}, True, "count = True"), ({}, 0, "count = 0"),
-     ({"content": "", "init": "noise", "content_weight": "0"}, 2, "content is missing"),
+     ({"content": "", "init": "noise", "content_weight": "0"}, 2, "auto_regions = 2 beside no content"),
      ({"styles": ""}, 2, "STYLE is missing"),
-     ({"region": ["a=style.png"], "mask": ["a=content.png"]}, 2, "region: says already what is where"),
-     ({"styles": ["style.png", "content.png"], "style_scale": "1,2"}, 2, "style_scale: says already"),
+     ({"region": ["a=style.png"], "mask": ["a=content.png"]}, 2, "auto_regions = 2 beside region"),
+     ({"styles": ["style.png", "content.png"], "style_scale": "1,2"}, 2, "auto_regions = 2 beside style_scale"),
      ({"styles": ["../pictures.png"]}, 2, "no such picture")],
 )  # fmt: skip
 def test_regions_that_cannot_be_found(client: Any, folder: Path, more: dict[str, Any], count: Any, said: str) -> None:
@@ -148,6 +148,23 @@ def test_regions_that_cannot_be_found(client: Any, folder: Path, more: dict[str,
     assert status == 400
     assert said in json.loads(body)["error"]
     assert _traces(folder) == before
+
+
+def test_regions_whose_files_are_gone_are_taken_away(client: Any, folder: Path) -> None:
+    def asked(values: dict[str, Any], count: int) -> dict[str, Any]:
+        sent = json.dumps({"values": values, "count": count}).encode()
+        status, _, body = client.ask("POST", "/api/regions", sent, Origin=client.origin)
+        assert status == 200, body
+        return json.loads(body)["values"]
+
+    values = {"content": "content.png", "styles": ["style.png"]}
+    found = asked(values, 2)
+    assert (found["styles"], found["labels"], len(found["label"])) == ([], "content-labels.png", 2)
+    for file in folder.glob("content-labels*"):
+        file.unlink()
+    nothing = {"labels": None, "label": None, "style_mask": None}
+    assert asked({**values, **found}, 1) == {"styles": ["style.png"], **nothing}
+    assert asked({**values, **found}, 2) == found
 
 
 @pytest.mark.parametrize("name", ["content-labels.png", "content-labels-1-style-1.png", "content-labels.toml"])

@@ -145,3 +145,32 @@ def test_polynomials_lead_to_1_and_never_beyond(error):
         assert at.min() > 0
     assert 1 - at.min() < max(2 * error, 1e-12)
     assert len(statistics._polynomials(error)) <= 12
+
+
+def test_one_channel_by_hand():
+    """G = 5 and mu = 1 where A = 4 and m = 1.5 are wanted; variances with a thousandth of A more."""
+    found, target = (torch.tensor([[[power], [mean]]], dtype=torch.float64) for power, mean in ((5, 1), (4, 1.5)))
+    ours, theirs = (5 - 1 + 0.004) ** 0.5, (4 - 2.25 + 0.004) ** 0.5
+    moved, wider = -0.5, ours - theirs
+    for statistic, more in (("moments", 1), ("w2", 0)):
+        loss, slope = style_term(statistic, found, target, 0.5)
+        assert loss.tolist() == [pytest.approx(0.5 * (more / 16 + (moved**2 + wider**2) / 4))]
+        along = wider / ours
+        expected = [[0.5 * (more * 2 / 16 + along / 4)], [0.5 * (2 * moved - 2 * along * 1) / 4]]
+        assert slope[0].tolist() == [pytest.approx(row) for row in expected]
+    loss, slope = style_term("gram", found[:, :1], target[:, :1], 0.5)
+    assert (loss.tolist(), slope.tolist()) == ([0.5 / 16], [[[0.5 * 2 / 16]]])
+
+
+def test_one_channel_is_carried_to_the_other_by_its_deviation(way):
+    ours, theirs = (torch.tensor([[[one]]], dtype=torch.float64) for one in (2.0, 6.0))
+    assert transport(ours, theirs).item() == pytest.approx(3, rel=1e-9)
+
+
+def test_both_sides_are_blurred_by_as_much_as_it_takes():
+    """A hundredth is enough for 0.5, a hundred times that for -0.5; for -3 it takes what both come to, 3 and 4."""
+    ours = torch.tensor([0.5, -0.5, -3.0], dtype=torch.float64)
+    both = torch.stack([ours, torch.full_like(ours, 4.0)])[..., None, None]
+    found, factors = statistics._blurred(both, torch.full((3,), 0.01, dtype=torch.float64))
+    assert found.flatten().tolist() == pytest.approx([0.51, 0.5, 4.01, 4.01, 5.0, 11.01])
+    assert factors.flatten().tolist() == pytest.approx([one**0.5 for one in (0.51, 0.5, 4.01, 4.01, 5.0, 11.01)])

@@ -322,3 +322,63 @@ def test_the_digest_is_of_the_numbers_whatever_file_holds_them(tmp_path, state):
 def test_the_bundled_weights_are_known_without_loading_them():
     convs, sha256 = weights.read_weights("bundled")
     assert trunk_of("bundled") == ({f"relu{conv.name}": len(conv.bias) for conv in convs}, sha256)
+
+
+def test_the_convolutions_are_where_torchvision_has_them():
+    assert weights._torchvision_indices() == [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
+
+
+def test_preprocessing_is_folded_into_the_first_convolution():
+    """x[2, 0, 1] * scale + shift, where each weight meets one: 2 (20 b + 1) + 3 (30 r + 2) + 5 (40 g + 3) + 7."""
+    weight = torch.zeros(1, 3, 3, 3)
+    weight[0, :, 1, 1] = torch.tensor([2.0, 3.0, 5.0])
+    later = weights.Conv("1_2", torch.ones(1), torch.ones(1))
+    first, second = weights._fold(
+        [weights.Conv("1_1", weight, torch.tensor([7.0])), later], [2, 0, 1], torch.tensor([20.0, 30, 40]),
+        torch.tensor([1.0, 2, 3]),
+    )  # fmt: skip
+    assert first.weight[0, :, 1, 1].tolist() == [90, 200, 40]
+    assert (first.bias.tolist(), first.name, first.weight.is_contiguous()) == ([30], "1_1", True)
+    assert second is later
+
+
+@pytest.mark.parametrize(("width", "fits"), [(4096, True), (4097, False), (0, False)])
+def test_a_layer_has_so_many_channels(state, width, fits):
+    state["features.0.bias"], state["features.0.weight"] = torch.zeros(width), torch.zeros(width, 3, 3, 3)
+    state["features.2.weight"] = torch.zeros(1).expand(len(state["features.2.bias"]), width, 3, 3)
+    if fits:
+        assert len(weights._from_state(state, "x.pth")[0].bias) == width
+        return
+    with pytest.raises(
+        WeightsError, match=r"^--weights x\.pth: conv1_1 is .*allowed: finite \[n, 3, 3, 3\] with n from 1 to 4096"
+    ):
+        weights._from_state(state, "x.pth")
+
+
+@pytest.mark.parametrize("part", [torch.zeros(6).to("meta"), torch.zeros(6).to_sparse(), torch.zeros(6).int(), 3.0])
+def test_numbers_are_plain_ones(state, part):
+    state["features.5.bias"] = part
+    with pytest.raises(WeightsError, match=r"features\.5\.weight or \.bias is missing or holds no plain floats"):
+        weights._from_state(state, "x.pth")
+
+
+def test_an_error_is_its_first_line():
+    assert weights._line(ValueError("x" * 161 + "\nmore")) == "x" * 160
+    assert weights._line(KeyError()) == "KeyError"
+
+
+def test_an_archive_may_claim_what_it_is_long(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one", bytes(300))
+        archive.writestr("two", bytes(200))
+    with open(path, "rb") as file:
+        weights._check_members(file, 500)
+        assert file.tell() == 0
+        with pytest.raises(ValueError, match="its members claim 500 bytes of 499"):
+            weights._check_members(file, 499)
+
+
+def test_torchvision_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    assert "pip install torchvision" in refusal("torchvision")

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-_CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | _CLOSED
-WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSED
+READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | _BINARY
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
 
 
 class Handle(Protocol):
@@ -52,10 +52,10 @@ class ByNumber:
 
     @classmethod
     def of(cls, root: Path) -> ByNumber:
-        return cls(os.open(root, os.O_RDONLY | os.O_DIRECTORY | _CLOSED))
+        return cls(os.open(root, os.O_RDONLY | os.O_DIRECTORY))
 
     def step(self, name: str) -> ByNumber:
-        return ByNumber(os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK | _CLOSED, dir_fd=self._number))
+        return ByNumber(os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=self._number))
 
     def open(self, name: str, flags: int) -> int:
         return os.open(name, flags, 0o666, dir_fd=self._number)

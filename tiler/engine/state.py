@@ -97,7 +97,7 @@ class Resident:
 
     def kept(self, state: int, tile: Tile) -> Kept:
         """What was put."""
-        there, found = self._found.get((state % 2, tile.index), (-1, None))
+        there, found = self._found.get((state % 2, tile.index), (None, None))
         if found is None or there != state:
             raise StateLostError(f"tile {tile.index}: its state {state} is not here")
         return found
@@ -105,7 +105,7 @@ class Resident:
     def put(self, state: int, tile: Tile, kept: Kept) -> None:
         key, (_, height, width) = (state % 2, tile.index), kept.pixels.shape
         # In place of what was there: memory of the same size that comes and goes leaves holes.
-        _, before = self._found.pop(key, (-1, None))
+        _, before = self._found.pop(key, (None, None))
         pixels = before.pixels if before else self._empty((3, height, width), self._dtype)
         moments = before.moments if before else self._empty((6, height, width), self._moment_dtype)
         assert moments is not None

@@ -198,8 +198,8 @@ class RenderStore(StoredPictures, StoredState):
 
     def holder(self) -> str:
         """The run that may write, as the store says at this moment; empty where none is named. Cheap."""
-        found = sync(self._root.store.get("zarr.json", default_buffer_prototype()))
         try:
+            found = sync(self._root.store.get("zarr.json", default_buffer_prototype()))
             return str(json.loads(found.to_bytes())["attributes"]["tiler"].get("run", "")) if found else ""
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreError(f"store {self.url}: no readable job there: {first_line(error)}") from None

@@ -59,8 +59,7 @@ def to_srgb(image: Any) -> Any:
     """
     profile = _usable_profile(image)
     if image.interpretation == "cmyk":
-        image = _integers(image).copy(interpretation="cmyk")
-        return _transform(image, embedded=profile is not None, input_profile="cmyk")
+        return _transform(_integers(image), embedded=profile is not None, input_profile="cmyk")
     if image.interpretation == "lab":  # of D50, as ICC's connection space, where libvips' own is of D65
         options = dict(output_profile="srgb", pcs="lab", depth=16, intent="relative", black_point_compensation=True)
         return image.cast("float").icc_export(**options)

@@ -14,6 +14,7 @@ import os
 import re
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -231,9 +232,15 @@ def _own_facts(path: Path, zoom: int) -> tuple[int, int, Georef | None] | None:
     height, width, transform = (found.get(name) for name in ("height", "width", "transform"))
     if found.get("maxzoom") != zoom or type(height) is not int or type(width) is not int:
         return None
-    numbers = isinstance(transform, list) and len(transform) == 6 and all(type(v) in (int, float) for v in transform)
-    a, b, c, d, e, f = transform if numbers and isinstance(transform, list) else (0.0,) * 6
-    return height, width, Georef((a, b, c, d, e, f)) if numbers else None
+    if not (isinstance(transform, list) and len(transform) == 6 and all(map(_is_finite, transform))):
+        return height, width, None
+    a, b, c, d, e, f = transform
+    return height, width, Georef((a, b, c, d, e, f))
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can be: JSON has longer ones, and Python's also NaN and Infinity."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 # A database ----------------------------------------------------------------------------------------------------------

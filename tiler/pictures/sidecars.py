@@ -82,7 +82,7 @@ def _aux(path: Path) -> Path:
 
 def _key(file: Path) -> str:
     """A sidecar in the list: by what it is, since the poster may be renamed with all its files."""
-    return file.suffix.lower()
+    return file.suffix
 
 
 def _digest(data: bytes) -> str:

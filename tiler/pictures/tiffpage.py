@@ -19,7 +19,7 @@ from tiler.pictures.stream import first_line, heard
 # What libvips' wheels decode (none, CCITT, LZW, JPEG, deflate, PackBits), and the number types that they read.
 _VIPS_CODECS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
 _JPEG = frozenset({6, 7, 33007})
-_VIPS_BITS = {1: (1, 8, 16, 32), 3: (32, 64)}  # by SampleFormat: unsigned integers, floats
+_VIPS_BITS = {1: (1, 8, 16, 32), 3: (32,)}  # by SampleFormat: unsigned integers, floats
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _NODATA, _DNG, _INKSET = 42113, 50706, 332
 _SPACES = {0: GREY, 1: GREY, 2: RGB, 3: RGB, 4: GREY, 5: CMYK, 6: RGB, 8: LAB, 9: LAB}

@@ -90,8 +90,9 @@ class _Segments:
                 "MB are allowed; save it with smaller ones"
             )
         wanted = self._across * self._down * self._planes
-        if len(page.dataoffsets) < wanted or len(page.databytecounts) < wanted:
-            raise PictureError(f"{path}: damaged TIFF ({len(page.dataoffsets)} of {wanted} tiles or strips)")
+        listed = min(len(page.dataoffsets), len(page.databytecounts))
+        if listed < wanted:
+            raise PictureError(f"{path}: damaged TIFF ({listed} of {wanted} tiles or strips)")
         each_row = self._across * self._planes
         self._batch = max(1, min(_BATCH_BYTES // row, _BATCH_SEGMENTS // each_row))
 

@@ -108,14 +108,12 @@ def _srgb() -> bytes:
 
 def _with_tags(image: Any, dpi: float | None, metadata: Mapping[str, str]) -> Any:
     vips = load_vips()
-    text = vips.GValue.gstr_type
     image = image.copy(**({} if dpi is None else {"xres": dpi / 25.4, "yres": dpi / 25.4}))
     image.set_type(vips.GValue.blob_type, "icc-profile-data", _srgb())
-    image.set_type(text, "resolution-unit", "in")
     if not metadata:
         return image
     # libvips drops a last " (...)", which it writes itself when it reads EXIF.
-    image.set_type(text, "exif-ifd0-ImageDescription", f"{json.dumps(dict(metadata))} (text, ASCII)")
+    image.set_type(vips.GValue.gstr_type, "exif-ifd0-ImageDescription", f"{json.dumps(dict(metadata))} (text, ASCII)")
     return image
 
 

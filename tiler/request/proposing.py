@@ -44,8 +44,8 @@ class Proposal:
 def propose(content: str, styles: Sequence[str], count: int, labels: str | os.PathLike[str]) -> Proposal:
     """Find up to `count` regions of a content, each with its part of the styles, and write them: the label picture
     `labels`, beside it a mask for each region and style, and a job file. What is there already of the same pictures and
-    the same number stays as it is, also where it was mended by hand; what was found of others, and not mended since,
-    is found anew.
+    the same number stays as it is, also where it was mended by hand; what was found of others, or is gone in part, is
+    found anew unless anything of it was mended.
 
     Raises ConfigError where files of those names are of anything else or nothing is to be told apart, PictureError for
     pictures that cannot be read.
@@ -59,9 +59,10 @@ def propose(content: str, styles: Sequence[str], count: int, labels: str | os.Pa
         raise ConfigError("STYLE is missing: regions are found by what the content and its styles have in common")
     job = path.with_suffix(".toml")
     made_of = f"{_MADE_OF}{_made_of(content, styles, count)}\n"
-    if not (job.is_file() and job.read_text(errors="replace").startswith(made_of)):
+    there, gone = _as_written(job)
+    if gone or not (job.is_file() and job.read_text(errors="replace").startswith(made_of)):
         planes = _found([content], styles, count)
-        _write(path, job, made_of, content, styles, *planes)
+        _write(path, job, there, made_of, content, styles, *planes)
     return _read(path, job)
 
 
@@ -105,7 +106,14 @@ def _found(content: Sequence[str], styles: Sequence[str], count: int) -> tuple[C
 
 
 def _write(
-    path: Path, job: Path, made_of: str, content: str, styles: Sequence[str], mine: Classes, theirs: Classes
+    path: Path,
+    job: Path,
+    replaced: Sequence[Path],
+    made_of: str,
+    content: str,
+    styles: Sequence[str],
+    mine: Classes,
+    theirs: Classes,
 ) -> None:
     colours = _apart(mine.colours)
     names = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours]
@@ -117,8 +125,7 @@ def _write(
         files |= {masks[index]: white[None].repeat(3, 0) for index, white in shown.items()}
         label.append(f"{name}={spelled([_beside(styles[index], path.parent) for index in shown])}")
         style_mask.append(f"{name}={spelled([mask.name for mask in masks.values()])}")
-    untouched = _untouched(job)
-    there = [file for file in (job, *files) if os.path.lexists(file) and file not in untouched]
+    there = [file for file in (job, *files) if os.path.lexists(file) and file not in replaced]
     if there:
         raise ConfigError(f"{there[0]}: is there already, of other pictures; allowed: a name where nothing is")
     lines = {"content": _beside(content, path.parent), "labels": path.name, "label": label, "style_mask": style_mask}
@@ -128,30 +135,36 @@ def _write(
         encoded = text.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{content}: a job file can only name files whose names are UTF-8") from None
-    for file in untouched:
+    for file in replaced:
         file.unlink()
     for file, pixels in files.items():
         _, height, width = pixels.shape
         pictures.write_picture(file, height, width, [pixels.astype(np.float32)])
-    written = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    written = {file.name: _digest(file.read_bytes()) for file in files} | {job.name: _digest(encoded)}
     job.write_bytes(f"{made_of}{_WRITTEN}{json.dumps(written)}\n".encode() + encoded)
 
 
-def _untouched(job: Path) -> list[Path]:
-    """A proposal's files, all of them as they were written; else none."""
+def _as_written(job: Path) -> tuple[list[Path], list[Path]]:
+    """A proposal's files: those that are there, all as they were written, and those that are gone. None of either where
+    anything was mended."""
     try:
-        made_of, written, _ = job.read_text(encoding="utf-8").split("\n", 2)
+        made_of, written, options = job.read_bytes().decode().split("\n", 2)
         names = json.loads(written.removeprefix(_WRITTEN))
         ours = re.compile(re.escape(job.stem) + r"(-\d+-style-\d+)?\.png")
-        files = {job.with_name(name): digest for name, digest in names.items() if ours.fullmatch(name)}
-        alike = all(
-            not file.is_symlink() and hashlib.sha256(file.read_bytes()).hexdigest() == digest
-            for file, digest in files.items()
-        )
+        digests = {job.with_name(name): digest for name, digest in names.items() if ours.fullmatch(name)}
+        there = [file for file in digests if os.path.lexists(file)]
+        alike = all(not file.is_symlink() and _digest(file.read_bytes()) == digests[file] for file in there)
+        alike = alike and not job.is_symlink() and names.get(job.name) == _digest(options.encode())
     except (OSError, ValueError, AttributeError):
-        return []
-    said = made_of.startswith(_MADE_OF) and written.startswith(_WRITTEN) and not job.is_symlink()
-    return [*files, job] if said and alike and len(files) == len(names) else []
+        return [], []
+    said = made_of.startswith(_MADE_OF) and written.startswith(_WRITTEN)
+    if not (said and alike and len(digests) == len(names) - 1):
+        return [], []
+    return [*there, job], [file for file in digests if file not in there]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _beside(file: str, folder: Path) -> str:

@@ -76,7 +76,7 @@ def _names(host: str, port: int) -> frozenset[str]:
     """By which this server may be asked for. Where it listens for others, also this machine's own."""
     found = {LOOPBACK, "localhost", "[::1]", _shown(host)}
     if not is_loopback(host):
-        families = (socket.AF_INET, socket.AF_INET6)
+        families = {socket.AF_INET, socket.AF_INET6}
         own = [one.address for each in psutil.net_if_addrs().values() for one in each if one.family in families]
         found |= {_bracketed(one.partition("%")[0]) for one in own}
         found |= {socket.gethostname(), socket.getfqdn()}

@@ -116,9 +116,8 @@ class Studio:
         said = await said_in(request)
 
         def found() -> dict[str, Any]:
-            config = self._asked(said.get("values"))
             with self._folder.clearly():
-                return regions(self._folder, config, said.get("count"))
+                return regions(self._folder, _said(said.get("values")), said.get("count"))
 
         return JSONResponse({"values": await self._hands.do(found)})
 
@@ -134,9 +133,7 @@ class Studio:
 
     def _asked(self, values: Any) -> RenderConfig:
         """Raises ConfigError."""
-        if not isinstance(values, dict):
-            raise ConfigError("values: allowed: what is said of each option")
-        return self._folder.confined(config_of(values))
+        return self._folder.confined(_said(values))
 
     def _begun(self, values: Any, edge: int, vary: Any) -> int:
         """What is wrong is said before anything is rendered, and leaves what is rendered alone."""
@@ -173,3 +170,10 @@ class Studio:
             raise HTTPException(404, "There is no such sheet, or not all of it yet.")
         headers = {"Content-Disposition": f"attachment; filename=sheet{suffix}"}
         return Response(found, 200, headers, "application/octet-stream")
+
+
+def _said(values: Any) -> RenderConfig:
+    """Names are as a page has them. Raises ConfigError."""
+    if not isinstance(values, dict):
+        raise ConfigError("values: allowed: what is said of each option")
+    return config_of(values)

@@ -28,9 +28,8 @@ async function findRegions() {
   try {
     const found = await asked("/api/regions", {method: "POST", body: JSON.stringify({values: studio.values, count})});
     complain("");
-    if (count > 1) await loadPictures();
     for (const [name, value] of Object.entries(found.values)) setValue(name, value);
-    showPictures();
+    await loadPictures();
   } catch (error) {
     complain(error.message);
   }

@@ -1,0 +1,468 @@
+"""What a pool of workers says, tries again and gives back, of a cluster that is not there."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import dask
+import pytest
+from distributed import KilledWorker
+
+from tiler.engine import schedule
+from tiler.engine.schedule import Pool, _attempt
+from tiler.errors import CancelledError, RenderError, SchedulerError, StoreError, TilerError, WorkerDiedError
+
+Told = list[Any]
+ALL = "identity", -1  # of the scheduler, with all of its workers: by itself it names a few
+
+
+@pytest.fixture
+def told() -> Told:
+    return []
+
+
+@pytest.fixture
+def pool(told: Told, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """Of two workers of its own, which a client that writes down what it is asked stands for."""
+    client = SimpleNamespace(
+        cluster=SimpleNamespace(worker_spec={0: 1, 1: 1}, scale=lambda count: told.append(("scale", count))),
+        wait_for_workers=lambda count, timeout: told.append(("wait for", count, timeout)),
+        scheduler=SimpleNamespace(identity="identity"),
+        sync=lambda function, n_workers: {"workers": {"b": 1, "a": 1} if (function, n_workers) == ALL else {}},
+        as_current=contextlib.nullcontext,
+        cancel=lambda futures: told.append(("cancel", futures)),
+        subscribe_topic=lambda topic, handler: handler(("when", {"event": topic})),
+    )
+
+    class Own:
+        def __enter__(self) -> Any:
+            return client
+
+        def __exit__(self, *exc_info: object) -> None:
+            told.append("closed")
+
+    monkeypatch.setattr(schedule, "own_cluster", lambda *given: told.append(given) or Own())
+    monkeypatch.setattr(schedule, "cores", lambda: 7)
+    return Pool(workers=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, (1, 7)), ({"workers": 2}, (2, 3)), ({"workers": 8}, (8, 1)), ({"workers": 2, "threads": 5}, (2, 5))],
+)
+def test_workers_share_the_cores(pool: Pool, told: Told, options: dict[str, Any], expected: tuple[int, int]) -> None:
+    told.clear()
+    with Pool(**options):
+        assert told == [expected]
+    assert told == [expected, "closed"]
+
+
+@pytest.mark.parametrize(("limit", "free", "there"), [(50, 50, 50), (100, 80, 100), (300, 80, 200)])
+def test_memory_is_what_the_machine_has_within_this_process_s_limits(
+    monkeypatch: pytest.MonkeyPatch, limit: float, free: int, there: int
+) -> None:
+    monkeypatch.setattr(schedule, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(schedule.psutil, "virtual_memory", lambda: SimpleNamespace(available=80, total=200))
+    assert (schedule.memory_bytes(), schedule.memory_there()) == (free, there)
+
+
+# Who is there -----------------------------------------------------------------------------------------------------
+
+
+def test_who_comes_and_who_goes_is_told_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Any] = []
+    pool.on_report(events.append)
+    assert events == [{"event": pool._topic}]
+    events.clear()
+    there = [{"b", "a"}]
+    monkeypatch.setattr(pool, "_there", lambda: there[0])
+    assert (pool.workers, events) == (2, [])
+    there[0] = {"d", "b", "c"}
+    assert pool.gone(["b", "a", "x"]) == ["a", "x"]
+    assert pool.workers == 3
+    assert events == [
+        {"event": kind, "worker": worker, "workers": 3}
+        for kind, worker in (("worker lost", "a"), ("worker joined", "c"), ("worker joined", "d"))
+    ]
+    there[0] = set()
+    assert pool.workers == 1
+
+
+def test_who_is_there_is_what_the_scheduler_says_and_else_who_was(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pool.addresses == ["a", "b"]
+
+    def gone(*given: Any, **named: Any) -> Any:
+        raise OSError
+
+    monkeypatch.setattr(pool._client, "sync", gone)
+    assert pool._there() == set()
+    pool._known = {"c"}
+    assert pool._there() == {"c"}
+
+
+def test_a_pool_waits_until_somebody_is_there(pool: Pool, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([set(), set(), {"c", "a"}])
+    monkeypatch.setattr(pool, "_there", lambda: next(found))
+    told.clear()
+    assert pool.addresses == ["a", "c"]
+    assert told == [("wait for", 1, 60)] * 3
+
+
+def test_a_pool_grows_to_what_is_asked_for_and_never_shrinks(pool: Pool, told: Told) -> None:
+    told.clear()
+    for workers in (1, 2, 3):
+        pool.grow(workers)
+    assert told == [("scale", 3), ("wait for", 3, 60)]
+    pool._client.cluster = None
+    pool.grow(9)
+    assert len(told) == 2
+
+    def late(count: int, timeout: float) -> None:
+        raise TimeoutError
+
+    pool._client.wait_for_workers = late
+    with pytest.raises(RenderError, match=r"^waited 60 s for 4 worker\(s\); the store keeps what is done$"):
+        pool._await(4)
+
+
+def _client(told: Told) -> type:
+    """A cluster's client that is there, and tells what it is asked."""
+
+    class Client:
+        cluster = None
+
+        def __init__(self, address: str, timeout: float, set_as_default: bool) -> None:
+            told.append((address, timeout, set_as_default))
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *exc_info: object) -> None:
+            told.append("closed")
+
+        def wait_for_workers(self, count: int, timeout: float) -> None:
+            told.append((count, timeout))
+
+    return Client
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (OSError("nobody\nis there"), "no scheduler answers: nobody"),
+        (ValueError(), "no scheduler answers: ValueError"),
+        (TimeoutError(), "waited 60 s for a worker to join; start one with: dask worker tcp://x:1"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_said_and_let_go(
+    monkeypatch: pytest.MonkeyPatch, told: Told, wrong: Exception, said: str
+) -> None:
+    class Client(_client(told)):  # type: ignore[misc]
+        def __init__(self, address: str, timeout: float, set_as_default: bool) -> None:
+            super().__init__(address, timeout, set_as_default)
+            assert dask.config.get("distributed.comm.timeouts.connect") == "15s"
+            if not isinstance(wrong, TimeoutError):
+                raise wrong
+
+        def wait_for_workers(self, count: int, timeout: float) -> None:
+            super().wait_for_workers(count, timeout)
+            raise wrong
+
+    monkeypatch.setattr(schedule, "Client", Client)
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        with pytest.raises(SchedulerError) as error:
+            Pool("tcp://x:1", 5)
+        assert dask.config.get("distributed.comm.timeouts.connect") == "1s"
+    assert str(error.value) == f"--scheduler tcp://x:1: {said}"
+    assert told == [("tcp://x:1", 15, False), *([(1, 60), "closed"] if isinstance(wrong, TimeoutError) else [])]
+
+
+def test_a_cluster_that_answers_is_asked_for_its_version_and_left_with_the_block(
+    monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    client = _client(told)
+    monkeypatch.setattr(schedule, "Client", client)
+    monkeypatch.setattr(schedule, "own_cluster", pytest.fail)
+    monkeypatch.setattr(schedule, "_check_versions", lambda client, scheduler: told.append((type(client), scheduler)))
+    with Pool("tcp://x:1", 5) as pool:
+        pool.grow(9)
+        assert told == [("tcp://x:1", 15, False), (1, 60), (client, "tcp://x:1")]
+    assert told[3:] == ["closed"]
+
+
+# What is tried again ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("errors", "ends"),
+    [
+        ([], {"a": {}}),
+        ([OSError(), OSError()], {"a": {}}),
+        ([OSError()] * 2 + [OSError("it died\nand more")], "a worker cannot be used: OSError: it died"),
+        ([ValueError()], "a worker cannot be used: ValueError: "),
+        ([StoreError("of ours")], "of ours"),
+    ],
+)
+def test_what_every_worker_is_asked_is_asked_again_where_one_dies(
+    pool: Pool, told: Told, errors: list[Exception], ends: Any
+) -> None:
+    left = list(errors)
+
+    def run(function: Any, *given: Any) -> dict[str, Any]:
+        assert (function, given) == (len, (1, 2))
+        if left:
+            raise left.pop(0)
+        return {"a": {}}
+
+    pool._client.run = run
+    told.clear()
+    if isinstance(ends, str):
+        with pytest.raises(TilerError) as error:
+            pool.everywhere(len, 1, 2)  # type: ignore[arg-type]
+        assert str(error.value) == ends
+    else:
+        assert pool.everywhere(len, 1, 2) == ends  # type: ignore[arg-type]
+    assert left == []
+    assert told == [("wait for", 1, 60)] * min(2, sum(isinstance(one, OSError) for one in errors))
+
+
+def test_a_task_goes_to_the_worker_that_is_named_and_is_forgotten_once_done(pool: Pool, told: Told) -> None:
+    told.clear()
+    done: list[bool] = [False]
+
+    def submit(function: Any, *given: Any, **options: Any) -> Any:
+        told.append((function, *given, options))
+        return SimpleNamespace(done=lambda: done[0], number=len(told))
+
+    pool._client.submit = submit
+    first = pool.submit(len, 3, worker="a")
+    second = pool.submit(len, [first, [first, 4]])
+    retried = {"pure": False, "retries": 2}
+    assert told == [
+        (_attempt, len, [3], pool._topic, {**retried, "workers": ["a"], "allow_other_workers": True}),
+        (_attempt, len, [[first.future, [first.future, 4]]], pool._topic, retried),
+    ]
+    assert pool._open == [first.future, second.future]
+    done[0] = True
+    third = second.part("losses")
+    assert told[2] == (schedule._part, second.future, "losses", {"pure": False})
+    assert pool._open == [third.future]
+    pool.drop()
+    assert (told[3], pool._open) == (("cancel", [third.future]), [])
+
+
+def test_who_rests_waits_for_all_that_is_open_and_a_wait_has_its_end(
+    pool: Pool, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(futures: list[Any], timeout: float | None) -> None:
+        told.append((futures, timeout))
+        raise TimeoutError
+
+    monkeypatch.setattr(schedule, "wait", wait)
+    told.clear()
+    pool._open = ["one", "two"]
+    pool.rest()
+    pool.wait(["three"], 2.5)
+    assert told == [(["one", "two"], None), (["three"], 2.5)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_is_stopped_may_be_asked_for_something_else(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, told: Told, fails: bool
+) -> None:
+    def rest() -> None:
+        told.append("rest")
+        if fails:
+            raise ZeroDivisionError
+
+    told.clear()
+    monkeypatch.setattr(pool, "everywhere", lambda function, topic, wanted: told.append((function, topic, wanted)))
+    monkeypatch.setattr(pool, "rest", rest)
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            pool.stop()
+    else:
+        pool.stop()
+    want = schedule._want, pool._topic
+    assert told == [(*want, False), "rest", (*want, True), ("cancel", [])]
+
+
+@pytest.mark.parametrize(
+    ("comes_to", "error", "said"),
+    [
+        (StoreError("of ours"), StoreError, "of ours"),
+        (KilledWorker("task", SimpleNamespace(address="a"), 3), WorkerDiedError,
+         "4 workers died on the same task, perhaps out of memory; the store keeps what is done; free some memory, or "
+         "take fewer --workers"),
+        (ZeroDivisionError("so\nit is"), RenderError,
+         "a task could not be finished; the store keeps what is done. ZeroDivisionError: so"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("raised", [True, False])
+def test_what_a_task_comes_to_is_said_in_words(
+    pool: Pool, comes_to: Exception, error: type[Exception], said: str, raised: bool
+) -> None:
+    def result() -> Any:
+        if raised:
+            raise comes_to
+        return comes_to
+
+    future = SimpleNamespace(result=result)
+    if raised or isinstance(comes_to, TilerError):
+        with pytest.raises(error) as found:
+            pool.result(future)
+        assert str(found.value) == said
+    else:
+        assert pool.result(future) is comes_to
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        ({"a": schedule.__version__, "b": "0.0.1"}, "worker b has tiler 0.0.1, this is "),
+        (ImportError("No module\nnamed tiler"), r"its workers cannot import tiler .*, install it there: No module$"),
+    ],
+)
+def test_workers_of_another_version_are_not_used(versions: Any, said: str) -> None:
+    def run(function: Any) -> dict[str, str]:
+        assert function() == schedule.__version__
+        if isinstance(versions, Exception):
+            raise versions
+        return dict(versions)
+
+    client: Any = SimpleNamespace(run=run)
+    with pytest.raises(SchedulerError, match=rf"^--scheduler tcp://x:1: {said}"):
+        schedule._check_versions(client, "tcp://x:1")
+
+
+# On a worker ------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_does_not_begin_after_one_that_failed_nor_where_it_is_not_wanted() -> None:
+    error = StoreError("of ours")
+    assert _attempt(pytest.fail, [1, [2, [error, 3]]], "topic") is error
+    assert schedule._part(error, "losses") is error
+    assert schedule._part({"losses": 4}, "losses") == 4
+    schedule._want("topic", False)
+    try:
+        assert isinstance(_attempt(pytest.fail, [], "topic"), CancelledError)
+        assert _attempt(max, [3, 5], "other") == 5
+    finally:
+        schedule._want("topic", True)
+    assert _attempt(max, [[3, 5]], "topic") == 5
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_may_pass_is_told_and_tried_again_and_what_is_ours_is_not(
+    monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    events: list[Any] = []
+    monkeypatch.setattr(schedule, "device_lost", lambda error: lost)
+    monkeypatch.setattr(schedule, "_end_worker", lambda: events.append("ended"))
+    freed: list[str] = []
+    monkeypatch.setattr(schedule, "let_go", lambda error: freed.append(str(error)))
+
+    def ours() -> None:
+        raise StoreError("of ours")
+
+    def passes() -> None:
+        raise StoreError("the disk\nis away") from OSError()
+
+    with schedule.heard_by(events.append):
+        assert str(_attempt(ours, [], "topic")) == "of ours"
+        assert events == []
+        with pytest.raises(StoreError):
+            _attempt(passes, [], "topic")
+    assert freed == ["of ours", "the disk\nis away"], "the memory that its frames hold"
+    told = {"event": "retry", "task": "passes", "error": "StoreError: the disk"}
+    assert events == [told, "ended"][: 1 + lost]
+    assert schedule._line(ValueError("x" * 999)) == f"ValueError: {'x' * 300}"
+    assert schedule._line(ValueError()) == "ValueError: "
+
+
+def test_what_a_task_tells_goes_to_whoever_asked_for_it(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+    """On a worker to its topic, unless it is wanted no more; elsewhere to whom is said, for as long as that is."""
+    with schedule.heard_by(told.append):
+        with schedule.heard_by(pytest.fail):
+            pass
+        schedule.reporter()({"event": "a"})
+    schedule.reporter()({"event": "to nobody"})
+    worker = SimpleNamespace(log_event=lambda topic, event: told.append((topic, event)))
+    monkeypatch.setattr(schedule, "get_worker", lambda: worker)
+    report = _attempt(schedule.reporter, [], "topic")
+    report({"event": "b"})
+    assert told == [{"event": "a"}, ("topic", {"event": "b"})]
+    schedule._want("topic", False)
+    try:
+        with pytest.raises(CancelledError, match=r"^the render was stopped$"):
+            report({"event": "c"})
+    finally:
+        schedule._want("topic", True)
+    assert len(told) == 2
+
+
+def test_what_is_told_outside_of_a_task_has_a_place_too(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+    worker = SimpleNamespace(log_event=lambda topic, event: told.append((topic, event)))
+    monkeypatch.setattr(schedule, "get_worker", lambda: worker)
+    contextvars.Context().run(lambda: schedule.reporter()({"event": "a"}))
+    assert told == [("tiler", {"event": "a"})]
+
+
+def test_workers_are_beside_each_other_one_at_a_time(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+    class Lock:
+        def __init__(self, name: str) -> None:
+            told.append(name)
+
+        def __enter__(self) -> None:
+            told.append("locked")
+
+        def __exit__(self, *exc_info: object) -> None:
+            told.append("let go")
+
+    with schedule.beside(lambda: {"gpus": []}) as found:
+        assert found == ("", {"": {"gpus": []}})
+    client = SimpleNamespace(run=lambda function, on_error: told.append(on_error) or {"a": function(), "b": function()})
+    monkeypatch.setattr(schedule, "Lock", Lock)
+    monkeypatch.setattr(schedule, "get_worker", lambda: SimpleNamespace(address="b"))
+    monkeypatch.setattr(schedule, "get_client", lambda: client)
+    with schedule.beside(dict) as (address, workers):
+        assert (address, workers) == ("b", {"a": {}, "b": {}})
+    assert told == ["tiler", "locked", "ignore", "let go"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.5])
+def test_a_promise_is_looked_at_at_once_or_waited_for(seconds: float, told: Told) -> None:
+    future = SimpleNamespace(done=lambda: 1)
+    pool: Any = SimpleNamespace(wait=lambda futures, seconds: told.append((futures, seconds)), result=lambda one: one)
+    promise = schedule.Promise(pool, future)
+    assert promise.done(seconds) is True
+    assert told == [([future], seconds)] * bool(seconds)
+    told.clear()
+    assert promise.done() is True
+    assert told == [], "nobody waits who does not say so"
+    assert promise.result() is future
+
+
+@pytest.mark.parametrize("nanny", [None, "nanny"])
+def test_a_worker_whose_gpu_is_lost_ends_once_that_is_told(monkeypatch: pytest.MonkeyPatch, nanny: str | None) -> None:
+    done: list[Any] = []
+    loop = SimpleNamespace(add_callback=lambda *given, **named: done.append((*given, named)))
+    worker = SimpleNamespace(nanny=nanny, loop=loop, close="close")
+
+    def end(status: int) -> None:
+        done.append(status)
+        raise SystemExit
+
+    monkeypatch.setattr(schedule, "get_worker", lambda: worker)
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(sleep=done.append))
+    monkeypatch.setattr(os, "_exit", end)
+    if nanny:
+        with pytest.raises(SystemExit):
+            schedule._end_worker()
+    else:
+        schedule._end_worker()
+    assert done == [0.5, 1 if nanny else ("close", {"reason": "its GPU is lost"})]
