@@ -27,6 +27,8 @@ from tiler.planning.speed import Speed
 SMALL, LARGE = 128, 512
 STEPS = 2
 _ROUND_TRIPS = 20
+# Regions that a tile is taken to see at most, where a job has many.
+MOST_REGIONS = 8
 
 
 def probe(pool: Pool, job: Job, start: float, url: str) -> Speed:
@@ -65,33 +67,52 @@ def nothing() -> dict[str, Any]:
 def time_tile(job: dict[str, Any], url: str, side: int) -> dict[str, Any]:
     """Seconds, on a tile of side x side pixels of noise, of one step, of a round's reading and writing its state, and
     of one measurement."""
-    size, whole = Level(0, side, side, 2 * STEPS, 0.01), Job.from_dict(job)
-    one = replace(
-        whole,
-        id=uuid.uuid4().hex,
-        terms=replace(whole.terms, protect_strength=0.0, lines=0.0),
-        styles=Styles(
-            sizes=(((side, side),),),
-            shares=(1.0,),
-            layer_weights=((1.0,) * len(whole.terms.style_layers),),
-            owners=(0,),
-            masked=(False,),
-            regions=whole.styles.regions[:1],
-            guided=False,
-        ),
-        look=replace(whole.look, init="noise"),
-        cut=replace(whole.cut, levels=(size,), wrap="none", optimizer="adam", tile=side, crop=None),
-    )
+    one = _small(Job.from_dict(job), side)
     store = RenderStore.create(url, {"job": one.to_dict()})
     address, noise = Address(url, one.id), np.random.default_rng(0).random((3, side, side), np.float32)
-    for path in ("levels/0/content", "styles/0/0/picture"):
+    for path in ("levels/0/content", *(f"styles/0/{style}/picture" for style in range(one.styles.count))):
         store.write_picture(path, side, side, [noise])
-    whole_style = root(one.style_grid(0, 0))
-    tasks.add_up_style(address, 0, 0, [tasks.measure_style(address, 0, 0, whole_style)])
-    store.create_state(0, one.cut.grid(0), one.style_sums, one.device.state_dtype, one.moment_dtype)
+    guides = one.guides_path(0)
+    if guides:
+        store.write_picture(guides, side, side, [_stripes(one.styles.count, side)], one.styles.count)
+        tasks.add_up_guides(address, guides, one.terms.style_layers)
+    measured = tasks.measure_style(address, 0, 0, root(one.style_grid(0, 0)))
+    for style in range(one.styles.count):
+        tasks.add_up_style(address, 0, style, [measured])
+    kinds = one.device.state_dtype, one.moment_dtype, one.styles.count
+    store.create_state(0, one.cut.grid(0), one.style_sums, *kinds)
     found = {home: _time_home(address, one, home) for home in (STORE, DEVICE)}
     rounds = {"round": found[STORE]["round"], "held_round": found[DEVICE]["round"]}
     return {"pixels": Rect(0, 0, side, side).area, **found[DEVICE], **rounds}
+
+
+def _small(job: Job, side: int) -> Job:
+    """A job of one tile, whose regions have a style each."""
+    size, regions = Level(0, side, side, 2 * STEPS, 0.01), job.styles.regions[:MOST_REGIONS]
+    count = len(regions)
+    return replace(
+        job,
+        id=uuid.uuid4().hex,
+        terms=replace(job.terms, protect_strength=0.0, lines=0.0),
+        styles=Styles(
+            sizes=(((side, side),) * count,),
+            shares=(1.0,) * count,
+            layer_weights=((1.0,) * len(job.terms.style_layers),) * count,
+            owners=tuple(range(count)),
+            masked=(False,) * count,
+            regions=regions,
+            guided=job.styles.guided,
+        ),
+        look=replace(job.look, init="noise"),
+        cut=replace(job.cut, levels=(size,), wrap="none", optimizer="adam", tile=side, crop=None),
+    )
+
+
+def _stripes(count: int, side: int) -> np.ndarray:
+    """[count, side, side] guides of regions that are alike in size and have each pixel once."""
+    of_row = np.arange(side) * count // side
+    rows = (of_row == np.arange(count)[:, None]).astype(np.float32)
+    return np.repeat(rows[..., None], side, 2)
 
 
 def _time_home(address: Address, job: Job, home: str) -> dict[str, float]:
