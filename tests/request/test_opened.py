@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tiler.errors import ConfigError
-from tiler.pictures import as_style, open_picture
+from tiler.pictures import Picture, as_style, open_picture
 from tiler.request import guiding
 from tiler.request.config import RenderConfig
 from tiler.request.places import pictures_of
@@ -108,10 +108,10 @@ def test_a_style_that_counts_nowhere_is_refused(files: dict[str, str]) -> None:
             )
 
 
-def test_pictures_are_looked_through_at_256_pixels(tmp_path: Path) -> None:
+def test_pictures_are_looked_through_at_256_pixels() -> None:
     def size(height: int, width: int) -> tuple[int, int]:
         picture: Any = SimpleNamespace(height=height, width=width)
-        return guiding._small(picture)
+        return Picture.small(picture, guiding._CHECK_EDGE)
 
     assert [size(256, 100), size(100, 255), size(512, 300), size(300, 1024)] == [
         (256, 100), (100, 255), (256, 150), (75, 256),
