@@ -44,13 +44,15 @@ class Sources:
 @dataclass(frozen=True)
 class Asked:
     """config: as asked for, with the size in pixels; settled: with ground scales as numbers. job: as some machine would
-    have it, in the largest tiles. landed: files that were written for it, of pictures that were given as pixels."""
+    have it, in the largest tiles. landed: files that were written for it, of pictures that were given as pixels.
+    decided: a line for what was left open and depends on what the pictures show."""
 
     config: RenderConfig
     settled: RenderConfig
     sources: Sources
     job: Job
     landed: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: RenderConfig) -> Asked:
@@ -68,9 +70,9 @@ class Asked:
         config = settle_size(config, shape or styles[0])
         layout = fitted(config, shape) if shape else styles[0]
         guiding.check_guides(config, layout, opened)
-        config = settle_calm(config, opened, styles)
+        config, decided = settle_calm(config, opened, styles)
         settled, job = meant(config, layout, styles)
-        return cls(config, settled, Sources(opened, layout, styles, config.content is not None), job, new)
+        return cls(config, settled, Sources(opened, layout, styles, config.content is not None), job, new, (*decided,))
 
     def on(self, machine: Machine) -> tuple[RenderConfig, Job]:
         """The configuration with every None replaced, and the job that it means on this machine. Raises ConfigError
@@ -83,5 +85,6 @@ class Asked:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of how each picture is read."""
-        return list(guiding.picture_notes(self.config, self.sources.opened, self.sources.styles))
+        """What the user should know of how each picture is read, and what follows from what it shows."""
+        read = guiding.picture_notes(self.config, self.sources.opened, self.sources.styles)
+        return [*read, *self.decided]

@@ -23,14 +23,25 @@ _ROWS = 256
 _LEAST = 0.02
 
 
-def settle_calm(config: RenderConfig, opened: Opened, styles: Sequence[pictures.Picture]) -> RenderConfig:
-    """The same with a number where it is open how much of the content is calm, and no region says where something is.
-    styles: of `config.regions.sources`. Raises PictureError for pixels that are damaged."""
+def settle_calm(
+    config: RenderConfig, opened: Opened, styles: Sequence[pictures.Picture]
+) -> tuple[RenderConfig, list[str]]:
+    """The same with a number where it is open how much of the content is calm, and no region says where something is;
+    a line that says why it is not 0. styles: of `config.regions.sources`. Raises PictureError for pixels that are
+    damaged."""
     if config.calm is not None or not tells_calm(config) or config.regions.guided:
-        return config
-    masks = [opened.get(source.mask or "") for source in config.regions.sources]
-    seen = (_seen(style, mask) for style, mask in zip(styles, masks, strict=True))
-    return replace(config, calm=CALM if any(calm.stands_out(*one, CALM / 100) for one in seen) else 0.0)
+        return config, []
+    sources = config.regions.sources
+    seen = (_seen(style, opened.get(one.mask or "")) for style, one in zip(styles, sources, strict=True))
+    style = next((one.picture for one, found in zip(sources, seen, strict=True) if _stands_out(*found)), None)
+    if style is None:
+        return replace(config, calm=0.0), []
+    why = f"{style}: has parts far calmer than the rest, which the calmest {CALM:g} % of the content take after; "
+    return replace(config, calm=CALM), [f"{why}calm 0: all of it is treated alike"]
+
+
+def _stands_out(changes: np.ndarray, counts: np.ndarray) -> bool:
+    return calm.stands_out(changes, counts, CALM / 100)
 
 
 def _seen(style: pictures.Picture, mask: pictures.Picture | None) -> tuple[np.ndarray, np.ndarray]:
