@@ -97,6 +97,34 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def beside(rows: Sequence[Row], edge: int) -> list[str]:
+    """The peers' posters, and what the defaults come to at the content distance of each, by lines through posters at
+    several weights (`_curves.at`): a verdict also where no weight of a peer's is as far from the content as ours."""
+    peers = {one.name for one in _contenders.PEERS}
+    posters = [row for row in rows if row["what"] == "poster" and row["whole"] and row["edge"] == edge]
+    known = {row["pair"]: [] for row in posters}
+    for row in posters:
+        if row["contender"] == _contenders.REFERENCE:
+            known[row["pair"]].append(row)
+    theirs = sorted(
+        (row for row in posters if row["contender"] in peers), key=lambda row: (row["pair"], row["contender"])
+    )
+    found = [(row, mine) for row in theirs if (mine := _curves.at(known[row["pair"]], row["content"]))]
+    names = (*COMPARED, "layout")
+    lines = [f"| pair | peer | content | {' | '.join(names)} |", "|---" * (len(names) + 3) + "|"]
+    for row, mine in found:
+        cells = [f"{mine[name]:.3g} / {row[name]:.3g}" if name in row else "" for name in names]
+        lines.append(f"| {row['pair']} | {row['contender']} | {row['content']:.3g} | {' | '.join(cells)} |")
+    pairs = [*dict.fromkeys(row["pair"] for row, _ in found)]
+    lines += ["", "| measure | better than every peer | median of ours over theirs |", "|---|---|---|"]
+    for name in COMPARED:
+        won = [all(worse(name, mine[name]) < worse(name, row[name]) for row, mine in found if row["pair"] == pair)
+               for pair in pairs]  # fmt: skip
+        ratio = statistics.median(mine[name] / max(row[name], 1e-9) for row, mine in found) if found else math.nan
+        lines.append(f"| {name} | {sum(won)} of {len(pairs)} | {ratio:.2f} |")
+    return lines
+
+
 class Record:
     """Keeps every row as it comes, and from time to time what they come to."""
 
@@ -157,7 +185,12 @@ class Record:
         head = [f"# Duel\n\n{where['device']}, {where['time'][:10]}; {said}. `python benchmarks/duel.py`; see there.\n"]
         titles = f"| pair | contender | {' | '.join(COLUMNS)} | content weight | seconds |"
         table = [titles, "|---" * (len(COLUMNS) + 4) + "|", *map(line, rows), "", far, ""]
-        lines = [*head, *table, *verdicts(rows), "", *alone(self.rows)]
+        at_theirs = [
+            "## At the content distances of the peers: ours / theirs",
+            "",
+            *beside(self.rows, options.long_edge),
+        ]
+        lines = [*head, *table, *verdicts(rows), "", *alone(self.rows), "", *at_theirs]
         (self._into / "duel.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
         kept = [{**where, **{name: value for name, value in row.items() if name != "poster"}} for row in rows]
         (self._into / "duel.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

