@@ -137,7 +137,7 @@ def _look(name: str, weight: float = RenderConfig.content_weight, finest: int = 
 
 
 # Where a search for a content distance begins: more steps come nearer at the same weight.
-_BEGINS = {"draft": 0.5, "standard": RenderConfig.content_weight, "best": 0.22}
+_BEGINS = {"draft": 0.5, "standard": RenderConfig.content_weight, "best": 0.27}
 OURS = tuple(_look(f"tiler {name}", _BEGINS[name], quality=name) for name in QUALITIES)
 PEERS = (
     Contender("neural-style", 25.0, functools.partial(_peer, _peers.neural_style), peer=True),
