@@ -17,7 +17,7 @@ from tiler.request import guiding
 from tiler.request.asked import Sources
 from tiler.request.calming import Calm
 from tiler.request.config import RenderConfig
-from tiler.style.colour import ColourMoments, recolour, style_map
+from tiler.style.colour import GREY, ColourMoments, recolour, style_map
 
 Layers = tuple[str, ...]
 Guided = list[tuple[str, Layers]]
@@ -230,6 +230,8 @@ class Ingest:
         """[3, 4] colour map of each style, the same on every level: from the whole pictures at the poster's scale."""
         if job.look.color in ("style", "content"):
             return [None] * len(self._styles)
+        if job.look.color == "grey":
+            return [GREY] * len(self._styles)
         if not self._maps:
             last = job.cut.last
             sizes = [(last.height, last.width), *job.styles.sizes[-1][: len(self._styles)]]

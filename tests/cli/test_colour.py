@@ -38,6 +38,26 @@ def test_the_contents_chroma_is_kept(here, inputs: Path, color: str) -> None:
     assert np.abs(chroma(raw) - chroma(content)).max() > 3, "nothing had to be put back"
 
 
+@pytest.mark.parametrize("regions", [(), ("--calm", "40")])
+@pytest.mark.parametrize("start", ["content", "noise"])
+def test_a_grey_style_makes_a_grey_poster(here, inputs: Path, start: str, regions: tuple[str, ...]) -> None:
+    Image.open(inputs / "style.png").convert("L").save(inputs / "grey.png")
+    done = here("render", "content.png", "grey.png", "-o", "p.png", "--init", start, *regions, *SMALL[:-1])
+    assert done.returncode == 0, done.stderr
+    assert "grey.png: is grey, so the poster is; color content: with the content's colours" in done.stderr
+    poster = np.asarray(Image.open(inputs / "p.png"))
+    assert np.ptp(poster, axis=2).max() == 0
+    assert poster.std() > 10
+
+
+def test_any_style_makes_a_grey_poster_where_that_is_asked_for(here, inputs: Path) -> None:
+    done = here(
+        "render", "content.png", "style.png", "-o", "p.png", "--color", "grey", "--protect", "content.png", *SMALL
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.ptp(np.asarray(Image.open(inputs / "p.png")), axis=2).max() == 0
+
+
 def test_a_texture_is_made_of_styles_only(here, inputs: Path, small_weights: str) -> None:
     options = ("--weights", small_weights, *SMALL)
     texture = ("render", "--init", "noise", "--content-weight", "0", "style.png", "-o", "t.png", *options)

@@ -24,7 +24,7 @@ LOOK = [
     "--chroma-weight X [0.02]", "--light-weight X [0.02]", "--style-scale X,... [1.0]", "--content-gsd M|auto",
     "--style-gsd M,...", "--style-blend-weights W,...", "--style-layer-weights W,...",
     "--init content|noise|FILE [content]", "--wrap none|x|y|xy [none]",
-    "--color style|content|luminance|match [style]", "--transfer style|color [style]",
+    "--color style|grey|content|luminance|match [style]", "--transfer style|color [style]",
     "--stretch LOW,HIGH", "--seed N [0]",
 ]  # fmt: skip
 REGIONS = [

@@ -11,6 +11,7 @@ import pytest
 from tiler import ingest
 from tiler.geometry import Rect
 from tiler.ingest import Ingest
+from tiler.style.colour import GREY
 
 LEVELS = (SimpleNamespace(height=150, width=90), SimpleNamespace(height=300, width=1100))
 SIZES = (((20, 30), (40, 50)), ((60, 70), (80, 95)))
@@ -272,7 +273,7 @@ def test_who_is_told_to_stop_knows_it_while_it_reads(monkeypatch: pytest.MonkeyP
 # Styles in the content's colours ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("color", ["match", "luminance", "style", "content"])
+@pytest.mark.parametrize("color", ["match", "luminance", "style", "content", "grey"])
 def test_styles_are_recoloured_by_what_the_finest_level_sees(monkeypatch: pytest.MonkeyPatch, color: str) -> None:
     """Once, of the whole pictures: the content, and what counts of each style."""
     site, job, seen = Site(monkeypatch), job_of(color=color), list[Any]()
@@ -286,8 +287,8 @@ def test_styles_are_recoloured_by_what_the_finest_level_sees(monkeypatch: pytest
     monkeypatch.setattr(ingest.ColourMoments, "of", moments)
     monkeypatch.setattr(ingest, "style_map", lambda *given: given)
     found = site.ingest._style_maps(job)
-    if color in ("style", "content"):
-        assert found == [None, None]
+    if color in ("style", "content", "grey"):
+        assert found == [GREY if color == "grey" else None] * 2
         assert seen == []
         return
     assert found == [(color, "moments 2", "moments 1"), (color, "moments 3", "moments 1")]

@@ -53,7 +53,7 @@ def changed(part: str, **values: Any) -> Job:
         (changed("network", channels=(("relu9_9", 3), *JOB.network.channels)), "its layers are unknown"),
         (changed("network", pooling="min"), "its pooling is unknown"),
         (changed("cut", align=16), "its cells do not fit its layers"),
-        (changed("look", color="grey"), "its color is unknown"), (changed("look", init="style"), "its init is unknown"),
+        (changed("look", color="blue"), "its color is unknown"), (changed("look", init="style"), "its init is unknown"),
         (changed("look", transfer="content"), "its transfer is unknown"),
         (changed("device", kind="gpu"), "its device is unknown"),
         (changed("device", precision="fp8"), "its precision is unknown"),
@@ -70,7 +70,7 @@ def test_a_job_that_breaks_a_rule_is_refused_by_it(wrong: Job, what: str) -> Non
     [
         JOB, replace(JOB, id="0123456789abcdef" * 2),
         *(changed("network", pooling=pooling) for pooling in ("max", "avg")),
-        *(changed("look", color=color) for color in ("style", "content", "luminance", "match")),
+        *(changed("look", color=color) for color in ("style", "grey", "content", "luminance", "match")),
         *(changed("look", init=init) for init in ("content", "noise", "picture")),
         *(changed("look", transfer=transfer) for transfer in ("style", "color")),
         *(changed("device", kind=kind) for kind in ("cpu", "cuda", "mps")),
@@ -97,9 +97,13 @@ def test_whose_style_is_whose_and_what_is_summed_of_it() -> None:
 
 
 def test_what_is_kept_and_looked_at_by_the_look() -> None:
-    for color, chroma in (("style", False), ("match", False), ("content", True), ("luminance", True)):
+    for color, chroma, grey in (
+        ("style", False, False), ("grey", False, True), ("match", False, False), ("content", True, False),
+        ("luminance", True, True),
+    ):  # fmt: skip
         look = replace(JOB.look, color=color)
         assert (look.keeps_chroma, look.images) == (chroma, ("image", "poster") if chroma else ("image",))
+        assert look.grey is grey
     assert JOB.look.transfer == "style"
 
 

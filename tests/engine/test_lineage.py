@@ -64,13 +64,13 @@ def test_names_and_what_cuts_no_level_do_not_count(other: Job) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("changed", [0, 1, 2])
-@pytest.mark.parametrize("color", ["style", "match", "luminance"])
+@pytest.mark.parametrize("color", ["style", "grey", "match", "luminance"])
 def test_another_level_is_of_no_concern_unless_styles_are_recoloured_by_the_finest(
     level: int, changed: int, color: str
 ) -> None:
     job = replace(JOB, look=replace(JOB.look, color=color))
     assert (known(with_level(job, changed, steps=3), level) != known(job, level)) is (level == changed)
-    recoloured = color != "style" and changed == 2
+    recoloured = color in ("match", "luminance") and changed == 2
     others = [with_style(job, changed), with_level(job, changed, height=608), with_level(job, changed, width=416)]
     for other in others:
         assert (known(other, level) != known(job, level)) is (level == changed or recoloured)

@@ -179,6 +179,23 @@ def test_a_tile_foresees_the_level_as_if_every_tile_moved_as_it_does(
     assert losses.style.keys() == set(LAYERS)
 
 
+def test_without_colours_channels_move_together_along_what_light_gains(small_weights: str) -> None:
+    """The gradient along light, which all three channels have a third of each; and what is equal stays equal."""
+    problem = Tile(small_weights).problem
+    problem.pixels[:] = problem.pixels[:1].clone()
+    slope, _, losses = problem.slope(0)
+    problem._objective = replace(problem._objective, grey=True)
+    found, _, same = problem.slope(0)
+    torch.testing.assert_close(found, slope.mean(0).expand(3, 36, 40), rtol=1e-12, atol=1e-15)
+    assert (same.style, same.content) == (losses.style, losses.content)
+    assert (slope[0] - slope[1]).abs().max() > 1e-3, "colours had nothing to gain"
+    first, second = (torch.zeros(3, 36, 40, dtype=torch.float64) for _ in range(2))
+    before = problem.pixels.clone()
+    optimize.relax(problem, first, second, 0, [0.02, 0.02])
+    assert torch.equal(problem.pixels, problem.pixels[:1].expand_as(before))
+    assert (problem.pixels - before).abs().max() > 0.01
+
+
 def test_a_slope_lacks_the_total_variation_and_nothing_else(small_weights: str) -> None:
     problem = Tile(small_weights).problem
     slope, _, losses = problem.slope(0)

@@ -14,6 +14,7 @@ from tiler.engine.blend import noise
 from tiler.geometry import Part, Rect, TileGrid
 
 SIZES = [(6, 10), (12, 20), (24, 40)]
+LOOK = {"keep_detail": False, "init": "content", "seed": 5, "transfer": "style", "grey": False}
 
 
 def drawn(seed: int, level: int, channels: int = 3) -> np.ndarray:
@@ -30,7 +31,7 @@ class Here:
         self.pictures["init"] = drawn(30, 0)
         self.images = {(level, name): drawn(40 + 2 * level + (name == "before"), level)
                        for level in range(3) for name in ("image", "before")}  # fmt: skip
-        self.look = SimpleNamespace(**{"keep_detail": False, "init": "content", "seed": 5, "transfer": "style", **look})
+        self.look = SimpleNamespace(**{**LOOK, **look})
         self.touched: Any = None
         self.part: dict[int, Part] = {}
         self.keep: np.ndarray | None = None
@@ -129,6 +130,15 @@ def test_what_is_kept_of_the_content_s_detail_is_added(rect: Rect, protected: bo
 def test_the_coarsest_level_starts_from_a_picture_as_it_is() -> None:
     place, rect = here(init="picture"), Rect(1, 3, 5, 9)
     np.testing.assert_array_equal(seeding.start(place, 0, rect), place.pictures["init"][:, 1:5, 3:9] / 2)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_what_has_no_colours_starts_without_any(level: int) -> None:
+    coloured, grey = (here(init="picture", keep_detail=True, grey=grey) for grey in (False, True))
+    rect = Rect(1, 3, 5, 9)
+    found = seeding.start(grey, level, rect).numpy()
+    np.testing.assert_array_equal(found, found[:1].repeat(3, 0))
+    np.testing.assert_allclose(found[0], seeding.start(coloured, level, rect).numpy().mean(0), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("transfer", ["style", "color"])

@@ -120,7 +120,7 @@ def test_a_tile_that_does_not_fit_when_halved_either_ends_the_render(
     assert job.cut.grid(0).core_width == 32
 
 
-@pytest.mark.parametrize("color", ["content", "luminance", "match"])
+@pytest.mark.parametrize("color", ["content", "luminance", "match", "grey"])
 def test_colours_do_not_show_the_tiles(render_serially: Render, color: str) -> None:
     options = {"mode": "exact", "long_edge": 80, "levels": 2, "steps": (3, 2), "min_edge": 40, "color": color}
     whole, tiled = render_serially(tile=1024, **options), render_serially(tile=32, **options)

@@ -12,6 +12,7 @@ import torch
 from tiler.engine import workplace
 from tiler.engine.address import Address
 from tiler.engine.contents import COLOURS
+from tiler.engine.job import Look
 from tiler.engine.workplace import NOISE_MOMENTS, Workplace
 from tiler.errors import StoreError
 from tiler.geometry import Rect
@@ -29,7 +30,7 @@ class Site:
             url="s.zarr", read_picture=self._read, picture_bands=self._bands, attributes=attributes,
             check_there=lambda: self.asked.append("there"),
         )  # fmt: skip
-        look = SimpleNamespace(color="style", init="content", transfer="style")
+        look = SimpleNamespace(color="style", init="content", transfer="style", grey=False)
         cut = SimpleNamespace(levels=[SimpleNamespace(height=20, width=30), SimpleNamespace(height=10, width=16)])
         self.job = SimpleNamespace(
             look=look, cut=cut, styles=SimpleNamespace(regions=("a", "b")),
@@ -90,10 +91,10 @@ def test_what_is_sent_to_the_device_is_a_copy_in_the_state_s_type() -> None:
     assert Site().here.guides((0,), None, ("relu2_1",)).planes is None
 
 
-@pytest.mark.parametrize(("color", "grey"), [("luminance", True), ("style", False), ("match", False)])
-def test_pixels_are_grey_where_only_light_is_transferred(color: str, grey: bool) -> None:
+@pytest.mark.parametrize(("color", "grey"), [("luminance", True), ("grey", True), ("style", False)])
+def test_pixels_are_grey_where_no_colours_are_optimised(color: str, grey: bool) -> None:
     site, pixels = Site(), np.array([0.9, 0.1, 0.4], np.float32).reshape(3, 1, 1)
-    site.job.look.color = color
+    site.job.look = Look("content", 0, color, False, 0)
     found = site.here.optimised(pixels)
     if grey:
         np.testing.assert_allclose(found, 0.2126 * 0.9 + 0.7152 * 0.1 + 0.0722 * 0.4, rtol=1e-5)
@@ -239,6 +240,7 @@ def test_a_level_s_objective_has_a_target_for_each_region(monkeypatch: pytest.Mo
     found: Any = site.here._objective(1)
     assert found[:4] == ((["of 1, 0", "of 1, 1"], (0.25, 1)), "terms", 10, 16)
     assert found[4].shares == (0.25, 1)
+    assert found[5] is False
 
 
 def test_areas_of_a_part_are_counted_in_its_guides() -> None:

@@ -70,7 +70,7 @@ CHOICES = {
     "wrap": ("none", "x", "y", "xy"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "state": ("auto", "device", "host", "store"),
-    "color": ("style", "content", "luminance", "match"),
+    "color": ("style", "grey", "content", "luminance", "match"),
     "transfer": ("style", "color"),
 }
 # name: texts that it takes, in their final spelling.

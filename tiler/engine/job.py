@@ -90,7 +90,7 @@ class Look:
 
     def rules(self) -> Rules:
         """Whether it holds, and what does not."""
-        yield self.color in ("style", "content", "luminance", "match"), "its color is unknown"
+        yield self.color in ("style", "grey", "content", "luminance", "match"), "its color is unknown"
         yield self.init in ("content", "noise", "picture"), "its init is unknown"
         yield self.transfer in ("style", "color"), "its transfer is unknown"
         yield 0 <= self.jitter <= 64 and 0 <= self.seed < 2**63, "its jitter or seed is out of range"
@@ -99,6 +99,11 @@ class Look:
     def keeps_chroma(self) -> bool:
         """Whether finished levels get the content's chroma."""
         return self.color in ("content", "luminance")
+
+    @property
+    def grey(self) -> bool:
+        """Whether what is optimised has no colours."""
+        return self.color in ("grey", "luminance")
 
     @property
     def images(self) -> tuple[str, ...]:

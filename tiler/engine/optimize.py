@@ -232,7 +232,10 @@ class TileProblem:
         gradient = gradient[:, down:, right:]
         for wanted in inputs.lines.values():
             content_loss = content_loss + objective.keep_lines_(gradient, self.pixels, wanted, self._core)
-        return gradient[(slice(None), *self._blend.slices)], sums, TileLosses(errors, content_loss, 0.0)
+        gradient = gradient[(slice(None), *self._blend.slices)]
+        if objective.grey:
+            gradient = gradient.mean(0, keepdim=True).expand_as(gradient)  # so channels that are equal stay so
+        return gradient, sums, TileLosses(errors, content_loss, 0.0)
 
     def update(
         self, step: int, pace: torch.Tensor, first: torch.Tensor, second: torch.Tensor

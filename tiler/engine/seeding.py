@@ -20,6 +20,8 @@ def start(here: Workplace, level: int, rect: Rect) -> torch.Tensor:
     """State 0 of a level [3, h, w] over `rect`, which may reach beyond an edge that wraps; however it is cut."""
     size = here.job.cut.levels[level]
     found = repeated(rect, (size.height, size.width), lambda part: _start(here, level, part))
+    if here.job.look.grey:
+        found = found.mean(0, keepdim=True).repeat(len(found), 1, 1)
     return kept_outside(found, *before(here, level, rect)) if here.job.cut.touched is not None else found
 
 

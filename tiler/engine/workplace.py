@@ -261,8 +261,8 @@ class Workplace:
         return ColourMoments.of(map(self.optimised, self.store.picture_bands(picture)), planes)
 
     def optimised(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels [3, h, w] as the optimiser sees them: grey where only luminance is transferred."""
-        return recolour(pixels, [GREY]) if self.job.look.color == "luminance" else pixels
+        """Pixels [3, h, w] as the optimiser sees them."""
+        return recolour(pixels, [GREY]) if self.job.look.grey else pixels
 
     def objective(self, level: int) -> Objective:
         if level not in self._objectives:
@@ -286,7 +286,8 @@ class Workplace:
         job, size = self.job, self.job.cut.levels[level]
         areas = self.level_areas(level)
         targets = [self._target(level, region) for region in range(len(job.styles.regions))]
-        return Objective(StyleTarget.joined(targets, areas.shares), job.terms, size.height, size.width, areas)
+        target = StyleTarget.joined(targets, areas.shares)
+        return Objective(target, job.terms, size.height, size.width, areas, job.look.grey)
 
     def _target(self, level: int, region: int) -> StyleTarget:
         job, styles = self.job, self.job.styles.of(region)

@@ -12,6 +12,7 @@ from tiler.engine.machine import Machine
 from tiler.engine.place import folder_above
 from tiler.request import guiding
 from tiler.request.calming import settle_calm
+from tiler.request.colouring import settle_colour
 from tiler.request.config import RenderConfig
 from tiler.request.given import landed
 from tiler.request.places import pictures_of
@@ -70,9 +71,12 @@ class Asked:
         config = settle_size(config, shape or styles[0])
         layout = fitted(config, shape) if shape else styles[0]
         guiding.check_guides(config, layout, opened)
-        config, decided = settle_calm(config, opened, styles)
+        config, decided = settle_colour(config, styles)
+        config, more = settle_calm(config, opened, styles)
         settled, job = meant(config, layout, styles)
-        return cls(config, settled, Sources(opened, layout, styles, config.content is not None), job, new, (*decided,))
+        return cls(
+            config, settled, Sources(opened, layout, styles, config.content is not None), job, new, (*decided, *more)
+        )
 
     def on(self, machine: Machine) -> tuple[RenderConfig, Job]:
         """The configuration with every None replaced, and the job that it means on this machine. Raises ConfigError

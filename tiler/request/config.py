@@ -190,10 +190,11 @@ class RenderConfig:
     )
     color: str = option(
         "style",
-        "Whose colours. content: its chroma, the poster's brightness; luminance: likewise, and only brightness is "
-        "transferred; match: the styles are recoloured to the content first.",
+        "Whose colours; none where all styles are grey, or with grey. content: its chroma, the poster's brightness; "
+        "luminance: likewise, and only brightness is transferred; match: the styles are recoloured to the content "
+        "first.",
         LOOK,
-        choices=("style", "content", "luminance", "match"),
+        choices=("style", "grey", "content", "luminance", "match"),
     )
     transfer: str = option(
         "style",
@@ -325,7 +326,7 @@ class RenderConfig:
         if self.content is None and needs_content(vars(self)):
             raise ConfigError(
                 "content = None; allowed: a picture; none only where content_weight is 0, init noise or a picture, and "
-                "color style"
+                "color style or grey"
             )
         check_together(self)
 
@@ -373,7 +374,7 @@ def needs_content(values: Mapping[str, Any]) -> bool:
     weight, init, color, detail = (
         values.get(name, getattr(RenderConfig, name)) for name in ("content_weight", "init", "color", "keep_detail")
     )
-    return bool(weight != 0 or init == "content" or color != "style" or detail)
+    return bool(weight != 0 or init == "content" or color not in ("style", "grey") or detail)
 
 
 def check_keys(values: Mapping[str, Any], source: str) -> None:

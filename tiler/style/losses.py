@@ -62,13 +62,14 @@ def lines_of(content: torch.Tensor, recoloured: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class Objective:
     """What one level minimises. target, areas: of every region, the target's tensors on the backbone's device.
-    height, width: the level's pixels."""
+    height, width: the level's pixels. grey: whether only pixels without colour are looked for."""
 
     target: StyleTarget
     terms: Terms
     height: int
     width: int
     areas: Areas
+    grey: bool = False
 
     def within(self, regions: Sequence[int]) -> Objective:
         """The same objective as a tile sees it that holds only some regions."""

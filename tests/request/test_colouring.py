@@ -1,0 +1,70 @@
+"""Whether a poster has colours: as its styles have them, unless somebody says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiler import pictures
+from tiler.request.asked import Asked
+from tiler.request.colouring import settle_colour
+from tiler.request.config import RenderConfig
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """colours; grey, one channel; faint, off by what nobody sees; tinted, a touch of red; spot, red in one place."""
+    light = np.random.default_rng(2).integers(8, 240, (64, 80, 1), dtype=np.uint8).repeat(3, 2)
+    faint, tinted, spot = light.copy(), light.copy(), light.copy()
+    faint[..., 0] += 3
+    tinted[..., 0] += 5
+    spot[20:30, 40:50, 1:] = 0
+    rest = {"faint": faint, "tinted": tinted, "spot": spot, "colours": light + np.uint8([0, 9, 3])}
+    for name, pixels in {**rest, "grey": light[..., 0]}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def settled(folder: Path, *names: str, **options: Any) -> tuple[str, list[str]]:
+    files = tuple(f"{folder}/{name}.png" for name in names)
+    config = RenderConfig(f"{folder}/colours.png", files, "p.png", **options)
+    found, lines = settle_colour(config, [pictures.open_picture(file) for file in files])
+    return found.color, lines
+
+
+@pytest.mark.parametrize("names", [("grey",), ("faint",), ("grey", "faint")])
+def test_grey_styles_make_a_grey_poster_and_a_line_says_so(folder: Path, names: tuple[str, ...]) -> None:
+    color, lines = settled(folder, *names)
+    which = f"{folder}/{names[0]}.png: is grey" if len(names) == 1 else "all styles are grey"
+    assert color == "grey"
+    assert lines == [f"{which}, so the poster is; color content: with the content's colours"]
+
+
+@pytest.mark.parametrize("names", [("colours",), ("tinted",), ("spot",), ("grey", "spot")])
+def test_colours_in_any_style_are_the_poster_s(folder: Path, names: tuple[str, ...]) -> None:
+    assert settled(folder, *names) == ("style", [])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"color": "content"}, {"color": "match"}, {"color": "luminance"}, {"transfer": "color"}, {"dream_weight": 1.0}],
+)
+def test_who_says_whose_colours_has_them(folder: Path, options: dict[str, Any]) -> None:
+    color, lines = settled(folder, "grey", **options)
+    assert (color, lines) == (options.get("color", "style"), [])
+
+
+def test_grey_is_asked_for_of_any_style(folder: Path) -> None:
+    assert settled(folder, "colours", color="grey") == ("grey", [])
+
+
+def test_a_request_tells_it_and_the_job_knows(folder: Path, small_weights: str) -> None:
+    asked = Asked.of(
+        RenderConfig(f"{folder}/colours.png", (f"{folder}/grey.png",), str(folder / "p.png"), weights=small_weights)
+    )
+    assert asked.job.look.color == "grey"
+    assert any(note.endswith("color content: with the content's colours") for note in asked.notes)
