@@ -42,12 +42,16 @@ def test_the_contents_chroma_is_kept(here, inputs: Path, color: str) -> None:
 @pytest.mark.parametrize("start", ["content", "noise"])
 def test_a_grey_style_makes_a_grey_poster(here, inputs: Path, start: str, regions: tuple[str, ...]) -> None:
     Image.open(inputs / "style.png").convert("L").save(inputs / "grey.png")
-    done = here("render", "content.png", "grey.png", "-o", "p.png", "--init", start, *regions, *SMALL[:-1])
+    asked = ("render", "content.png", "grey.png", "-o", "p.png", "--init", start, *regions, *SMALL[:-1])
+    done = here(*asked)
     assert done.returncode == 0, done.stderr
     assert "grey.png: is grey, so the poster is; color content: with the content's colours" in done.stderr
     poster = np.asarray(Image.open(inputs / "p.png"))
     assert np.ptp(poster, axis=2).max() == 0
     assert poster.std() > 10
+    again = here(*asked)
+    assert again.returncode == 0, again.stderr
+    assert "style loss" not in again.stderr, "the job was not known again"
 
 
 def test_any_style_makes_a_grey_poster_where_that_is_asked_for(here, inputs: Path) -> None:
