@@ -90,11 +90,12 @@ class Judge:
         return row if self._mask is None else row | {"layout": self._layout(poster)}
 
     def _calm(self, poster: Tensor) -> tuple[float, float]:
+        """The poster's over the style's; what nobody can see of either counts as this much."""
         ratios = []
         of_poster = _contrasts(poster, _calmest(self._content))
         of_style = _contrasts(self._style, _calmest(self._style))
         for ours, theirs in zip(of_poster, of_style, strict=True):
-            ratios.append(float(ours.median() / theirs.median().clamp(min=1e-4)))
+            ratios.append(float(ours.median().clamp(min=1e-4) / theirs.median().clamp(min=1e-4)))
         return ratios[0], ratios[1]
 
     def _layout(self, poster: Tensor) -> float:
