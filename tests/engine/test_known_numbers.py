@@ -177,7 +177,7 @@ def test_a_start_with_the_content_s_detail_stays_within_the_range() -> None:
     grid = SimpleNamespace(wrap_y=False, wrap_x=False)
     whole = dict(estimates=lambda level: False, touched=None)
     cut = SimpleNamespace(levels=(before, size), grid=lambda level: grid, **whole)
-    job = SimpleNamespace(cut=cut, look=SimpleNamespace(keep_detail=True))
+    job = SimpleNamespace(cut=cut, look=SimpleNamespace(keep_detail=True, grey=False))
     here: Any = SimpleNamespace(store=store, job=job, optimised=lambda pixels: pixels, tensor=torch.tensor)
     start = seeding.start(here, 1, Rect(0, 0, 8, 8)).numpy()
     assert start.min() >= 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tiler import pictures
@@ -17,13 +18,16 @@ from tiler.request.config import RenderConfig
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """colours; grey, one channel; faint, off by what nobody sees; tinted, a touch of red; spot, red in one place."""
+    """colours; grey, one channel; alike, three; rounded, 16 bits and off by 3; tinted, a touch of red; spot, red in one
+    place."""
     light = np.random.default_rng(2).integers(8, 240, (64, 80, 1), dtype=np.uint8).repeat(3, 2)
-    faint, tinted, spot = light.copy(), light.copy(), light.copy()
-    faint[..., 0] += 3
-    tinted[..., 0] += 5
+    tinted, spot, rounded = light.copy(), light.copy(), light.astype(np.uint16) * 257
+    tinted[..., 0] += 1
+    rounded[..., 0] += 3
     spot[20:30, 40:50, 1:] = 0
-    rest = {"faint": faint, "tinted": tinted, "spot": spot, "colours": light + np.uint8([0, 9, 3])}
+    tifffile.imwrite(tmp_path / "rounded.tif", rounded, photometric="rgb")
+    (tmp_path / "rounded.tif").rename(tmp_path / "rounded.png")  # what it is shows inside
+    rest = {"alike": light, "tinted": tinted, "spot": spot, "colours": light + np.uint8([0, 9, 3])}
     for name, pixels in {**rest, "grey": light[..., 0]}.items():
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     return tmp_path
@@ -36,7 +40,7 @@ def settled(folder: Path, *names: str, **options: Any) -> tuple[str, list[str]]:
     return found.color, lines
 
 
-@pytest.mark.parametrize("names", [("grey",), ("faint",), ("grey", "faint")])
+@pytest.mark.parametrize("names", [("grey",), ("alike",), ("rounded",), ("grey", "alike")])
 def test_grey_styles_make_a_grey_poster_and_a_line_says_so(folder: Path, names: tuple[str, ...]) -> None:
     color, lines = settled(folder, *names)
     which = f"{folder}/{names[0]}.png: is grey" if len(names) == 1 else "all styles are grey"
