@@ -171,11 +171,23 @@ def test_only_a_finished_poster_is_changed_and_only_our_own_is_replaced(place: P
     assert not (place.folder / "square.zarr").exists()
 
 
+def test_layers_that_make_other_levels_are_refused(place: Place) -> None:
+    """Where a poster wraps, its size is a multiple of the deepest layer's cells."""
+    old = place.poster(wrap="x", long_edge=109, style_layers=("relu1_1", "relu3_1"))
+    mask, shallow = place.mask(None, old.shape[:2]), {"style_layers": ("relu1_1",), "content_layers": ("relu1_2",)}
+    message = "set: makes levels of .* px of its poster's .* px; allowed: options that leave them"
+    with pytest.raises(ConfigError, match=message):
+        place.again(mask, changes=shallow)
+    assert not (place.folder / "new.png").exists()
+    assert not (place.folder / "new.zarr").exists()
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
         ("content-weight", "set = 'content-weight'; allowed: NAME=VALUE"),
         ("color=content", "set = color: is the same in all of a poster; allowed: options of the look"),
+        ("transfer=color", "set = transfer: is the same in all of a poster"),
         ("long-edge=9", "set = long_edge: is the same in all of a poster"),
         ("contents=9", "set: unknown key 'contents'; did you mean 'content'"),
         ("content-weight=much", "content_weight = much; allowed: a number"),

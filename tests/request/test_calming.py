@@ -12,6 +12,7 @@ from PIL import Image
 
 from tiler import pictures
 from tiler.errors import ConfigError
+from tiler.pictures.calm import calmest
 from tiler.request.asked import Asked
 from tiler.request.calming import Calm
 from tiler.request.config import RenderConfig
@@ -126,8 +127,10 @@ def test_what_is_transparent_is_not_the_calm_part(folder: Path) -> None:
     _, _, guides = found(folder, content="clear", region_edge=0, calm=25)
     opaque = np.ones(SIZE, bool)
     opaque[:60, :70] = False
-    assert guides[1][opaque].mean() >= 0.24
+    share = guides[1][opaque].mean()
+    assert 0.24 <= share < 0.3
     assert guides[1][20, 100] == 1
+    np.testing.assert_allclose(guides[1][5:55, 5:65], share, atol=0.02)  # what is not shown says nothing
 
 
 @pytest.mark.parametrize(
@@ -144,6 +147,46 @@ def test_where_nothing_says_what_is_calm_it_is_not_asked_for(options: dict[str, 
         RenderConfig(styles=("style.png",), output="p.png", calm=30, **given)
     for calm in (None, 0):
         assert RenderConfig(styles=("style.png",), output="p.png", calm=calm, **given).calm_share == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"content_weight": 0, "init": "noise"},
+        {"jitter": 2, "content_weight": 0},
+        {"transfer": "color"},
+        {"style_weight": 0},
+        {"styles": ("wild", "style"), "style_blend_weights": (1, 0)},
+        {"region": ("sea=wild",), "mask": ("sea=half",)},
+    ],
+)
+def test_by_itself_it_is_told_only_where_a_style_counts_and_nothing_else_says_where(
+    folder: Path, options: dict[str, Any]
+) -> None:
+    """By a style that stands out."""
+    config = RenderConfig(f"{folder}/content.png", (f"{folder}/style.png",), str(folder / "p.png"))
+    assert Asked.of(config).config.calm == 30
+    for name in ("region", "mask"):
+        if name in options:
+            options = {**options, name: [f"sea={folder}/{one.removeprefix('sea=')}.png" for one in options[name]]}
+    if "styles" in options:
+        options = {**options, "styles": tuple(f"{folder}/{name}.png" for name in options["styles"])}
+    asked = Asked.of(replace(config, **options))
+    assert not asked.config.calm_share
+    assert len(asked.job.styles.regions) == (2 if "region" in options else 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_soft_masks_over_what_is_alike_leave_it_in_one_piece(seed: int) -> None:
+    """Fractions add up to what they add up to, in whatever order: no share is more than 1."""
+    counts = np.random.default_rng(seed).random((64, 96))
+    alike, ramp = np.zeros((64, 96)), np.arange(64.0 * 96).reshape(64, 96)
+    part, share = calmest(alike, counts, 0.3)
+    assert part.all()
+    assert share == 1
+    whole, all_of_it = calmest(ramp, counts[::-1], share)
+    assert whole.all()
+    assert all_of_it == 1
 
 
 def test_the_share_is_of_the_whole() -> None:

@@ -55,11 +55,30 @@ def test_colours_in_any_style_are_the_poster_s(folder: Path, names: tuple[str, .
 
 @pytest.mark.parametrize(
     "options",
-    [{"color": "content"}, {"color": "match"}, {"color": "luminance"}, {"transfer": "color"}, {"dream_weight": 1.0}],
+    [
+        {"color": "content"},
+        {"color": "match"},
+        {"color": "luminance"},
+        {"transfer": "color"},
+        {"dream_weight": 1.0},
+        {"style_weight": 0.0},
+    ],
 )
 def test_who_says_whose_colours_has_them(folder: Path, options: dict[str, Any]) -> None:
     color, lines = settled(folder, "grey", **options)
     assert (color, lines) == (options.get("color", "style"), [])
+
+
+def test_a_style_without_weight_has_no_say(folder: Path) -> None:
+    color, lines = settled(folder, "colours", "grey", style_blend_weights=(0, 1))
+    assert color == "grey"
+    assert lines == [f"{folder}/grey.png: is grey, so the poster is; color content: with the content's colours"]
+
+
+def test_without_a_content_its_colours_are_not_offered(folder: Path) -> None:
+    picture = f"{folder}/grey.png"
+    config = RenderConfig(None, (picture,), "p.png", content_weight=0, init="noise")
+    assert settle_colour(config, [pictures.open_picture(picture)])[1] == [f"{picture}: is grey, so the poster is"]
 
 
 def test_grey_is_asked_for_of_any_style(folder: Path) -> None:

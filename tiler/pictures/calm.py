@@ -42,9 +42,10 @@ def calmest(changes: np.ndarray, counts: np.ndarray, share: float) -> tuple[np.n
     alike). counts: [h, w] of 0 or more, not 0 everywhere."""
     order = np.argsort(changes, axis=None, kind="stable")
     summed = np.cumsum(counts.ravel()[order], dtype=np.float64)
-    limit = changes.ravel()[order[np.searchsorted(summed, share * summed[-1])]]
-    calm = changes <= limit
-    return calm, float(counts[calm].sum(dtype=np.float64) / summed[-1])
+    ranked = changes.ravel()[order]
+    calm = changes <= ranked[np.searchsorted(summed, share * summed[-1])]
+    # Added up in the same order: a share of all is then 1, and no more.
+    return calm, float(summed[np.count_nonzero(calm) - 1] / summed[-1])
 
 
 def stands_out(changes: np.ndarray, counts: np.ndarray, share: float) -> bool:

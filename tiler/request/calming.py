@@ -14,7 +14,7 @@ import numpy as np
 
 from tiler import pictures
 from tiler.pictures import calm
-from tiler.request.config import CALM, RenderConfig
+from tiler.request.config import CALM, RenderConfig, needs_content
 from tiler.request.guiding import Opened, guide_bands
 from tiler.request.together import tells_calm
 
@@ -31,9 +31,11 @@ def settle_calm(
     damaged."""
     if config.calm is not None or not tells_calm(config) or config.regions.guided:
         return config, []
-    sources = config.regions.sources
-    seen = (_seen(style, opened.get(one.mask or "")) for style, one in zip(styles, sources, strict=True))
-    style = next((one.picture for one, found in zip(sources, seen, strict=True) if _stands_out(*found)), None)
+    if not needs_content(vars(config)) or not config.style_weight:
+        return replace(config, calm=0.0), []
+    counted = zip(styles, config.regions.sources, config.style_shares, strict=True)
+    seen = ((one.picture, _seen(style, opened.get(one.mask or ""))) for style, one, share in counted if share)
+    style = next((picture for picture, found in seen if _stands_out(*found)), None)
     if style is None:
         return replace(config, calm=0.0), []
     why = f"{style}: has parts far calmer than the rest, which the calmest {CALM:g} % of the content take after; "
@@ -99,7 +101,8 @@ def _of_content(config: RenderConfig, content: pictures.Picture, opened: Opened)
         counts, share = guide * shown, config.calm_share
         if counts.any():
             part, share = calm.calmest(changes, counts, share)
-            plane += guide * part
+            # What is not shown says nothing, and counts in the level's statistics: of either part its share.
+            plane += guide * (shown * part + (1 - shown) * np.float32(share))
         shares.append(share)
     return plane, shares
 

@@ -12,8 +12,8 @@ from tiler.request.varying import value_of
 
 # The same in all of a poster: what its pixels, levels and tiles are, and whose colours they have.
 _OF_ALL = (
-    "wrap", "color", "stretch", "levels", "min_edge", "weights", "pooling", "precision", "tile", "feather", "halo",
-    "content_gsd", "style_gsd",
+    "wrap", "color", "transfer", "stretch", "levels", "min_edge", "weights", "pooling", "precision", "tile", "feather",
+    "halo", "content_gsd", "style_gsd",
 )  # fmt: skip
 
 

@@ -340,6 +340,11 @@ class RenderConfig:
         return parse_regions(self.styles, self.region, self.mask, self.labels, self.label, self.style_mask)
 
     @property
+    def style_shares(self) -> tuple[float, ...]:
+        """Of each of `regions.sources`, its weight among its region's."""
+        return self.style_blend_weights or (1.0,) * len(self.regions.sources)
+
+    @property
     def calm_share(self) -> float:
         """Of the content, 0..1, that takes after what is as calm in its styles; 0: calm is not told from busy. See
         `tiler.request.calming.settle_calm`."""

@@ -135,7 +135,7 @@ def _styles(config: RenderConfig, cut: Cut, styles: list[Picture], scales: list[
     by_source = zip(regions.sources, styles, strict=True)
     found = Styles(
         sizes=tuple(tuple(map(partial(_style_size, level), styles, scales)) for level in cut.levels),
-        shares=tuple(config.style_blend_weights or (1.0,) * len(styles)),
+        shares=config.style_shares,
         layer_weights=config.style_layer_weights or ((1.0,) * len(config.style_layers),) * len(styles),
         owners=tuple(source.region for source in regions.sources),
         masked=tuple(calm or source.mask is not None or style.in_part for source, style in by_source),

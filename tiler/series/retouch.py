@@ -116,7 +116,7 @@ class _Before:
         if any(self._store.level_report(level.index) is None for level in self._job.cut.levels):
             raise StoreError(f"store {url}: is not finished; allowed: a finished poster, so tiler resume {url} first")
         if self._job.look.keeps_chroma:
-            raise StoreError(f"store {url}: color is {self._job.look.color}; allowed for a retouch: style, match")
+            raise StoreError(f"store {url}: color is {self._job.look.color}; allowed for a retouch: style, grey, match")
 
     @property
     def name(self) -> str:
@@ -156,7 +156,11 @@ class _Before:
     def touched(self, job: Job, mask: pictures.Picture, feather: int) -> Job:
         """A new job that changes this poster."""
         sizes = [[(one.height, one.width) for one in found.cut.levels] for found in (job, self._job)]
-        assert sizes[0] == sizes[1], sizes
+        if sizes[0] != sizes[1]:
+            asked, there = (", ".join(f"{width} x {height}" for height, width in one) for one in sizes)
+            raise ConfigError(
+                f"set: makes levels of {asked} px of its poster's {there} px; allowed: options that leave them"
+            )
         boxes = tuple(tuple(self._boxes(mask, level, feather)) for level in range(len(sizes[0])))
         return replace(job, cut=replace(job.cut, touched=boxes))
 
