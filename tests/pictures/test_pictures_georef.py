@@ -232,3 +232,11 @@ def test_the_tags_of_a_place(transform, tags):
     more = [(34735, "H", 8, KEYS, True), (34736, "d", 2, (1.5, 2.5), True), (34737, "s", 3, "WGS", True)]
     assert Georef(transform, KEYS, (1.5, 2.5), "WGS").tags() == tags + more
     assert Georef(transform, KEYS).tags() == tags + more[:1]
+
+
+@pytest.mark.parametrize("size", [(72, 96), (128, 128), (5, 3), (129, 40), (300, 40)])
+def test_a_small_cog_is_read_again(tmp_path, size):
+    """libvips refuses blocks much larger than a picture."""
+    pixels = np.random.default_rng(1).random((3, *size)).astype(np.float32)
+    write_picture(tmp_path / "a.tif", *size, [pixels], cog=True)
+    assert np.abs(read_picture(tmp_path / "a.tif") - pixels).max() < 1 / 255

@@ -186,6 +186,15 @@ def test_srgb_and_broken_profiles_change_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_what_is_assumed_of_inks_is_said(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path)
+    assert open_picture(path).notes == (f"{path}: is CMYK without a profile, read as printed on coated paper",)
+    Image.new("RGB", (16, 16)).save(path)
+    assert open_picture(path).notes == ()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_cmyk(tmp_path, suffix):
     inks = {"white": (0, 0, 0, 0), "black": (255, 255, 255, 255), "red": (0, 255, 255, 0), "blue": (255, 255, 0, 0)}
     seen = {}

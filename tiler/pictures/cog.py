@@ -11,8 +11,13 @@ def available() -> bool:
     return find_spec("rasterio") is not None
 
 
-def copy_cog(source: Path, target: Path, compression: str) -> None:
-    """Copies a TIFF as a COG: pixels, georeference, profile, resolution and description stay."""
+# Of a picture much smaller than a block libvips reads nothing.
+_BLOCK, _SMALL = 512, 128
+
+
+def copy_cog(source: Path, target: Path, compression: str, longest: int) -> None:
+    """Copies a TIFF as a COG: pixels, georeference, profile, resolution and description stay. longest: pixels of its
+    longest side."""
     import rasterio
     import rasterio.shutil
 
@@ -24,7 +29,7 @@ def copy_cog(source: Path, target: Path, compression: str) -> None:
             driver="COG",
             COMPRESS=compression.upper(),
             PREDICTOR="NO" if compression == "none" else "YES",
-            BLOCKSIZE="512",
+            BLOCKSIZE=str(_SMALL if longest <= _SMALL else _BLOCK),
             BIGTIFF="IF_SAFER",
             OVERVIEWS="IGNORE_EXISTING",
             RESAMPLING="AVERAGE",

@@ -84,6 +84,12 @@ def _transform(image: Any, **options: Any) -> Any:
     return image.icc_transform("srgb", depth=16, intent="relative", black_point_compensation=True, **options)
 
 
+def guessed(image: Any) -> list[str]:
+    """What is assumed of a picture's colours, where it is not what most would."""
+    told = image.interpretation != "cmyk" or _usable_profile(image) is not None
+    return [] if told else ["is CMYK without a profile, read as printed on coated paper"]
+
+
 def _usable_profile(image: Any) -> Any | None:
     """The embedded profile, or None where it is absent, damaged or made for another number of channels."""
     if not image.get_typeof("icc-profile-data"):

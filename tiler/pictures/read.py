@@ -68,6 +68,7 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     strays = jpeg.stray_bytes(path) if kind == "jpeg" else 0
     found = (
         *meaning.notes,
+        *colour.guessed(image),
         *dict.fromkeys(warnings),
         *([f"skipped {strays} stray bytes in its header"] * bool(strays)),
     )

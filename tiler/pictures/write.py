@@ -131,7 +131,7 @@ def _write_tiff(
     write_tiff(path, height, width, pixels, compression=compression, profile=_srgb(), tags=tags, **how)
     if cog:
         spare = path.with_name(f"spare{path.suffix}")
-        copy_cog(path, spare, compression)
+        copy_cog(path, spare, compression, max(height, width))
         os.replace(spare, path)
 
 

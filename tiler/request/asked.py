@@ -71,7 +71,7 @@ class Asked:
         config = settle_size(config, shape or styles[0])
         layout = fitted(config, shape) if shape else styles[0]
         guiding.check_guides(config, layout, opened)
-        config, decided = settle_colour(config, styles)
+        config, decided = settle_colour(config, opened, styles)
         config, more = settle_calm(config, opened, styles)
         settled, job = meant(config, layout, styles)
         return cls(

@@ -33,8 +33,8 @@ def settle_calm(
         return config, []
     if not needs_content(vars(config)) or not config.style_weight:
         return replace(config, calm=0.0), []
-    counted = zip(styles, config.regions.sources, config.style_shares, strict=True)
-    seen = ((one.picture, _seen(style, opened.get(one.mask or ""))) for style, one, share in counted if share)
+    counted = zip(styles, config.regions.sources, config.style_counts, strict=True)
+    seen = ((one.picture, _seen(style, opened.get(one.mask or ""))) for style, one, counts in counted if counts)
     style = next((picture for picture, found in seen if _stands_out(*found)), None)
     if style is None:
         return replace(config, calm=0.0), []

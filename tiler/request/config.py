@@ -190,9 +190,9 @@ class RenderConfig:
     )
     color: str = option(
         "style",
-        "Whose colours; none where all styles are grey, or with grey. content: its chroma, the poster's brightness; "
-        "luminance: likewise, and only brightness is transferred; match: the styles are recoloured to the content "
-        "first.",
+        "Whose colours. style: theirs, so none where all of them are grey, unless something is dreamt; grey: none; "
+        "content: its chroma, the poster's brightness; luminance: likewise, and only brightness is transferred; match: "
+        "the styles are recoloured to the content first.",
         LOOK,
         choices=("style", "grey", "content", "luminance", "match"),
     )
@@ -343,6 +343,12 @@ class RenderConfig:
     def style_shares(self) -> tuple[float, ...]:
         """Of each of `regions.sources`, its weight among its region's."""
         return self.style_blend_weights or (1.0,) * len(self.regions.sources)
+
+    @property
+    def style_counts(self) -> tuple[bool, ...]:
+        """Whether each of them has a say at any layer."""
+        by_layer = self.style_layer_weights or ((1.0,),) * len(self.style_shares)
+        return tuple(share * max(layers) > 0 for share, layers in zip(self.style_shares, by_layer, strict=True))
 
     @property
     def calm_share(self) -> float:
