@@ -288,7 +288,7 @@ def test_a_plan_asks_one_worker_and_times_it(asked: dict[str, Any], monkeypatch:
 
 
 def test_what_a_plan_has_to_say_of_pictures_is_noted(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(np.full((91, 60, 4), (99, 98, 97, 96), np.uint8)).save(asked["styles"][0])
+    Image.fromarray(np.full((91, 60, 4), (99, 80, 97, 96), np.uint8)).save(asked["styles"][0])
     monkeypatch.setattr("tiler.planning.probe.probe", lambda *what: STILL)
     monkeypatch.setattr(planning, "ask", lambda pool: ANY)
     notes = ["before"]

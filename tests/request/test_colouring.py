@@ -88,6 +88,13 @@ def test_what_is_nearly_grey_keeps_its_tint_and_a_line_says_how_not_to(folder: P
     assert settled(folder, "grey", "nearly") == ("style", [f"all styles are {line}"])
 
 
+def test_what_is_half_transparent_counts(folder: Path) -> None:
+    Image.fromarray(np.full((64, 80, 4), (99, 60, 99, 90), np.uint8)).save(folder / "veil.png")
+    veil = pictures.as_style(pictures.open_picture(folder / "veil.png"))
+    config = RenderConfig(f"{folder}/colours.png", (f"{folder}/veil.png",), "p.png")
+    assert settle_colour(config, {}, [veil])[0].color == "style"
+
+
 def test_what_a_mask_leaves_out_of_a_style_does_not_count(folder: Path) -> None:
     masked = settled(folder, "spot", style_mask=(f"rest={folder}/mask.png",))
     assert masked[0] == "grey"
