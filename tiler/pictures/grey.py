@@ -10,7 +10,7 @@ from tiler.pictures.picture import Picture
 # What channels differ by where grey came from another space of colours: a few of 65535. A tint that can be stored in 8
 # bits is one. And a tint that few would see.
 ROUNDED, FAINT = 1e-4, 3.5 / 255
-# Pixels of the long edge that are looked at, at most; and how much one must count: filters leave next to nothing around.
+# Pixels of the long edge that are looked at, at most; what one must count for: filters leave next to nothing around.
 _EDGE, _ROWS, _LITTLE = 512, 256, 0.02
 
 
