@@ -35,7 +35,7 @@ def placed(config: RenderConfig, job: Job, machine: Machine) -> tuple[RenderConf
         steps=tuple(level.steps for level in cut.levels),
         levels=len(cut.levels),
         calm=config.calm or 0.0,
-        style_blend_weights=config.style_blend_weights or job.styles.shares[: len(config.regions.sources)],
+        style_blend_weights=config.style_shares,
         precision=precision,
         device=kind,
         workers=workers,
