@@ -156,6 +156,23 @@ def test_regions_are_found_and_taken_away_again(
         expect(style.get_by_role("button", name="✓ style")).to_have_count(1)
 
 
+LATE = """const plain = fetch; window.fetch = async (address, options = {}) => {
+    const answer = await plain(address, options);
+    if (address === "%s" && !options.method) await new Promise(wake => setTimeout(wake, 700));
+    return answer;
+};"""
+
+
+@pytest.mark.parametrize("late", ["/api/controls", "/api/values", "/api/pictures", "/api/errand/proof"])
+def test_what_is_clicked_while_the_page_opens_is_done(small_studio: Any, page: Page, showing: Any, late: str) -> None:
+    page.add_init_script(LATE % late)
+    with small_studio() as app, showing(page, app):
+        page.locator("#pictures li", has_text="content.png").get_by_role("button", name="content").click()
+        page.locator("#pictures li", has_text="style.png").first.get_by_role("button", name="style").click()
+        page.get_by_role("tab", name="Preview").click()
+        page.locator("#preview[data-finished=true]").wait_for()
+
+
 def _choose(page: Page) -> None:
     drop = "([name, data]) => { const held = new DataTransfer(), bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)); held.items.add(new File([bytes], name)); return held; }"  # noqa: E501
     held = page.evaluate_handle(drop, [ODD, base64.b64encode(_png()).decode()])

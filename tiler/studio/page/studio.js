@@ -34,10 +34,17 @@ function showTab(name) {
   if (APART.includes(name)) lookAtQueue();
 }
 
-/* What was chosen when the page was last open; pictures that are gone are forgotten. */
+/* What was chosen when the page was last open is asked for before there is anything to choose from: an answer that
+   came later would undo what was clicked meanwhile. */
 async function remember() {
   studio.values = await asked("/api/values");
+  await loadPictures();
   byId("price").value = studio.values.price_per_hour ?? "";
+  forget();
+}
+
+/* Pictures that are gone, and options that there are no more. */
+function forget() {
   const known = new Set(studio.controls.map(one => one.name)), there = new Set(studio.pictures.map(one => one.name));
   for (const name of Object.keys(studio.values)) if (!known.has(name)) delete studio.values[name];
   if (!there.has(studio.values.content)) delete studio.values.content;
@@ -65,7 +72,6 @@ async function begin() {
     prepareProof(found.most_proof);
     prepareOrder(found.formats);
     prepareRetouch();
-    await loadPictures();
     await remember();
     showPictures();
     makeControls();
