@@ -24,12 +24,13 @@ from turnstile import ENDLESS, Dead, Turnstile
 
 import tiler.levels
 from tiler import pictures
-from tiler.engine import behind, tasks, workplace
+from tiler.engine import behind, resident, tasks, workplace
 from tiler.engine.behind import Behind
 from tiler.engine.folder import Folder
 from tiler.engine.holding import Holding
 from tiler.engine.job import Job
-from tiler.engine.state import Kept, Resident
+from tiler.engine.resident import Resident
+from tiler.engine.state import Kept
 from tiler.engine.store import RenderStore
 from tiler.errors import DamageError, TilerError, TileTooLargeError, WorkerDiedError
 from tiler.geometry import Rect
@@ -131,19 +132,19 @@ class Lives:
     def in_charge(self) -> Iterator[None]:
         """Within the block checkpoints are written, files made and memory had as this says."""
         relax, kept, write = Holding.relax, behind.write_kept, Behind._write
-        settle, rest, make_way = Behind.settle, Behind.rest, Behind.make_way
+        settle, rest, take = Behind.settle, Behind.rest, resident._Rooms.take
         lives = self
 
         def written(store: Any, level: int, slot: int, state: int, tile: Any, *rest: Any) -> None:
             lives.writers.come(threading.current_thread().number)  # type: ignore[attr-defined]
             kept(store, level, slot, state, tile, *rest)
 
-        def writes(self: Behind, resident: Any, tiles: Any, *rest: Any) -> None:
-            threading.current_thread().number = tiles[0].index  # type: ignore[attr-defined]
+        def writes(self: Behind, found: Any, *rest: Any) -> None:
+            number = threading.current_thread().number = found[0][0].index  # type: ignore[attr-defined]
             try:
-                write(self, resident, tiles, *rest)
+                write(self, found, *rest)
             finally:
-                lives.writers.leave(tiles[0].index)
+                lives.writers.leave(number)
 
         def begin(self: Behind, resident: Any, tiles: Any, *rest: Any) -> None:
             self.settle()
@@ -159,10 +160,10 @@ class Lives:
             lives.writers.let()
             rest(self)
 
-        def way(self: Behind, state: int) -> None:
-            if self._state == state - 2:
-                lives.writers.let()
-            make_way(self, state)
+        def taken(self: Any) -> Any:
+            while self._leaving and not self._free and lives.writers.let(1) == 0:
+                pass
+            return take(self)
 
         def relaxed(self: Holding, *arguments: Any) -> None:
             if lives.memory_ends:
@@ -174,8 +175,8 @@ class Lives:
         with contextlib.ExitStack() as stack:
             for owner, name, new in (
                 (behind, "write_kept", written), (Behind, "_write", writes), (Behind, "begin", begin),
-                (Behind, "settle", settled), (Behind, "rest", rested), (Behind, "make_way", way),
-                (Holding, "relax", relaxed),
+                (Behind, "settle", settled), (Behind, "rest", rested),
+                (resident._Rooms, "take", taken), (Holding, "relax", relaxed),
                 (Folder, "write", self._dying(Folder.write)),
                 (Folder, "delete", self._dying(Folder.delete)), (tiler.levels, "_SMALLEST_CUT", SMALLEST),
             ):  # fmt: skip
@@ -301,7 +302,7 @@ class Lives:
         for here in workplace._CURRENT.values():
             for holding in here.held.values():
                 if isinstance(holding._state, Resident):
-                    for (_, tile), (state, kept) in holding._state._found.items():
+                    for (state, tile), (kept, _) in holding._state._found.items():
                         yield state, tile, kept
 
     def image(self) -> np.ndarray:

@@ -11,7 +11,8 @@ import torch
 from tiler.engine import behind
 from tiler.engine.behind import Behind
 from tiler.engine.home import DEVICE
-from tiler.engine.state import Kept, Resident
+from tiler.engine.resident import Resident
+from tiler.engine.state import Kept
 from tiler.geometry import TileGrid
 
 
@@ -28,7 +29,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> tuple[Behind, list[int], list[Exce
     monkeypatch.setattr(behind, "write_kept", write)
     here: Any = SimpleNamespace(store=None, job=SimpleNamespace(device=SimpleNamespace(kind="cpu")), check_run=None)
     tiles = list(TileGrid(32, 64, 32, 32, 8, 8, 1))
-    state = Resident(torch.device("cpu"), DEVICE, torch.float32, torch.float32)
+    state = Resident(torch.device("cpu"), DEVICE, torch.float32, torch.float32, tiles, {0: [0, 1], 1: [0, 1]})
     for tile in tiles:
         state.put(3, tile, Kept(torch.zeros(3, tile.blend.height, tile.blend.width)))
     found = Behind(here, 0)

@@ -75,6 +75,7 @@ class Store:
         self.store, self.job, self.written = self, SimpleNamespace(device=SimpleNamespace(kind=device)), list[Any]()
         self.go_on, self.begun = threading.Event(), threading.Event()
         self.wrong: Exception | None = None
+        self.held = set[int]()
         monkeypatch.setattr(behind, "write_kept", self.write)
 
     def check_run(self) -> None:
@@ -86,34 +87,32 @@ class Store:
         assert self.go_on.wait(5)
         if self.wrong:
             raise self.wrong
-        self.written.append((level, slot, state, tile, kept.what))
+        self.written.append((level, slot, state, tile, kept.what, {*self.held}))
 
-    def kept(self, state: int, tile: int) -> Any:
+    def hold(self, state: int, tiles: list[int]) -> list[Any]:
+        self.held |= {*tiles}
         copied = SimpleNamespace(what=f"a copy of {state}")
-        return SimpleNamespace(what=f"{state} itself", copied=lambda: copied)
+        kept = SimpleNamespace(what=f"{state} itself", copied=lambda: copied)
+        return [SimpleNamespace(kept=kept, let_go=lambda tile=tile: self.held.discard(tile)) for tile in tiles]
 
 
-@pytest.mark.parametrize(("device", "what"), [("cpu", "4 itself"), ("cuda", "a copy of 4")])
-def test_a_state_that_is_written_behind_is_not_written_over(
-    monkeypatch: pytest.MonkeyPatch, device: str, what: str
+@pytest.mark.parametrize(
+    ("device", "what", "held"), [("cpu", "4 itself", [{0, 1}, {1}]), ("cuda", "a copy of 4", [set(), set()])]
+)
+def test_what_is_written_behind_is_held_until_then(
+    monkeypatch: pytest.MonkeyPatch, device: str, what: str, held: list[set[int]]
 ) -> None:
-    """On a GPU no longer than it takes to copy it."""
+    """Tile by tile; on a GPU no longer than it takes to copy it."""
     here = Store(monkeypatch, device)
     writing = Behind(here, 7)  # type: ignore[arg-type]
     writing.settle()
     writing.begin(here, [0, 1], 4, 1)  # type: ignore[arg-type, list-item]
     assert here.begun.wait(5)
-    for state in (3, 4, 5, 7):
-        writing.make_way(state)
-    waiting = threading.Thread(target=writing.make_way, args=(6,), daemon=True)
-    waiting.start()
-    waiting.join(0.1)
-    assert waiting.is_alive() == (device == "cpu")
+    assert here.held == held[0]
     here.go_on.set()
     writing.settle()
-    waiting.join(5)
-    assert not waiting.is_alive()
-    assert here.written == [(7, 1, 4, 0, what), (7, 1, 4, 1, what)]
+    assert here.written == [(7, 1, 4, 0, what, held[0]), (7, 1, 4, 1, what, held[1])]
+    assert not here.held
 
 
 def test_one_checkpoint_at_a_time_and_one_that_failed_comes_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +135,11 @@ def test_one_checkpoint_at_a_time_and_one_that_failed_comes_before_the_next(monk
     here.go_on.set()
     second.join(5)
     assert [str(one) for one in beginning] == ["the disk is full"]
-    writing.make_way(4)
+    assert not here.held
     here.wrong = None
     writing.begin(here, [0], 3, 1)  # type: ignore[arg-type, list-item]
     writing.settle()
-    assert here.written == [(0, 0, 2, 0, "2 itself"), (0, 1, 3, 0, "3 itself")]
+    assert here.written == [(0, 0, 2, 0, "2 itself", {0}), (0, 1, 3, 0, "3 itself", {0})]
 
 
 def test_inputs_are_kept_as_far_as_they_fit() -> None:

@@ -29,7 +29,8 @@ from hypothesis.stateful import (
 )
 from lives import SMALLEST, TILE, Lives
 
-from tiler.engine.state import Kept, Resident
+from tiler.engine.resident import Resident
+from tiler.engine.state import Kept
 
 States = dict[tuple[int, int], Kept]
 QUICK = settings(

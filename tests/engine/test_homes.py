@@ -14,6 +14,7 @@ from PIL import Image
 
 from tiler.engine.holding import Holding
 from tiler.engine.inputs import LevelInputs
+from tiler.engine.resident import Resident
 from tiler.planning.homes import held_bytes
 
 # All pairs of what two columns can be occur.
@@ -83,17 +84,24 @@ def test_what_a_level_holds_is_what_a_plan_counts(
     render_serially: Callable[..., np.ndarray], asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """So the share of the memory that `auto` keeps to is kept."""
-    finish, found = Holding.finish, []
+    finish, put = Holding.finish, Resident.put
+    found, most = list[tuple[int, int]](), [0]
+
+    def kept(self: Resident, *what: Any) -> None:
+        put(self, *what)
+        rooms = [*self._rooms._free, *(room for _, room in self._found.values())]
+        sums = [one for kept, _ in self._found.values() for one in kept.grams.values()]
+        tensors = [*sums, *(part for room in rooms for part in (room.pixels, room.moments))]
+        most.append(max(most.pop(), sum(tensor.nbytes for tensor in tensors)))
 
     def finished(self: Holding, state: int) -> None:
-        level, job = self._block.level, self._here.job
-        kept = [one for _, one in self._state._found.values()]
-        tensors = [tensor for one in kept for tensor in (one.pixels, one.moments, *one.grams.values())]
         inputs = sum(one.held_bytes for one in self._inputs._kept.values())
-        found.append((sum(tensor.nbytes for tensor in tensors) + inputs, sum(held_bytes(job, level, "device", 1))))
+        found.append((most.pop() + inputs, sum(held_bytes(self._here.job, self._block.level, "device", 1))))
+        most.append(0)
         finish(self, state)
 
     monkeypatch.setattr(Holding, "finish", finished)
+    monkeypatch.setattr(Resident, "put", kept)
     render_serially(state="device", **{**SMALL, **asked[what], "mode": "fast"})
     assert len(found) == 2
     for held, planned in found:

@@ -16,8 +16,8 @@ from distributed.comm import CommClosedError
 from serial_pool import SerialPool
 
 from tiler.engine import optimize
+from tiler.engine.resident import Resident
 from tiler.engine.schedule import Pool
-from tiler.engine.state import Resident
 from tiler.errors import RenderError
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tiler.engine.home import DEVICE, HOST
-from tiler.engine.state import Kept, Resident, Stored, spread, write_kept
+from tiler.engine.state import Kept, Stored, spread, write_kept
 from tiler.engine.store import RenderStore
 from tiler.errors import StateLostError, StoreError
 from tiler.geometry import Rect, Tile, TileGrid
@@ -25,10 +23,6 @@ def kept(tile: Tile, seed: int, **more: Any) -> Kept:
     generator = torch.Generator().manual_seed(seed)
     pixels, moments = (torch.rand(count, tile.blend.height, tile.blend.width, generator=generator) for count in (3, 6))
     return Kept(pixels, moments, **more)
-
-
-def resident(dtype: torch.dtype = torch.float32, moments: torch.dtype = torch.float32) -> Resident:
-    return Resident(CPU, DEVICE, dtype, moments)
 
 
 @pytest.fixture
@@ -46,113 +40,6 @@ def stored(store: RenderStore, base: int, checks: list[int] | None = None) -> St
 def test_a_patch_s_shape_is_neither_square_nor_that_of_its_neighbour() -> None:
     assert (FIRST.blend.height, FIRST.blend.width) == (36, 36)
     assert (LAST.blend.height, LAST.blend.width) == (12, 30)
-
-
-# In memory --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("home", [DEVICE, HOST])
-def test_memory_gives_back_what_was_put_of_two_states(home: str) -> None:
-    state = Resident(CPU, home, torch.float32, torch.bfloat16)
-    given = {(number, tile.index): kept(tile, 7 * number + tile.index) for number in (4, 5) for tile in (FIRST, LAST)}
-    for (number, index), one in given.items():
-        state.put(number, GRID.tile(index), one)
-    part = Rect(3, 5, 11, 29)
-    for (number, index), one in given.items():
-        tile = GRID.tile(index)
-        pixels, moments = (state.read(number, tile, part, kind) for kind in ("pixels", "moments"))
-        assert one.moments is not None
-        assert torch.equal(pixels, one.pixels[:, 3:11, 5:29])
-        assert torch.equal(moments, one.moments[:, 3:11, 5:29].bfloat16().float())
-        assert (pixels.dtype, moments.dtype, moments.shape) == (torch.float32, torch.float32, (6, 8, 24))
-        assert state.kept(number, tile).moments.dtype == torch.bfloat16  # type: ignore[union-attr]
-
-
-def test_memory_keeps_a_copy_and_uses_its_place_for_the_state_after_the_next() -> None:
-    state, one = resident(torch.float64), kept(LAST, 1)
-    state.put(0, LAST, one)
-    first = state.kept(0, LAST)
-    expected = one.pixels.clone().double()
-    one.pixels.zero_()
-    assert torch.equal(first.pixels, expected)
-    state.put(1, LAST, kept(LAST, 2))
-    assert torch.equal(state.kept(0, LAST).pixels, expected)
-    state.put(2, LAST, third := kept(LAST, 3))
-    assert third.moments is not None
-    again = state.kept(2, LAST)
-    assert torch.equal(again.pixels, third.pixels.double())
-    assert again.pixels.data_ptr() == first.pixels.data_ptr()
-    assert again.moments.data_ptr() == first.moments.data_ptr()  # type: ignore[union-attr]
-    state.put(4, LAST, Kept(third.pixels))
-    assert not state.read(4, LAST, Rect(0, 0, 12, 30), "moments").any()
-
-
-@pytest.mark.parametrize(("asked", "tile"), [(1, LAST), (4, LAST), (0, LAST), (2, FIRST)])
-def test_memory_says_which_state_of_which_tile_is_not_here(asked: int, tile: Tile) -> None:
-    state = resident()
-    state.put(2, LAST, kept(LAST, 1))
-    for ask in (
-        lambda: state.kept(asked, tile),
-        lambda: state.losses(asked, tile),
-        lambda: state.read(asked, tile, Rect(0, 0, 1, 2), "pixels"),
-        lambda: state.grams(asked, tile, "relu1_1", (0,)),
-        lambda: state.put_grams(asked, tile, {}, (0,)),
-    ):
-        with pytest.raises(StateLostError, match=rf"^tile {tile.index}: its state {asked} is not here$"):
-            ask()
-    assert state.kept(2, LAST)
-
-
-def test_a_state_that_was_put_in_part_is_not_there() -> None:
-    """As when memory runs out between its pixels and its moments."""
-    state = resident()
-    state.put(3, LAST, one := kept(LAST, 1))
-    with pytest.raises(RuntimeError):
-        state.put(5, LAST, Kept(one.pixels, torch.zeros(6, 2, 3)))
-    for number in (3, 5):
-        with pytest.raises(StateLostError):
-            state.kept(number, LAST)
-    assert state.newest([LAST.index]) == -1
-
-
-def test_the_newest_state_is_one_that_all_the_tiles_have() -> None:
-    state = resident()
-    assert state.newest([0, 5]) == -1
-    for number, tiles, newest in (
-        (0, (FIRST,), -1), (0, (LAST,), 0), (1, (LAST,), 0), (1, (FIRST,), 1), (2, (FIRST,), 1), (2, (LAST,), 2),
-    ):  # fmt: skip
-        for tile in tiles:
-            state.put(number, tile, kept(tile, number))
-        assert state.newest([0, 5]) == newest
-        assert state.present(number) == set()
-    assert state.newest([0]) == state.newest([5]) == 2
-    assert state.newest([0, 1]) == -1
-
-
-@pytest.mark.parametrize("number", [4, 5])
-def test_statistics_and_losses_in_memory_are_those_that_were_put(number: int) -> None:
-    state, sums, after = resident(), torch.arange(1.0, 9).reshape(2, 2, 2), number + 1
-    state.put(number, LAST, kept(LAST, 1, losses=(0.25, 0.75)))
-    state.put(after, LAST, kept(LAST, 2, losses=(1.5, 2.5), grams={"relu1_1": sums + 10}, regions=(0, 1)))
-    with pytest.raises(StateLostError, match=rf"^tile 5: the statistics of its state {number} are not here$"):
-        state.grams(number, LAST, "relu1_1", (0,))
-    state.put_grams(number, LAST, {"relu1_1": sums}, (0, 2))
-    assert torch.equal(state.grams(number, LAST, "relu1_1", (2, 1, 0)), torch.stack([sums[1], sums[0] * 0, sums[0]]))
-    assert torch.equal(state.grams(after, LAST, "relu1_1", (1,)), sums[1:] + 10)
-    assert (state.losses(number, LAST), state.losses(after, LAST)) == ((0.25, 0.75), (1.5, 2.5))
-    assert torch.equal(state.kept(number, LAST).pixels, kept(LAST, 1).pixels)
-
-
-def test_a_copy_of_what_is_kept_is_of_its_own() -> None:
-    one = kept(LAST, 1, losses=(1.0, 2.0), regions=(3,))
-    copy = one.copied()
-    assert one.moments is not None
-    assert copy.moments is not None
-    for mine, its in ((one.pixels, copy.pixels), (one.moments, copy.moments)):
-        assert torch.equal(mine, its)
-        mine.zero_()
-        assert its.all()
-    assert (copy.losses, copy.regions) == ((1.0, 2.0), (3,))
 
 
 def test_sums_are_spread_over_the_regions_that_are_asked_for() -> None:
@@ -304,23 +191,3 @@ def test_who_may_not_write_any_more_marks_nothing(bearable: int, names: list[str
     with pytest.raises(StoreError, match="taken over"):
         write_kept(given, 2, 1, 8, LAST, kept(LAST, 1), check)
     assert [name for name, *_ in store.told] == names
-
-
-@pytest.mark.parametrize(
-    ("home", "kind", "waits"), [(HOST, "cuda", True), (DEVICE, "cuda", False), (HOST, "cpu", False)]
-)
-def test_only_what_a_gpu_copies_to_the_host_is_waited_for(
-    home: str, kind: str, waits: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[Any] = []
-    stream = SimpleNamespace(synchronize=lambda: waited.append("done"))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: waited.append(device) or stream)
-    device, asked = torch.device(kind), list[Any]()
-    state = Resident(device, home, torch.float32, torch.bfloat16)
-    state.settle()
-    assert waited == [device, "done"] * waits
-    whole = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda shape, **how: asked.append(how) or whole(shape))
-    state.put(0, LAST, kept(LAST, 1))
-    where = {"device": "cpu", "pin_memory": True} if waits else {"device": device}
-    assert asked == [{"dtype": torch.float32, **where}, {"dtype": torch.bfloat16, **where}]

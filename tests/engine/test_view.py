@@ -13,7 +13,8 @@ from shallow import SHALLOW
 from tiler.engine.address import Address, Block, new_attempt
 from tiler.engine.holding import hold
 from tiler.engine.home import STORE
-from tiler.engine.state import Kept, Resident, Stored
+from tiler.engine.resident import Resident
+from tiler.engine.state import Kept, Stored
 from tiler.engine.store import RenderStore
 from tiler.engine.workplace import Workplace
 from tiler.errors import LevelMovedError, StoreError, TilerError

@@ -85,7 +85,7 @@ def test_what_tiles_see_beside_features(values: dict[str, Any], planes: float) -
 def test_of_what_is_held_in_a_store_a_part_of_the_inputs_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """By each worker; no more than there is."""
     _, job = job_of(**LAYERS, long_edge=128, tile=64, feather=8, steps=2)
-    state, inputs = homes.state_bytes(job, 0), homes.inputs_bytes(job, 0)
+    state, inputs = homes.state_bytes(job, 0, 2), homes.inputs_bytes(job, 0)
     monkeypatch.setattr(homes, "INPUTS_BYTES", inputs // 4)
     assert [homes.held_bytes(job, 0, "store", workers) for workers in (1, 3, 5)] == [
         (inputs // 4, 0), (inputs // 4 * 3, 0), (inputs, 0),

@@ -20,14 +20,16 @@ from tiler.engine.blend import composite
 from tiler.engine.fitting import must_fit
 from tiler.engine.home import INPUTS_BYTES, STORE
 from tiler.engine.inputs import LevelInputs
+from tiler.engine.resident import Resident
 from tiler.engine.seeding import before, ground, kept_outside, start
-from tiler.engine.state import Kept, LevelState, Resident, Stored
+from tiler.engine.state import Kept, LevelState, Stored
 from tiler.engine.turn import Done, Round, Send, Turns
 from tiler.engine.wide import wide
 from tiler.engine.workplace import Planes, Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import Node, seen, summed
+from tiler.geometry.sight import border_first, sights, within
 from tiler.style.colour import keep_chroma
 
 Sums = dict[str, torch.Tensor]
@@ -43,12 +45,13 @@ class Holding:
         self._here, self._block, self._grid = here, block, here.job.cut.grid(block.level)
         self.tiles = [self._grid.tile(index) for node in block.nodes for index in node.tiles(self._grid)]
         self._numbers = [tile.index for tile in self.tiles]
-        self._own = {*self._numbers}
+        self._own, self._sees = {*self._numbers}, sights(self._grid)
         self._state = self._home()
         # By state: a task that is repeated late must not take them from one that runs.
         self._strips: dict[int, dict[tuple[str, int], tuple[Rect, torch.Tensor]]] = {}
         self._grounds: dict[Rect, torch.Tensor] = {}
         self._befores: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._total: tuple[int, Sums] = -1, {}
         limit = INPUTS_BYTES if block.home == STORE else float("inf")
         self._inputs = LevelInputs(here, block.level, limit)
         self._behind = Behind(here, block.level)
@@ -58,7 +61,8 @@ class Holding:
         if block.home == STORE:
             tiles = [tile.index for tile in self._grid]
             return Stored(here.store, block.level, tiles, block.base, device, here.dtype, here.check_run)
-        return Resident(device, block.home, here.dtype, getattr(torch, here.job.moment_dtype))
+        moments, sees = getattr(torch, here.job.moment_dtype), within(self._own, self._sees)
+        return Resident(device, block.home, here.dtype, moments, self.tiles, sees)
 
     # How it begins ------------------------------------------------------------------------------------------------
 
@@ -107,24 +111,24 @@ class Holding:
         return found
 
     @cached_property
+    def _parted(self) -> tuple[list[int], list[int]]:
+        return (self._numbers, []) if self._block.home == STORE else border_first(self._numbers, self._sees)
+
+    @cached_property
     def border(self) -> list[Tile]:
         """The tiles that other blocks see: all, where they see them in the store."""
-        if self._block.home == STORE:
-            return self.tiles
-        shown = {tile.index for _, _, tile, _ in self._shown}
-        return [tile for tile in self.tiles if tile.index in shown]
+        return [self._grid.tile(index) for index in self._parted[0]]
 
     @cached_property
     def interior(self) -> list[Tile]:
         """The others."""
-        border = {tile.index for tile in self.border}
-        return [tile for tile in self.tiles if tile.index not in border]
+        return [self._grid.tile(index) for index in self._parted[1]]
 
     def strips(self, state: int) -> dict[int, Strips]:
         """What the other blocks see of this one's patches, by their number."""
         found: dict[int, Strips] = {number: {} for number in range(len(self._block.shares))}
         for number, kind, tile, part in self._shown:
-            # A copy: they are also sent late, when the next state but one may lie where they did.
+            # A copy: they are also sent late, when a later state may lie where they did.
             found[number][kind, tile.index] = part, self._state.read(state, tile, part, kind).cpu().numpy().copy()
         return found
 
@@ -149,6 +153,12 @@ class Holding:
             return {layer: weight * wide(self._state.grams(state, tile, layer, regions)) for layer in self._layers}
 
         return summed(node, self._grid, of_tile, added)
+
+    def total(self, state: int, find: Callable[[], Sums]) -> Sums:
+        """find(), once for each state: when its round is repeated, some of what led to it may be gone."""
+        if self._total[0] != state:
+            self._total = state, find()
+        return self._total[1]
 
     # A round ------------------------------------------------------------------------------------------------------
 
@@ -256,7 +266,6 @@ class Holding:
     def relax(self, now: Round, tiles: Sequence[Tile], send: Send) -> None:
         """One round of some tiles: state -> state + 1."""
         self._state.require(now.state)
-        self._behind.make_way(now.state + 1)
         there = self._state.present(now.state + 1)
         reports = not self._here.job.cut.measures_every_round(self._block.level)
         turns = Turns(

@@ -1,7 +1,7 @@
-"""Where the state of a level's tiles lives while it is optimised: in memory, or in the store.
+"""Where the state of a level's tiles lives while it is optimised: in memory (`resident`), or in the store.
 
-Each home keeps two states, so that a round never overwrites what it reads, and rounds where the store does: the same
-bytes come out of all of them.
+No home lets a round overwrite what it reads, and each rounds where the store does: the same bytes come out of all of
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from tiler.engine.home import HOST
 from tiler.engine.store import RenderStore
 from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
@@ -51,7 +50,7 @@ class LevelState(Protocol):
         that is repeated late would take another for it."""
 
     def put(self, state: int, tile: Tile, kept: Kept) -> None:
-        """Keep a tile's part of a state, in place of its last but one."""
+        """Keep a tile's part of a state; what nobody has to read any more of those before it may go."""
 
     def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
         """Keep what was measured of a state that is there."""
@@ -67,72 +66,6 @@ class LevelState(Protocol):
 
     def losses(self, state: int, tile: Tile) -> tuple[float, float]:
         """As they were put."""
-
-
-class Resident:
-    """In the memory of the device that computes, or in the host's, which is then pinned and copied from and to.
-
-    Raises StateLostError for a state that is not here: this process took the place of another, or has gone on.
-    """
-
-    def __init__(self, device: torch.device, home: str, dtype: torch.dtype, moment_dtype: torch.dtype) -> None:
-        self._device, self._dtype, self._moment_dtype = device, dtype, moment_dtype
-        self._pinned = home == HOST and device.type == "cuda"
-        self._where = {"device": "cpu", "pin_memory": True} if self._pinned else {"device": device}
-        # By state % 2 and tile: which state it is, -1 while it is being put, and what is kept of it.
-        self._found: dict[tuple[int, int], tuple[int, Kept]] = {}
-
-    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(shape, dtype=dtype, **self._where)
-
-    def present(self, state: int) -> set[int]:
-        return set()  # what is here was put here
-
-    def newest(self, tiles: Sequence[int]) -> int:
-        found = ({self._found.get((slot, tile), (-1, None))[0] for tile in tiles} for slot in (0, 1))
-        return max(states.pop() if len(states) == 1 else -1 for states in found)
-
-    def require(self, state: int, tiles: Sequence[int] | None = None) -> None:
-        """Each tile's is asked for by its number (see `kept`)."""
-
-    def kept(self, state: int, tile: Tile) -> Kept:
-        """What was put."""
-        there, found = self._found.get((state % 2, tile.index), (None, None))
-        if found is None or there != state:
-            raise StateLostError(f"tile {tile.index}: its state {state} is not here")
-        return found
-
-    def put(self, state: int, tile: Tile, kept: Kept) -> None:
-        key, (_, height, width) = (state % 2, tile.index), kept.pixels.shape
-        # In place of what was there: memory of the same size that comes and goes leaves holes.
-        _, before = self._found.pop(key, (None, None))
-        pixels = before.pixels if before else self._empty((3, height, width), self._dtype)
-        moments = before.moments if before else self._empty((6, height, width), self._moment_dtype)
-        assert moments is not None
-        pixels.copy_(kept.pixels, non_blocking=True)
-        moments.zero_() if kept.moments is None else moments.copy_(kept.moments, non_blocking=True)
-        self._found[key] = state, replace(kept, pixels=pixels, moments=moments)
-
-    def settle(self) -> None:
-        if self._pinned:
-            torch.cuda.current_stream(self._device).synchronize()
-
-    def put_grams(self, state: int, tile: Tile, grams: Mapping[str, torch.Tensor], regions: tuple[int, ...]) -> None:
-        kept = replace(self.kept(state, tile), grams=grams, regions=regions)
-        self._found[state % 2, tile.index] = state, kept
-
-    def read(self, state: int, tile: Tile, part: Rect, kind: str) -> torch.Tensor:
-        found: torch.Tensor = getattr(self.kept(state, tile), kind)
-        return found[(slice(None), *part.slices)].to(self._device, self._dtype, non_blocking=True)
-
-    def grams(self, state: int, tile: Tile, layer: str, regions: Sequence[int]) -> torch.Tensor:
-        found = self.kept(state, tile)
-        if layer not in found.grams:
-            raise StateLostError(f"tile {tile.index}: the statistics of its state {state} are not here")
-        return spread(found.grams[layer], found.regions, regions)
-
-    def losses(self, state: int, tile: Tile) -> tuple[float, float]:
-        return self.kept(state, tile).losses
 
 
 def spread(sums: torch.Tensor, regions: Sequence[int], wanted: Sequence[int]) -> torch.Tensor:

@@ -229,10 +229,13 @@ def advance(address: Address, block: Block, state: int, rounds: Rounds, seconds:
 
 def _own_total(address: Address, holding: Holding, block: Block, state: int) -> Sums:
     """Of a block that is its whole level."""
-    job = workplace(address).job
-    if state == 0 or job.cut.measures_every_round(block.level):
-        holding.measure(state)
-    return add_up(address, block.level, [holding.sums(state)])
+
+    def find() -> Sums:
+        if state == 0 or workplace(address).job.cut.measures_every_round(block.level):
+            holding.measure(state)
+        return add_up(address, block.level, [holding.sums(state)])
+
+    return holding.total(state, find)
 
 
 def checkpoint(address: Address, block: Block, state: int, slot: int, after: Any = None) -> dict[str, Any]:

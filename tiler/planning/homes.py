@@ -11,6 +11,9 @@ import numpy as np
 from tiler.engine.home import DEVICE, HOST, INPUTS_BYTES, STORE, Home
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine
+from tiler.geometry import TileGrid
+from tiler.geometry.blocks import shares
+from tiler.geometry.sight import border_first, most_at_once, sights, within
 from tiler.planning.words import size
 from tiler.style.layers import stride_of
 
@@ -19,15 +22,25 @@ SHARE = 0.6
 ITEM_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 
 
-def state_bytes(job: Job, level: int) -> int:
-    """Of two states of a level's tiles: pixels, moments and statistics."""
+def state_bytes(job: Job, level: int, workers: int) -> int:
+    """Of a level's tiles on so many workers, at most: pixels, moments and statistics of a state, and of the next as far
+    as there are both."""
     grid = job.cut.grid(level)
     item = np.dtype(job.device.state_dtype).itemsize
     moment = 2 if job.moment_dtype == "bfloat16" else item
-    rounds = 2 if job.cut.levels[level].steps else 1
-    pixels = sum(tile.blend.area for tile in grid)
+    patches = _patches(grid, workers) if len(grid) and job.cut.levels[level].steps else len(grid)
+    pixels = max((tile.blend.area for tile in grid), default=0)
     grams = sum(height * width for height, width in job.style_sums.values()) * len(job.styles.regions)
-    return rounds * (pixels * (3 * item + 6 * moment) + len(grid) * grams * item)
+    return patches * (pixels * (3 * item + 6 * moment) + grams * item)
+
+
+def _patches(grid: TileGrid, workers: int) -> int:
+    sees, most = sights(grid), 0
+    for share in shares(grid, workers):
+        own = [index for node in share for index in node.tiles(grid)]
+        border, rest = border_first(own, sees)
+        most += most_at_once([*border, *rest], within({*own}, sees))
+    return most
 
 
 def inputs_bytes(job: Job, level: int) -> int:
@@ -53,7 +66,7 @@ def inputs_bytes(job: Job, level: int) -> int:
 
 def held_bytes(job: Job, level: int, home: str, workers: int) -> tuple[int, int]:
     """(on the devices, in the hosts' memory) of all workers together, for what a level keeps between rounds."""
-    state, inputs = state_bytes(job, level), inputs_bytes(job, level)
+    state, inputs = state_bytes(job, level, workers), inputs_bytes(job, level)
     if home == STORE:
         return min(inputs, workers * INPUTS_BYTES), 0
     return (state + inputs, 0) if home == DEVICE else (inputs, state)
