@@ -110,6 +110,8 @@ WORDS = {
     "no poster": (["render", "content.png", "style.png"], "POSTER"),
     "unknown command": (["paint"], "paint"),
     "unknown flag": (["--paint"], "--paint"),
+    "a job file as content": (["render", "a.toml", "-o", "p.png"], "render --job a.toml"),
+    "a job file as style": (["plan", "content.png", "A.TOML"], "A.TOML: is a job file"),
     "info of nothing": (["info"], "STORE"),
     "info of two": (["info", "a", "b"], "b"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
@@ -108,6 +108,13 @@ def config_options(
     return command
 
 
+def _refuse_job_file(pictures: Sequence[str | None]) -> None:
+    """In place of a picture, where it would be called one of no known kind, or no style at all be missed."""
+    for path in pictures:
+        if path is not None and path.lower().endswith(".toml"):
+            raise ConfigError(f"{path}: is a job file, where a picture is expected; tiler render --job {path} takes it")
+
+
 # What a machine decides for this run, and not a store that it goes on with (see tiler.request.option).
 RUN_OPTIONS = [item.name for item in fields(RenderConfig) if item.metadata["decided"] != ASKED and item.name != "store"]
 
@@ -129,6 +136,7 @@ def build_config(
     pictures: as listed on the command line, the content first; where no content is needed, all of them are styles.
     """
     said = {key: value for key, value in given.items() if value not in (None, (), [])}
+    _refuse_job_file((*pictures, said.get("content"), *said.get("styles", ())))
     values = read_job_file(job_file, said, notes) if job_file is not None else {}
     if any(given.get(name) is not None for name in SIZES):
         values = {key: value for key, value in values.items() if key not in SIZES}
