@@ -52,6 +52,7 @@ def test_a_grey_style_makes_a_grey_poster(here, inputs: Path, start: str, region
     again = here(*asked)
     assert again.returncode == 0, again.stderr
     assert "style loss" not in again.stderr, "the job was not known again"
+    assert "color grey" in here("info", "p.zarr").stdout
 
 
 def test_any_style_makes_a_grey_poster_where_that_is_asked_for(here, inputs: Path) -> None:
@@ -68,7 +69,9 @@ def test_a_texture_is_made_of_styles_only(here, inputs: Path, small_weights: str
     done = here(*texture)
     assert done.returncode == 0, done.stderr
     assert Image.open(inputs / "t.png").size == (96, 74)
-    assert "a texture in the style of style.png" in here("info", "t.zarr").stdout
+    told = here("info", "t.zarr").stdout
+    assert "a texture in the style of style.png" in told
+    assert "\nlook: content weight 0.0, init noise\n" in told
     assert here(*texture).returncode == 0
 
 

@@ -333,7 +333,20 @@ def test_what_is_told_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
         cut=Cut(), look=JOB.look, device=SimpleNamespace(precision="bf16", kind="cuda", threads=3)
     )
     config: Any = SimpleNamespace(
-        to_dict=lambda: {"content": "c.png", "output": None, "tiles": "t"},
+        to_dict=lambda: {
+            "content": "c.png",
+            "output": None,
+            "tiles": "t",
+            "color": "grey",
+            "calm": 30.0,
+            "tv_weight": 0.0,
+            "light_weight": 0.02,
+            "keep_detail": False,
+            "protect": None,
+            "style_scale": [2.0],
+            "seed": 5,
+            "steps": [9],
+        },
         regions=SimpleNamespace(sources=[SimpleNamespace(picture=name) for name in ("b.png", "a.png", "b.png")]),
     )
     asked: list[Any] = []
@@ -346,6 +359,7 @@ def test_what_is_told_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {
         "content": "c.png", "styles": ["b.png", "a.png"], "output": "t", "height": 64, "width": 96, "mode": "fast",
         "precision": "bf16", "device": "cuda", "threads": 3, "machine": {"torch": "2", "cpu": "x"},
+        "look": {"calm": 30.0, "tv_weight": 0.0, "color": "grey", "seed": 5},
         "tile_pitch": [32, 32], "seconds": 12.5, "version": "1.5", "config": config.to_dict(),
         "levels": [
             {**first, "state": "done", "steps_done": 6, "style": 0.5, "loss": 2.0},
@@ -354,12 +368,12 @@ def test_what_is_told_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
     assert describe("p.zarr") == told
     assert asked == [(("p.zarr",), {"writable": False})]
-    config.to_dict = lambda: {"content": None, "output": "p.png", "tiles": "t"}
+    config.to_dict = lambda: {"content": None, "output": "p.png", "tiles": "t", "calm": 0.0, "keep_detail": True}
     store.reports, store.whole = {0: {"loss": 1.0}}, None
     monkeypatch.setattr(info, "homes_of", lambda found: ())
     monkeypatch.setattr(Cut, "steps_after", lambda self, level, state: 2 * state)
     found = describe("p.zarr")
-    assert (found["output"], found["content"]) == ("p.png", None)
+    assert (found["output"], found["content"], found["look"]) == ("p.png", None, {"keep_detail": True})
     unknown = dict(home=None, why=None)
     assert found["levels"][0] == {**first, **unknown, "state": "done", "steps_done": 6, "style": None, "loss": 1.0}
     assert found["levels"][1] == {**second, **unknown, "state": "not begun", "steps_done": 0}

@@ -25,6 +25,8 @@ def info(store: str, as_json: bool) -> None:
         return
     say(f"{facts['content'] or 'a texture'} in the style of {', '.join(facts['styles'])}, to {facts['output']}")
     say(f"{facts['width']} x {facts['height']} px, mode {facts['mode']}, {facts['precision']} on {facts['device']}")
+    if facts["look"]:
+        say("look: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts["look"].items()))
     for level in facts["levels"]:
         where = f"level {level['level']}: {level['width']} x {level['height']} px, {level['tiles']} tile(s)"
         if level["state"] == "done":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from tiler.engine.home import homes_of
 from tiler.engine.job import Job
 from tiler.engine.store import RenderStore
 from tiler.output.view import latest_state
+from tiler.request.config import LOOK, RenderConfig
 from tiler.request.identity import load_config, load_job, table
 
 
@@ -28,6 +31,7 @@ def describe(url: str) -> dict[str, Any]:
         "output": config["output"] or config["tiles"],
         "height": size.height,
         "width": size.width,
+        "look": _look(config),
         "mode": job.cut.mode,
         "precision": job.device.precision,
         "device": job.device.kind,
@@ -38,6 +42,17 @@ def describe(url: str) -> dict[str, Any]:
         "seconds": store.seconds,
         "version": str(stored.get("version")),
         "config": config,
+    }
+
+
+def _look(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and words of the look that are not the defaults, as they were asked for or decided from the pictures."""
+    options = [item for item in fields(RenderConfig) if item.metadata.get("group") == LOOK]
+    found = [(item, config.get(item.name, item.default)) for item in options]
+    return {
+        item.name: value
+        for item, value in found
+        if isinstance(value, int | float | str) and value != item.default and (value or item.default is not None)
     }
 
 
