@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,10 +30,13 @@ def test_one_and_two_workers_write_the_same_bytes(
     options += ("--statistics", statistics)
     for workers, address in (("1", cluster), ("2", two_processes)):
         done = run_main(
-            *("render", "content.png", "style.png", "-o", f"{workers}.png", "--quiet", *options),
+            *("render", "content.png", "style.png", "-o", f"{workers}.png", "--log-json", *options),
             *("--scheduler", address, "--threads", "1"),
         )
         assert done.returncode == 0, done.stderr
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {"level", "tile", "done"} <= {event["event"] for event in events}
+        assert not [event for event in events if event["event"] in ("retry", "note")]
     one, two = (np.asarray(Image.open(inputs / f"{workers}.png")) for workers in "12")
     assert one.std() > 10
     assert np.array_equal(one, two)

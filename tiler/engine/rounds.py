@@ -264,7 +264,10 @@ class LevelRun:
         """The level's Grams, as its tiles reported them or measured now."""
         site, job = self._site, self._site.job
         if state == 0 or job.cut.measures_every_round(self._level):
-            sums = [self._call(tasks.measure, block, state, self._sent_to(block, strips)) for block in self._blocks]
+            sums = [
+                self._call(tasks.measure, block, state, self._sent_to(block, strips), promise.part("state"))
+                for block, promise in zip(self._blocks, passed, strict=True)
+            ]
         else:
             sums = [promise.part("sums") for promise in passed]
         return site.pool.submit(tasks.add_up, site.address, self._level, sums)

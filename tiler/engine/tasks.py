@@ -167,8 +167,10 @@ def _on_cpu(sums: Mapping[Node, Sums]) -> dict[Node, Sums]:
     return {node: {layer: value.cpu() for layer, value in one.items()} for node, one in sums.items()}
 
 
-def measure(address: Address, block: Block, state: int, strips: Sequence[Strips]) -> dict[Node, Sums]:
-    """Sums of a block's tiles. strips: what the other blocks sent of `state`."""
+def measure(
+    address: Address, block: Block, state: int, strips: Sequence[Strips], after: Any = None
+) -> dict[Node, Sums]:
+    """Sums of a block's tiles. strips: what the other blocks sent of `state`; after: what leads to that state."""
     holding = held(workplace(address), block)
     holding.receive(state, strips)
     holding.measure(state)
