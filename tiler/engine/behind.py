@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from tiler.engine.resident import Hold, Resident
 from tiler.engine.state import Kept, write_kept
 from tiler.engine.workplace import Workplace
+from tiler.errors import StateLostError, TilerError
 from tiler.geometry import Tile
+
+# Of a tile, while its state is still there to be written: what goes wrong once may not the next time.
+_TRIES = 3
 
 
 class Behind:
@@ -35,7 +41,7 @@ class Behind:
         here = self._here
         try:
             for tile, kept, hold in [(tile, self._ours(hold), hold) for tile, hold in found]:
-                write_kept(here.store, self._level, slot, state, tile, kept, here.check_run)
+                _persist(write_kept, here.store, self._level, slot, state, tile, kept, here.check_run)
                 hold.let_go()
         finally:
             for _, hold in found:
@@ -50,11 +56,12 @@ class Behind:
         return kept
 
     def settle(self) -> None:
-        """Wait until all is written; raises what went wrong with it. Called again it is written again: a task that
-        fails is repeated, and what is not whole must not pass for a checkpoint the second time. Raises StateLostError
-        where the state has gone on since."""
+        """Wait until all is written; raises what went wrong with it. Called again it is written again, or raises the
+        same where the state has gone on: a task that fails is repeated, and what is not whole must not pass for a
+        checkpoint the second time."""
         if self._failed and self._asked is not None:
-            self._begin(*self._asked)
+            with contextlib.suppress(StateLostError):
+                self._begin(*self._asked)
         self._failed = True
         self._done.result()
         self._failed = False
@@ -62,3 +69,17 @@ class Behind:
     def rest(self) -> None:
         """Wait until nothing is being written, however that ended."""
         self._done.exception()
+
+
+def _persist(write: Callable[..., None], *what: Any) -> None:
+    failed = 0
+    while True:
+        try:
+            write(*what)
+            return
+        except TilerError:
+            raise
+        except Exception:
+            failed += 1
+            if failed == _TRIES:
+                raise
