@@ -408,7 +408,14 @@ def test_workers_that_share_a_gpu_add_up(tmp_path):
     patch = max(tile.blend.area for tile in last) * (3 * 4 + 6 * 2) + 5 * 65 * 64 * 4
     patches = {1: 18, 2: 22, 3: 22, 4: 24}
     inputs = sum(tile.read.area for tile in last) * 64 / 64 * 2
-    for workers, count, sharing, cards in ((1, 1, 1, 1), (3, 1, 3, 1), (4, 2, 2, 2), (3, 2, 2, 2), (1, 2, 1, 1)):
+    for workers, count, sharing, cards in (
+        (1, 1, 1, 1),
+        (2, 1, 2, 1),
+        (3, 1, 3, 1),
+        (4, 2, 2, 2),
+        (3, 2, 2, 2),
+        (1, 2, 1, 1),
+    ):
         kept = patches[workers] * patch + inputs
         assert gpu_bytes(workers, count) == pytest.approx(sharing * each + kept / cards, rel=1e-6)
 

@@ -45,7 +45,7 @@ class Holding:
         self._here, self._block, self._grid = here, block, here.job.cut.grid(block.level)
         self.tiles = [self._grid.tile(index) for node in block.nodes for index in node.tiles(self._grid)]
         self._numbers = [tile.index for tile in self.tiles]
-        self._own, self._sees = {*self._numbers}, sights(self._grid)
+        self._own = {*self._numbers}
         self._state = self._home()
         # By state: a task that is repeated late must not take them from one that runs.
         self._strips: dict[int, dict[tuple[str, int], tuple[Rect, torch.Tensor]]] = {}
@@ -61,7 +61,7 @@ class Holding:
         if block.home == STORE:
             tiles = [tile.index for tile in self._grid]
             return Stored(here.store, block.level, tiles, block.base, device, here.dtype, here.check_run)
-        moments, sees = getattr(torch, here.job.moment_dtype), within(self._own, self._sees)
+        moments, sees = getattr(torch, here.job.moment_dtype), within(self._own, sights(self._grid))
         return Resident(device, block.home, here.dtype, moments, self.tiles, sees)
 
     # How it begins ------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class Holding:
 
     @cached_property
     def _parted(self) -> tuple[list[int], list[int]]:
-        return (self._numbers, []) if self._block.home == STORE else border_first(self._numbers, self._sees)
+        return (self._numbers, []) if self._block.home == STORE else border_first(self._numbers, sights(self._grid))
 
     @cached_property
     def border(self) -> list[Tile]:

@@ -4,18 +4,29 @@ tile that sees it has had its round."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
+from functools import lru_cache
 
 from tiler.geometry.tiles import TileGrid
 
 # By tile: whose patches it sees, its own among them.
-Sights = Mapping[int, Iterable[int]]
+Sights = Mapping[int, Collection[int]]
 
 
-def sights(grid: TileGrid) -> dict[int, frozenset[int]]:
+@lru_cache(64)
+def sights(grid: TileGrid) -> Sights:
     """Of the tiles that are worked on, among each other."""
-    found = {tile.index: {seen.index for seen, _ in grid.overlapping(tile.read)} for tile in grid}
-    return {tile: frozenset(seen & found.keys()) for tile, seen in found.items()}
+    own, cols = {tile.index for tile in grid}, range(grid.cols)
+    across = [sorted({seen.index % grid.cols for seen, _ in grid.overlapping(grid.tile(col).read)}) for col in cols]
+    found = {}
+    for row in range(grid.rows):
+        first = grid.tile(row * grid.cols)
+        down = sorted({seen.index // grid.cols for seen, _ in grid.overlapping(first.read)})
+        for col in cols:
+            if first.index + col in own:
+                seen = (grid.cols * one + other for one in down for other in across[col])
+                found[first.index + col] = frozenset(seen) & own
+    return found
 
 
 def border_first(tiles: Sequence[int], sees: Sights) -> tuple[list[int], list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ def state_bytes(job: Job, level: int, workers: int) -> int:
     return patches * (pixels * (3 * item + 6 * moment) + grams * item)
 
 
+@lru_cache(64)
 def _patches(grid: TileGrid, workers: int) -> int:
     sees, most = sights(grid), 0
     for share in shares(grid, workers):
