@@ -10,7 +10,7 @@ from test_blocks import COUNTS, GRIDS, tiles_of
 
 from tiler.geometry import Rect, Tile, TileGrid
 from tiler.geometry.blocks import seen, shares
-from tiler.geometry.sight import border_first, most_at_once, sights, within
+from tiler.geometry.sight import most_at_once, round_order, sights, within
 from tiler.geometry.tiles import Part
 
 
@@ -45,12 +45,14 @@ def test_of_a_share_those_come_first_that_others_see(grid, count):
     parts = [tiles_of(share, grid) for share in shares(grid, count)]
     for number, own in enumerate(parts):
         others = [tile for i, part in enumerate(parts) if i != number for tile in part]
-        border, rest = border_first(own, sees)
+        border, rest = round_order(grid, own)
         assert {*border} == {*seen(grid, others, {*own}, _read)}
         assert sorted(border + rest) == sorted(own)
-        assert border == [tile for tile in own if tile in border]
-        assert rest == [tile for tile in own if tile in rest]
         inside = within({*own}, sees)
+        columns = sorted(own, key=lambda tile: (tile % grid.cols, tile // grid.cols))
+        orders = [[one for part in (border, rest) for one in order if one in part] for order in (sorted(own), columns)]
+        assert border + rest in orders
+        assert most_at_once(border + rest, inside) == min(most_at_once(order, inside) for order in orders)
         assert {tile: {*one} for tile, one in inside.items()} == {tile: sees[tile] & {*own} for tile in own}
 
 
@@ -74,11 +76,12 @@ def test_a_patch_is_there_until_all_who_see_it_had_their_round(grid, random):
         (1, 1, False, 2),
         (8, 8, False, 64 + 8 + 2),
         (8, 8, True, 64 + 16 + 3),
-        (2, 8, False, 16 + 8 + 2),
+        (2, 8, False, 16 + 2 + 2),
         (8, 2, False, 16 + 2 + 2),
     ],
 )
 def test_there_are_a_row_more_than_tiles_and_not_twice_as_many(rows, cols, wrap, most):
     grid = TileGrid(256 * rows, 256 * cols, 256, 256, 32, 64, 16, wrap, wrap)
-    order = [tile.index for tile in grid]
+    border, order = round_order(grid, range(len(grid)))
+    assert not border
     assert most_at_once(order, within({*order}, sights(grid))) == most

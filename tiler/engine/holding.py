@@ -29,7 +29,7 @@ from tiler.engine.workplace import Planes, Workplace
 from tiler.errors import StateLostError
 from tiler.geometry import Rect, Tile
 from tiler.geometry.blocks import Node, seen, summed
-from tiler.geometry.sight import border_first, sights, within
+from tiler.geometry.sight import round_order, sights, within
 from tiler.style.colour import keep_chroma
 
 Sums = dict[str, torch.Tensor]
@@ -43,9 +43,10 @@ class Holding:
 
     def __init__(self, here: Workplace, block: Block) -> None:
         self._here, self._block, self._grid = here, block, here.job.cut.grid(block.level)
-        self.tiles = [self._grid.tile(index) for node in block.nodes for index in node.tiles(self._grid)]
-        self._numbers = [tile.index for tile in self.tiles]
-        self._own = {*self._numbers}
+        self._own = {index for node in block.nodes for index in node.tiles(self._grid)}
+        border, rest = round_order(self._grid, self._own)
+        self._numbers = [*border, *rest]
+        self.tiles, self._shown_first = [self._grid.tile(index) for index in self._numbers], len(border)
         self._state = self._home()
         # By state: a task that is repeated late must not take them from one that runs.
         self._strips: dict[int, dict[tuple[str, int], tuple[Rect, torch.Tensor]]] = {}
@@ -110,19 +111,15 @@ class Holding:
                     found += [(number, kind, self._grid.tile(index), part) for index, part in parts.items()]
         return found
 
-    @cached_property
-    def _parted(self) -> tuple[list[int], list[int]]:
-        return (self._numbers, []) if self._block.home == STORE else border_first(self._numbers, sights(self._grid))
-
-    @cached_property
+    @property
     def border(self) -> list[Tile]:
         """The tiles that other blocks see: all, where they see them in the store."""
-        return [self._grid.tile(index) for index in self._parted[0]]
+        return self.tiles if self._block.home == STORE else self.tiles[: self._shown_first]
 
-    @cached_property
+    @property
     def interior(self) -> list[Tile]:
         """The others."""
-        return [self._grid.tile(index) for index in self._parted[1]]
+        return self.tiles[len(self.border) :]
 
     def strips(self, state: int) -> dict[int, Strips]:
         """What the other blocks see of this one's patches, by their number."""

@@ -29,11 +29,16 @@ def sights(grid: TileGrid) -> Sights:
     return found
 
 
-def border_first(tiles: Sequence[int], sees: Sights) -> tuple[list[int], list[int]]:
-    """A share of the tiles, parted into those that others see and the rest, each in its order."""
-    own = {*tiles}
+def round_order(grid: TileGrid, tiles: Collection[int]) -> tuple[list[int], list[int]]:
+    """A share of the tiles in the order of a round: those that others see, then the rest; along rows or along columns,
+    whichever has fewer patches at once."""
+    sees, own = sights(grid), {*tiles}
     shown = {seen for tile, all_seen in sees.items() if tile not in own for seen in all_seen}
-    return [tile for tile in tiles if tile in shown], [tile for tile in tiles if tile not in shown]
+    rows = sorted(own)
+    both = rows, sorted(rows, key=lambda tile: (tile % grid.cols, tile))
+    parted = [([tile for tile in one if tile in shown], [tile for tile in one if tile not in shown]) for one in both]
+    inside = within(own, sees)
+    return min(parted, key=lambda parts: most_at_once([*parts[0], *parts[1]], inside))
 
 
 def within(own: Container[int], sees: Sights) -> dict[int, tuple[int, ...]]:

@@ -14,7 +14,7 @@ from tiler.engine.job import Job
 from tiler.engine.machine import Machine
 from tiler.geometry import TileGrid
 from tiler.geometry.blocks import shares
-from tiler.geometry.sight import border_first, most_at_once, sights, within
+from tiler.geometry.sight import most_at_once, round_order, sights, within
 from tiler.planning.words import size
 from tiler.style.layers import stride_of
 
@@ -37,11 +37,11 @@ def state_bytes(job: Job, level: int, workers: int) -> int:
 
 @lru_cache(64)
 def _patches(grid: TileGrid, workers: int) -> int:
-    sees, most = sights(grid), 0
+    most = 0
     for share in shares(grid, workers):
-        own = [index for node in share for index in node.tiles(grid)]
-        border, rest = border_first(own, sees)
-        most += most_at_once([*border, *rest], within({*own}, sees))
+        border, rest = round_order(grid, [index for node in share for index in node.tiles(grid)])
+        order = [*border, *rest]
+        most += most_at_once(order, within({*order}, sights(grid)))
     return most
 
 
