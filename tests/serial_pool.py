@@ -48,6 +48,9 @@ class SerialPool:
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
         self._handler = handler
 
+    def note(self, text: str) -> None:
+        self._handler({"event": "note", "text": text})
+
     def gone(self, addresses: object) -> list[str]:
         return []
 

@@ -152,7 +152,8 @@ def test_a_level_goes_on_where_its_last_checkpoint_is_and_writes_the_next_beside
     store = SimpleNamespace(state_path=str, has=lambda path: found is not None, latest=lambda path, grid: found)
     job = SimpleNamespace(cut=SimpleNamespace(rounds=lambda level: [(0, 1)] * 4, grid=lambda level: grid))
     pool = SimpleNamespace(addresses=["a", "b", "c"])
-    run = LevelRun(SimpleNamespace(store=store, job=job, pool=pool), 5, DEVICE, 30.0)  # type: ignore[arg-type]
+    where = SimpleNamespace(store=store, job=job, pool=pool, wait_all=list)
+    run = LevelRun(where, 5, DEVICE, 30.0)  # type: ignore[arg-type]
     monkeypatch.setattr(run, "_call", lambda task, block, *given: begun.append((task.__name__, block, *given)))
     monkeypatch.setattr(run, "_wait_all", list)
     monkeypatch.setattr(run, "_together", lambda state, passed: (state, len(passed)))
@@ -166,11 +167,16 @@ def test_a_level_goes_on_where_its_last_checkpoint_is_and_writes_the_next_beside
     assert (run._checkpoints.slot, run._checkpoints.every, run._came_to) == (next_slot, 30.0, state)
 
 
+BACK = "level 3 goes back to its last checkpoint: worker b is gone"
+
+
 def run_of(came_to: list[Any], monkeypatch: pytest.MonkeyPatch) -> tuple[LevelRun, list[str]]:
-    """A level whose attempts go to these states before a worker is lost; None: workers have come, a text: its end."""
+    """A level whose attempts go to these states before a worker is lost; None: workers have come, a text: its end. And
+    what is told of it."""
     taken, left = list[str](), iter(came_to)
     cut = SimpleNamespace(rounds=lambda level: [], grid=lambda level: None)
-    where = SimpleNamespace(job=SimpleNamespace(cut=cut), taken_over=lambda: taken.append("over") or where)
+    pool = SimpleNamespace(note=lambda text: taken.append(text))
+    where = SimpleNamespace(job=SimpleNamespace(cut=cut), taken_over=lambda: where, pool=pool)
     run = LevelRun(where, 2, DEVICE, 30.0)  # type: ignore[arg-type]
 
     def attempt() -> dict[str, Any]:
@@ -191,9 +197,11 @@ def test_a_level_that_gets_no_further_four_times_is_given_up(
     came_to: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, taken = run_of([*came_to, "more"], monkeypatch)
-    with pytest.raises(WorkerDiedError, match=r"^level 3: 4 times in a row .* \(worker b is gone\); the store keeps"):
+    with pytest.raises(
+        WorkerDiedError, match=r"^level 3: 4 times in a row .* \(worker b is gone\), .*; the store keeps"
+    ):
         run.run()
-    assert taken == ["over"] * sum(one is not None for one in came_to)
+    assert taken == [BACK] * sum(one is not None for one in came_to)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +210,7 @@ def test_a_level_that_gets_no_further_four_times_is_given_up(
 def test_a_level_that_gets_further_is_not_given_up(came_to: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     run, taken = run_of(came_to, monkeypatch)
     assert run.run() == {"end": "end"}
-    assert len(taken) == sum(isinstance(one, int) for one in came_to)
+    assert taken == [BACK] * sum(isinstance(one, int) for one in came_to)
 
 
 @pytest.mark.parametrize(("left", "told"), [(0.0, 0.0), (59.0, 59.0), (60.0, 60.0), (61.0, 60.0), (math.inf, 60.0)])

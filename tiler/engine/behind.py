@@ -60,11 +60,14 @@ class Behind:
         same where the state has gone on: a task that fails is repeated, and what is not whole must not pass for a
         checkpoint the second time."""
         if self._failed and self._asked is not None:
+            self._failed = False
             with contextlib.suppress(StateLostError):
                 self._begin(*self._asked)
-        self._failed = True
-        self._done.result()
-        self._failed = False
+        try:
+            self._done.result()
+        except BaseException:
+            self._failed = True
+            raise
 
     def rest(self) -> None:
         """Wait until nothing is being written, however that ended."""

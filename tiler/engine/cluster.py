@@ -145,6 +145,8 @@ def _settings(birth: Mapping[str, str], scratch: str) -> dict[str, Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "distributed.worker.profile.enabled": False,
+        # A block's tasks are where its state is; stolen by another worker, they find nothing there.
+        "distributed.scheduler.work-stealing": False,
         # Nannies see a process end; by the clock, one that is set forward would end all.
         "distributed.scheduler.worker-ttl": None,
         # So long after a worker's death its nanny is closed if none is there at that moment, be it that another one has

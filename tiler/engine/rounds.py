@@ -145,12 +145,13 @@ class LevelRun:
                 continue
             except StateLostError as error:
                 self._site = self._site.taken_over()
+                self._site.pool.note(f"level {self._level + 1} goes back to its last checkpoint: {error}")
                 lost, reached = lost + 1 if self._came_to <= reached else 1, max(reached, self._came_to)
                 if lost >= _TRIES:
                     raise WorkerDiedError(
-                        f"level {self._level + 1}: {lost} times in a row a worker was lost with what it held, perhaps "
-                        f"since memory is short ({error}); the store keeps what is done; free some memory, or take "
-                        "fewer --workers"
+                        f"level {self._level + 1}: {lost} times in a row a worker was lost, or what it held ({error}), "
+                        "perhaps since memory is short, or another render works with the same --scheduler; the store "
+                        "keeps what is done; free some memory, or take fewer --workers"
                     ) from None
 
     def _attempt(self) -> dict[str, Any]:
@@ -169,7 +170,7 @@ class LevelRun:
         self._came_to = state
         begun = [self._call(tasks.begin, block, state, slot) for block in self._blocks]
         report = self._alone(state, begun[0]) if len(parts) == 1 else self._together(state, begun)
-        self._wait_all(self._call(tasks.let_go, block) for block in self._blocks)
+        site.wait_all(self._call(tasks.let_go, block) for block in self._blocks)  # of no matter any more
         return report
 
     def _make_room(self) -> None:

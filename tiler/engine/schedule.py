@@ -258,6 +258,10 @@ class Pool:
         self._handler = handler
         self._client.subscribe_topic(self._topic, lambda event: handler(event[1]))
 
+    def note(self, text: str) -> None:
+        """Have a line reported."""
+        self._handler({"event": "note", "text": text})
+
     @property
     def addresses(self) -> list[str]:
         """Of the workers that there are now, one at least."""

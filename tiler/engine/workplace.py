@@ -95,7 +95,9 @@ class Workplace:
         """Of blocks, but for those of one attempt. What is being written of them is waited for: it would fall between
         what comes next, and perhaps upon it."""
         for key in [key for key in self.held if key[0] != but]:
-            self.held.pop(key).rest()
+            held = self.held.pop(key, None)
+            if held is not None:  # another task may let it go as well
+                held.rest()
 
     def check_run(self) -> None:
         """Raise StoreError when another run holds the store by now: to be called once a task is about to write."""
