@@ -190,3 +190,9 @@ def test_what_a_run_cannot_decide_is_said_before_anything_is_rendered(
     ):
         with pytest.raises(ConfigError, match=words):
             queue.run(**said)
+
+
+def test_marks_of_a_job_that_is_gone_are_not_those_of_a_new_one(queue: Queue, asked: list[RenderConfig]) -> None:
+    queue.stop("a")
+    (queue.folder / "a.toml").unlink()
+    assert queue.add(_config(queue, "a.png")).state == "waiting"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from tiler.engine.lock import sole_writer
-from tiler.errors import PictureError, RenderError, SchedulerError, StoreError, TileTooLargeError
+from tiler.errors import PictureError, RenderError, ResourceError, SchedulerError, StoreError, TileTooLargeError
 from tiler.queue import turn
 from tiler.queue.marks import Marks, digest
+from tiler.queue.queue import Queue
 from tiler.queue.turn import Child, Ending, take
 from tiler.request.config import RenderConfig
 
@@ -270,3 +272,34 @@ def test_a_poster_of_somebody_else_s_is_not_replaced_and_that_is_said_in_a_line(
     ending = _take(marks, pytest.fail)
     assert ending.how == "failed"
     assert ending.reason.startswith(f"{mine}: is there already, and nobody can be asked")
+
+
+@pytest.mark.parametrize("held", ["paused", "stopped"])
+@pytest.mark.parametrize("error", [ResourceError("too little memory"), PictureError("gone")])
+def test_what_was_held_meanwhile_stays_so_however_its_turn_ends(marks: Marks, held: str, error: Exception) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        marks.set_state("good", held)
+        raise error
+
+    _take(marks, work)
+    assert marks.read("good", "mark")["state"] == held
+
+
+def test_what_is_done_meanwhile_is_not_stopped(marks: Marks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look whether it is, and the mark."""
+    queue, ended = Queue(marks.folder), list[Ending]()
+    look = Queue.job
+
+    def looking(self: Queue, name: str) -> Any:
+        found = look(self, name)
+        if not going.is_alive() and not ended:
+            going.start()
+            going.join(0.3)
+        return found
+
+    going = threading.Thread(target=lambda: ended.append(_take(marks, lambda *_, **__: None)))
+    monkeypatch.setattr(Queue, "job", looking)
+    queue.stop("good")
+    going.join(10)
+    assert marks.read("good", "mark")["state"] in ("stopped", "done")
+    assert (marks.read("good", "mark")["state"] == "done") == (ended == [Ending("done")])

@@ -85,6 +85,10 @@ class Marks:
         with _clearly(self.folder):
             for key in (name + JOB, *([name + STORE] if store else [])):
                 self._in.delete(key)
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """All marks of a job; of one that is gone some may be left."""
         for kind in (STATE, PROGRESS, PLAN):
             self.drop(name, kind)
 
@@ -130,7 +134,7 @@ class Marks:
 
     @contextlib.contextmanager
     def editing(self) -> Iterator[None]:
-        """The order, and the names of jobs, are this process's to change. Waits some seconds for others."""
+        """The order, names and states of jobs are this process's to change. Waits some seconds for others."""
         with held_soon(self._lock("edit"), _PATIENCE):
             yield
 

@@ -82,6 +82,7 @@ class Queue:
             if not self._marks.is_free(name):
                 raise ConfigError(f"{source}: has {name} already; choose another name")
             self._marks.set_order([*self._marks.names(), name])
+            self._marks.forget(name)
             self._marks.write_text(name, text)
         return self.job(name)
 
@@ -139,10 +140,11 @@ class Queue:
         self._hold(name, STOPPED)
 
     def _hold(self, name: str, state: str) -> None:
-        job = self.job(name)
-        if job.state in (DONE, REFUSED):
-            raise ConfigError(f"{name}: is {job.state}; allowed: a job that is not")
-        self._marks.set_state(name, state)
+        with self._marks.editing():  # it may be about to be done
+            job = self.job(name)
+            if job.state in (DONE, REFUSED):
+                raise ConfigError(f"{name}: is {job.state}; allowed: a job that is not")
+            self._marks.set_state(name, state)
 
     def resume(self, name: str) -> None:
         """Have a job that is paused, stopped or failed wait for its turn again."""

@@ -32,7 +32,7 @@ from tiler.errors import (
 )
 from tiler.planning.course import Course
 from tiler.queue.job import WAITING, config_of, marked
-from tiler.queue.marks import DONE, FAILED, PROGRESS, Marks, held_soon
+from tiler.queue.marks import DONE, FAILED, PAUSED, PROGRESS, STOPPED, Marks, held_soon
 from tiler.rendering import render
 from tiler.request.config import RenderConfig
 from tiler.request.places import check_within
@@ -91,14 +91,14 @@ def take(
                 return Ending(ELSEWHERE)
             reason = _outside(turn.config, within)
             if reason:
-                marks.set_state(name, WAITING, reason, turn.text)
+                _mark(marks, name, WAITING, reason, turn.text)
                 return Ending(NOT_HERE, reason)
             return _rendered(marks, name, turn, said, progress, work)
     except StoreInUseError:
         return Ending(ELSEWHERE)
     except TilerError as error:
         with contextlib.suppress(TilerError):
-            marks.set_state(name, FAILED, str(error), marks.text(name) or b"")
+            _mark(marks, name, FAILED, str(error), marks.text(name) or b"")
         return Ending(FAILED, str(error))
 
 
@@ -122,16 +122,24 @@ def _rendered(
     except SchedulerError as error:
         return Ending(NO_SCHEDULER, str(error))
     except ResourceError as error:
-        marks.set_state(name, WAITING, str(error), turn.text)
+        _mark(marks, name, WAITING, str(error), turn.text)
         return Ending(NOT_HERE, str(error))
     except (RenderError, TileTooLargeError) as error:
         return Ending(BROKE, str(error))
     except TilerError as error:
-        marks.set_state(name, FAILED, str(error), turn.text)
+        _mark(marks, name, FAILED, str(error), turn.text)
         return Ending(FAILED, str(error))
-    marks.set_state(name, DONE, text=turn.text)
+    with marks.editing():
+        marks.set_state(name, DONE, text=turn.text)
     marks.drop(name, PROGRESS)
     return Ending(DONE)
+
+
+def _mark(marks: Marks, name: str, state: str, reason: str, text: bytes) -> None:
+    """How a turn ended that did not come to the poster: not where somebody has stopped or paused it meanwhile."""
+    with marks.editing():
+        if marked(marks, name, text)[0] not in (PAUSED, STOPPED):
+            marks.set_state(name, state, reason, text)
 
 
 def check_outputs(config: RenderConfig, folder: Path) -> None:
