@@ -110,6 +110,8 @@ def test_a_retouch_has_its_mask_as_long_as_it_lasts(tmp_path: Path, monkeypatch:
     assert (task.told()["name"], list(held.own.iterdir())) == ("", [])
     error = None
     task.work(POOL, _never, _deaf)
+    assert task.told()["name"] == "", "it is not done before its bench says so"
+    task.done = True
     assert task.told()["name"] == "p-retouched"
     assert list(held.own.iterdir()) == []
     hears = {"progress": _deaf, "pool": POOL, "cancelled": _never}

@@ -81,3 +81,19 @@ def test_a_link_in_their_place_is_left_alone(held: Folder, asked: list[Any], nam
         regions(held, _config(), 2)
     assert asked == []
     assert regions(held, _config(), 1)["styles"] == ("s.png", "t.png")
+
+
+def test_regions_of_a_poster_that_waits_stay_as_they_are(held: Folder, asked: list[Any]) -> None:
+    """Others are called otherwise; the same ones are the same."""
+    used = [held.root / "c-labels.png", held.root / "c-2-labels.png"]
+    regions(held, _config(), 2, used[:1])
+    regions(held, _config(), 2, used)
+    regions(held, _config(), 2, [held.root / "other-labels.png"])
+    assert [Path(str(config.output)).name for config, _ in asked] == ["c-2.png", "c-3.png", "c.png"]
+    asked.clear()
+    plain = held.confined(_config())
+    made = module.is_of.__globals__["_made_of"](plain.content, plain.styles, 2)
+    (held.root / "c-2-labels.toml").write_text(f"# regions: {made}\nwhat it says")
+    regions(held, _config(), 2, used)
+    regions(held, _config(), 3, used)
+    assert [Path(str(config.output)).name for config, _ in asked] == ["c-2.png", "c-3.png"]

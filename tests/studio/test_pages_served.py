@@ -301,12 +301,13 @@ def test_what_a_page_says_last_it_is_left_with(site: Site) -> None:
 
 
 def test_regions_are_of_what_a_page_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def found(folder: Folder, config: RenderConfig, count: Any) -> dict[str, Any]:
-        assert (folder, config) == (site.folder, config_of(VALUES))
+    def found(folder: Folder, config: RenderConfig, count: Any, used: set[Path]) -> dict[str, Any]:
+        assert (folder, config, used) == (site.folder, config_of(VALUES), {Path("waiting-labels.png")})
         if count == 9:
             raise StoreError(f"{folder.root}/x: gone")
         return {"count": count}
 
+    site.posters.gives["labels"] = {Path("waiting-labels.png")}
     monkeypatch.setattr(studio_module, "regions", found)
     assert site.post("/api/regions", {"values": VALUES, "count": 3}).said == {"values": {"count": 3}}
     answer = site.post("/api/regions", {"values": VALUES, "count": 9})

@@ -315,3 +315,14 @@ def test_what_ends_a_run_is_said_until_the_next(
         assert posters.told()["trouble"] == "posters: is full"
         posters.go()
         assert (posters.trouble, posters.is_on) == ("", True)
+
+
+def test_labels_of_posters_that_are_to_be_rendered_are_known(posters: Posters, held: Folder) -> None:
+    for name in "abc":
+        (posters.place / f"{name}.toml").write_text(
+            JOB % name + f'labels = "../{name}-labels.png"\nlabel = ["#ffffff=../s.png"]\n'
+        )
+    (posters.place / "d.toml").write_text("nonsense")
+    _done(posters, "b")
+    assert posters.labels() == {held.root / "a-labels.png", held.root / "c-labels.png"}
+    assert Posters(Folder(held.root / "posters")).labels() == set()

@@ -58,12 +58,19 @@ def propose(content: str, styles: Sequence[str], count: int, labels: str | os.Pa
     if not styles:
         raise ConfigError("STYLE is missing: regions are found by what the content and its styles have in common")
     job = path.with_suffix(".toml")
-    made_of = f"{_MADE_OF}{_made_of(content, styles, count)}\n"
     there, gone = _as_written(job)
-    if gone or not (job.is_file() and job.read_text(errors="replace").startswith(made_of)):
+    if gone or not is_of(content, styles, count, path):
         planes = _found([content], styles, count)
+        made_of = f"{_MADE_OF}{_made_of(content, styles, count)}\n"
         _write(path, job, there, made_of, content, styles, *planes)
     return _read(path, job)
+
+
+def is_of(content: str, styles: Sequence[str], count: int, labels: Path) -> bool:
+    """Whether what is at `labels` was found of the same, so that `propose` leaves it as it is. Raises PictureError."""
+    job = labels.with_suffix(".toml")
+    made_of = f"{_MADE_OF}{_made_of(content, styles, count)}\n"
+    return job.is_file() and job.read_text(errors="replace").startswith(made_of)
 
 
 def with_regions(config: RenderConfig, count: int, folder: Path | None = None) -> tuple[RenderConfig, str]:

@@ -43,9 +43,9 @@ class Planning(Task):
             hear({"event": "note", "text": note})
 
     def told(self) -> dict[str, Any]:
-        found = self.found
-        free = free_disk(str(self._config.output))
-        return {**super().told(), "plan": found and found.to_dict(), "free_bytes": free}
+        told, free = super().told(), free_disk(str(self._config.output))
+        found = self.found  # it is there before it is done
+        return {**told, "plan": found and found.to_dict(), "free_bytes": free}
 
 
 class Proofing(Task):
@@ -110,7 +110,8 @@ class Retouching(Task):
         self.name = Path(self._output).stem
 
     def told(self) -> dict[str, Any]:
-        return {**super().told(), "name": self.name}
+        told = super().told()
+        return {**told, "name": self.name if told["done"] else ""}
 
 
 def decoded(text: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class PosterPages:
         self._folder, self._posters, self._bench, self._second = folder, posters, bench, second
         self._hands, self._asked = hands, asked
         self._tasks: dict[str, Task] = {}
+        self._asking = threading.Lock()
         self._views: OrderedDict[str, bytes] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -154,8 +156,9 @@ class PosterPages:
         return JSONResponse({"run": await self._hands.do(begin)}, 202)
 
     def _begun(self, kind: str, task: Task, bench: Bench) -> int:
-        number = bench.ask(task)
-        self._tasks[kind] = task
+        with self._asking:  # what is asked for last is what is told of
+            number = bench.ask(task)
+            self._tasks[kind] = task
         return number
 
     async def _errand(self, request: Request) -> Response:

@@ -101,6 +101,15 @@ class Posters:
     def _of_file(self, name: str) -> dict[str, Any]:
         return {"file": name or None, "bytes": (self.place / name).stat().st_size if name else 0}
 
+    def labels(self) -> set[Path]:
+        """Label pictures of posters that are not done."""
+        queue, found = self.queue, set()
+        for job in queue.jobs() if self.place.is_dir() else []:
+            with contextlib.suppress(TilerError):
+                labels = queue.config(job.name).labels
+                found |= {Path(os.path.normpath(labels))} if labels and job.state != DONE else set()
+        return found
+
     def _stores(self) -> list[str]:
         """Names of what may be stores in the folder."""
         if not self.place.is_dir():

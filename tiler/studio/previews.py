@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Previewer:
     """What a page asks for of previews. bench: where they are rendered."""
 
     def __init__(self, folder: Folder, bench: Bench) -> None:
-        self._folder, self._bench = folder, bench
+        self._folder, self._bench, self._asking = folder, bench, threading.Lock()
         self._now = Run(folder, [], 0, None)
         self._now.done = True
 
@@ -96,8 +97,9 @@ class Previewer:
         """Have these rendered, one after the other, in place of whatever was wanted until now. Returns their run's
         number."""
         run = Run(self._folder, cells, edge, table)
-        number = self._bench.ask(run)
-        self._now = run
+        with self._asking:  # what is asked for last is what is told of
+            number = self._bench.ask(run)
+            self._now = run
         return number
 
     def told(self) -> dict[str, Any]:

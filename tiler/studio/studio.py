@@ -37,7 +37,7 @@ class Studio:
     """Routes of the page. bench: what renders previews, plans and proofs; second: what renders retouches."""
 
     def __init__(self, folder: Folder, posters: Posters, bench: Bench, second: Bench) -> None:
-        self._folder, self._bench, self._hands = folder, bench, Hands()
+        self._folder, self._posters, self._bench, self._hands = folder, posters, bench, Hands()
         self._previewer = Previewer(folder, bench)
         self._pages = PosterPages(folder, posters, bench, second, self._hands, self._asked)
         self._thumbs: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
@@ -117,7 +117,7 @@ class Studio:
 
         def found() -> dict[str, Any]:
             with self._folder.clearly():
-                return regions(self._folder, _said(said.get("values")), said.get("count"))
+                return regions(self._folder, _said(said.get("values")), said.get("count"), self._posters.labels())
 
         return JSONResponse({"values": await self._hands.do(found)})
 

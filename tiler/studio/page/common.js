@@ -40,6 +40,29 @@ async function asked(address, options = {}) {
   return found;
 }
 
+/* Shows how far an errand is until it is done, or going() is false. A look that fails is not the last. */
+async function follow(kind, going, show) {
+  for (let done = false; !done && going();) {
+    try {
+      const now = await asked(`/api/errand/${kind}`);
+      if (going()) await show(now);
+      done = now.done;
+    } catch (error) {
+      complain(error.message);
+    }
+    if (!done) await new Promise(wake => setTimeout(wake, 400));
+  }
+}
+
+/* What a button is for, and not a second time by a double click. */
+async function once(button, work) {
+  button.disabled = true;
+  const rest = new Promise(wake => setTimeout(wake, 500));
+  await work();
+  await rest;
+  button.disabled = false;
+}
+
 function duration(seconds) {
   const whole = Math.round(seconds);
   if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${String(Math.floor(whole % 3600 / 60)).padStart(2, "0")} min`;

@@ -1,6 +1,6 @@
 "use strict";
 
-const studio = {pictures: [], values: {}, controls: [], changed: []};
+const studio = {pictures: [], values: {}, controls: [], changed: [], remembered: false, unsaved: false};
 
 function onChange(handler) {
   studio.changed.push(handler);
@@ -12,18 +12,25 @@ function setValue(name, value) {
   else studio.values[name] = value;
   clearTimeout(studio.saving);
   studio.saving = setTimeout(save, 100);
+  studio.unsaved = true;
   for (const handler of studio.changed) handler(name);
 }
 
-function save() {
-  asked("/api/values", {method: "PUT", body: JSON.stringify({...studio.values, price_per_hour: byId("price").value})}).catch(error => complain(error.message));
+/* Not before it is known what was there: that would be gone. */
+function save(how = {}) {
+  clearTimeout(studio.saving);
+  studio.unsaved = !studio.remembered;
+  if (studio.unsaved) return;
+  asked("/api/values", {method: "PUT", body: JSON.stringify({...studio.values, price_per_hour: byId("price").value}), ...how}).catch(error => complain(error.message));
 }
+
+addEventListener("pagehide", () => { if (studio.unsaved) save({keepalive: true}); });
 
 async function loadPictures() {
   const found = await asked("/api/pictures");
   studio.pictures = found.pictures;
   byId("folder").textContent = found.folder;
-  showPictures();
+  if (studio.remembered) showPictures();
 }
 
 function facts(one) {
@@ -86,5 +93,8 @@ function acceptDrops() {
     document.body.classList.remove("dropping");
     upload([...each.dataTransfer.files]);
   });
-  byId("chosen").addEventListener("change", () => upload([...byId("chosen").files]));
+  byId("chosen").addEventListener("change", async () => {
+    await upload([...byId("chosen").files]);
+    byId("chosen").value = "";
+  });
 }

@@ -2,13 +2,13 @@
 
 const QUEUE_EVERY = 1000, QUEUE_AT_REST = 10000;
 const jobRows = new Map();
-let queueTimer = 0, lookingAtQueue = false;
+let queueTimer = 0, queueLook = null;
 
 function prepareOrder(formats) {
   byId("format").replaceChildren(...formats.map(each => element("option", {value: each}, each)));
   byId("plan").addEventListener("click", makePlan);
   byId("price").addEventListener("change", () => { save(); showPlan(studio.plan); });
-  byId("order").addEventListener("submit", event => { event.preventDefault(); addPoster(); });
+  byId("order").addEventListener("submit", event => { event.preventDefault(); once(byId("add"), addPoster); });
   byId("switch").addEventListener("click", () => steerQueue(`/api/work/${studio.queue.on ? "off" : "on"}`));
 }
 
@@ -22,12 +22,15 @@ async function makePlan() {
   if (!readyToRender()) return complain("Choose a content and a style first.");
   try {
     complain("");
-    studio.due = true;
+    renderLater();
     const {run} = await asked("/api/plan", {method: "POST", body: order()});
     byId("plan-progress").textContent = "timing this machine …";
     for (;;) {
       const now = await asked("/api/errand/plan");
-      if (now.run !== run) return;
+      if (now.run !== run) {
+        byId("plan-progress").textContent = "";
+        return;
+      }
       if (now.done) {
         byId("plan-progress").textContent = now.error || (now.plan ? "" : "stopped");
         showPlan(studio.plan = now.plan ? {...now.plan, free_bytes: now.free_bytes} : null);
@@ -64,8 +67,9 @@ async function addPoster() {
   if (!readyToRender()) return complain("Choose a content and a style first.");
   try {
     complain("");
+    const typed = byId("poster-name").value;
     const {name} = await asked("/api/queue", {method: "POST", body: order()});
-    byId("poster-name").value = "";
+    if (byId("poster-name").value === typed) byId("poster-name").value = "";
     byId("plan-progress").textContent = `${name}: added`;
     lookAtQueue();
   } catch (error) {
@@ -83,16 +87,18 @@ async function steerQueue(address) {
   lookAtQueue();
 }
 
-async function lookAtQueue() {
+/* One look at a time; who asks meanwhile waits for the same. */
+function lookAtQueue() {
   clearTimeout(queueTimer);
-  if (lookingAtQueue) return;
-  lookingAtQueue = true;
+  return queueLook ||= lookOnce().finally(() => { queueLook = null; });
+}
+
+async function lookOnce() {
   try {
     showQueue(studio.queue = await asked("/api/queue"));
   } catch (error) {
     complain(error.message);
   }
-  lookingAtQueue = false;
   const watched = APART.includes(studio.tab) && !document.hidden;
   queueTimer = setTimeout(lookAtQueue, watched ? QUEUE_EVERY : QUEUE_AT_REST);
 }

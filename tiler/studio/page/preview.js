@@ -1,7 +1,7 @@
 "use strict";
 
 const LOOK_EVERY = 200, WAIT_BEFORE = 250;
-let wanted = 0, looking = false, timer = 0, shownPicture = "";
+let wanted = 0, looking = false, timer = 0, shownPicture = "", wish = 0, wishing = Promise.resolve();
 
 function readyToRender() {
   const styles = [studio.values.styles, studio.values.label].some(each => (each || []).length);
@@ -20,15 +20,21 @@ function showRegions() {
   byId("regions").value = studio.values.labels ? (studio.values.label || []).length : 1;
 }
 
+/* What regions are found in, or said by. */
+function madeOf() {
+  return JSON.stringify(["content", "styles", "labels", "label", "style_mask"].map(name => studio.values[name] || []));
+}
+
 /* They are files in the folder, and options like any other. */
 async function findRegions() {
-  const count = Number(byId("regions").value);
+  const count = Number(byId("regions").value), before = madeOf();
   byId("regions").disabled = true;
   byId("progress").textContent = count > 1 ? "looking for regions …" : "";
   try {
     const found = await asked("/api/regions", {method: "POST", body: JSON.stringify({values: studio.values, count})});
     complain("");
-    for (const [name, value] of Object.entries(found.values)) setValue(name, value);
+    if (before === madeOf()) for (const [name, value] of Object.entries(found.values)) setValue(name, value);
+    else complain("other pictures were chosen meanwhile, so the regions that were found are not taken");
     await loadPictures();
   } catch (error) {
     complain(error.message);
@@ -48,12 +54,26 @@ function renderSoon() {
   timer = setTimeout(render, WAIT_BEFORE);
 }
 
-async function render(vary = []) {
+/* What is asked for now would be cancelled by a preview of the change before it. */
+function renderLater() {
+  clearTimeout(timer);
+  studio.due = true;
+}
+
+/* One wish after the other, and of those that wait only the newest: an older one that arrived later would be rendered in
+   its place. */
+function render(vary = []) {
+  clearTimeout(timer);
   if (!readyToRender()) return;
-  const edge = Number(byId("edge").value), sheet = Array.isArray(vary) && vary.length > 0;
+  const mine = ++wish;
+  wishing = wishing.then(() => mine === wish && ask(Array.isArray(vary) ? vary : []));
+}
+
+async function ask(vary) {
+  const edge = Number(byId("edge").value), sheet = vary.length > 0;
   try {
     const found = await asked("/api/run", {method: "POST", body: JSON.stringify(
-      {values: studio.values, edge: sheet ? Math.min(edge, 256) : edge, vary: sheet ? vary : []})});
+      {values: studio.values, edge: sheet ? Math.min(edge, 256) : edge, vary})});
     wanted = found.run;
     byId("command").textContent = found.command;
     byId("poster").hidden = false;
@@ -76,8 +96,11 @@ async function look() {
   try {
     for (let done = false; !done;) {
       const now = await asked("/api/run");
-      done = now.done && now.run >= wanted;
-      if (studio.sheet && studio.sheet.run === now.run) showSheet(now);
+      const others = wanted && now.run > wanted;
+      done = others || (now.done && now.run >= wanted);
+      if (others) byId("progress").textContent = "another window of the studio has asked for something else";
+      else if (now.run < wanted) byId("progress").textContent = "";
+      else if (studio.sheet && studio.sheet.run === now.run) showSheet(now);
       else if (!studio.sheet) showPreview(now);
       if (now.error) complain(now.error);
       if (!done) await new Promise(wake => setTimeout(wake, LOOK_EVERY));

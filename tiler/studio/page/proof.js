@@ -51,7 +51,7 @@ async function makeProof() {
   if (!readyToRender()) return complain("Choose a content and a style first.");
   try {
     complain("");
-    studio.due = true;
+    renderLater();
     const edge = Number(byId("proof-edge").value);
     const {run} = await asked("/api/proof", {method: "POST", body: JSON.stringify({values: studio.values, at: [spot.x, spot.y], edge})});
     followProof(proofing = run);
@@ -62,12 +62,7 @@ async function makeProof() {
 
 async function followProof(run) {
   byId("stop-proof").hidden = false;
-  while (run === proofing) {
-    const now = await asked("/api/errand/proof");
-    showProof(now);
-    if (now.done) break;
-    await new Promise(wake => setTimeout(wake, 400));
-  }
+  await follow("proof", () => run === proofing, showProof);
 }
 
 function showProof(now) {

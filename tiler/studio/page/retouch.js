@@ -1,7 +1,7 @@
 "use strict";
 
 const CHANGES = 2, FEATHER = 48;
-const brush = {x: 0.5, y: 0.5, down: false};
+const brush = {x: 0.5, y: 0.5, down: false, used: false};
 let retouching = 0;
 
 function prepareRetouch() {
@@ -17,7 +17,7 @@ function prepareRetouch() {
     element("span", {id: "retouch-progress", className: "quiet", role: "status"}));
   byId("change-0").value = "content_weight";
   helpChange();
-  byId("changes").addEventListener("submit", event => { event.preventDefault(); renderArea(); });
+  byId("changes").addEventListener("submit", event => { event.preventDefault(); once(byId("render-area"), renderArea); });
   byId("touched").addEventListener("change", () => retouchPoster(byId("touched").value));
   byId("clear").addEventListener("click", clearPaint);
   byId("finished").addEventListener("load", () => {
@@ -106,9 +106,11 @@ function dab() {
   context.lineTo(brush.x * canvas.width, brush.y * canvas.height + 0.01);
   context.stroke();
   brush.before = [brush.x, brush.y];
+  brush.used = true;
 }
 
 function clearPaint() {
+  brush.used = false;
   byId("paint").getContext("2d").clearRect(0, 0, byId("paint").width, byId("paint").height);
 }
 
@@ -137,24 +139,25 @@ async function renderArea() {
     complain("");
     const said = {name: byId("touched").value, mask: mask(), set, feather: Number(byId("touch-feather").value)};
     const {run} = await asked("/api/retouch", {method: "POST", body: JSON.stringify(said)});
-    followRetouch(retouching = run);
+    brush.used = false;
+    followRetouch(retouching = run, said.name);
   } catch (error) {
     complain(error.message);
   }
 }
 
-async function followRetouch(run) {
-  while (run === retouching) {
-    const now = await asked("/api/errand/retouch");
+/* name: of the poster that is retouched. What came of it is shown in its place, unless another was chosen meanwhile or
+   something painted. */
+async function followRetouch(run, name) {
+  await follow("retouch", () => run === retouching, async now => {
     byId("stop-retouch").hidden = now.done;
     byId("retouch-progress").textContent = now.error || (now.name ? `finished: ${now.name}` : now.done ? "stopped" : `${(100 * now.share).toFixed(0)} %${left(now)}`);
     byId("retouch-progress").classList.toggle("bad", Boolean(now.error));
-    if (now.name) {
-      await lookAtQueue();
-      byId("touched").value = now.name;
-      showTouched(now.name);
-    }
-    if (now.done) return;
-    await new Promise(wake => setTimeout(wake, 400));
-  }
+    if (!now.name) return;
+    await queueLook;  // which may have begun before it was there
+    await lookAtQueue();
+    if ((name && byId("finished").dataset.name !== name) || brush.used) return;
+    byId("touched").value = now.name;
+    showTouched(now.name);
+  });
 }

@@ -26,6 +26,8 @@ function valuesOf(which) {
 
 function showSheet(now) {
   const list = byId("cells"), {vary} = studio.sheet;
+  if (list.dataset.run !== String(now.run)) list.replaceChildren();
+  list.dataset.run = now.run;
   byId("sheet-progress").textContent = `${now.cells.filter(cell => cell.finished).length} of ${now.cells.length}`;
   byId("sheet-file").hidden = !now.cells.every(cell => cell.finished);
   byId("sheet-file").href = `/api/run/${now.run}/sheet.png`;

@@ -34,13 +34,15 @@ function showTab(name) {
   if (APART.includes(name)) lookAtQueue();
 }
 
-/* What was chosen when the page was last open is asked for before there is anything to choose from: an answer that
-   came later would undo what was clicked meanwhile. */
+/* What was chosen when the page was last open is known before there is anything to choose from: an answer that came
+   later would undo what was clicked meanwhile. */
 async function remember() {
   studio.values = await asked("/api/values");
+  if (!studio.unsaved) byId("price").value = studio.values.price_per_hour ?? "";
   await loadPictures();
-  byId("price").value = studio.values.price_per_hour ?? "";
   forget();
+  studio.remembered = true;
+  if (studio.unsaved) save();
 }
 
 /* Pictures that are gone, and options that there are no more. */
@@ -56,7 +58,7 @@ function forget() {
 async function goOn() {
   const [proof, retouch] = await Promise.all(["proof", "retouch"].map(kind => asked(`/api/errand/${kind}`)));
   if (proof.run) followProof(proofing = proof.run);
-  if (retouch.run && !retouch.done) followRetouch(retouching = retouch.run);
+  if (retouch.run && !retouch.done) followRetouch(retouching = retouch.run, byId("finished").dataset.name);
 }
 
 async function begin() {
@@ -68,7 +70,7 @@ async function begin() {
     for (let edge = 128; edge <= found.most_edge; edge *= 2) byId("edge").append(element("option", {value: edge}, edge));
     byId("edge").value = found.edge;
     byId("edge").addEventListener("change", renderSoon);
-    byId("stop").addEventListener("click", () => asked("/api/stop", {method: "POST"}));
+    byId("stop").addEventListener("click", () => { clearTimeout(timer); asked("/api/stop", {method: "POST"}); });
     prepareProof(found.most_proof);
     prepareOrder(found.formats);
     prepareRetouch();
