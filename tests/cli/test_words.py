@@ -123,12 +123,16 @@ def test_what_is_noted_of_options_and_pictures_is_said(monkeypatch: pytest.Monke
         assert said[: len(printed)] == printed
 
 
-@pytest.mark.parametrize("content", ["c.png", None])
-def test_info(monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
-    monkeypatch.setattr(tiler.output.info, "describe", _says({**INFO, "content": content}))
+@pytest.mark.parametrize(
+    ("content", "look", "told"),
+    [("c.png", {}, []), (None, {"color": "grey", "tv_weight": 0.0}, ["look: color grey, tv weight 0.0"])],
+)
+def test_info(monkeypatch: pytest.MonkeyPatch, content: str | None, look: dict[str, Any], told: list[str]) -> None:
+    monkeypatch.setattr(tiler.output.info, "describe", _says({**INFO, "content": content, "look": look}))
     assert run_main("info", "p.zarr").stdout.splitlines() == [
         f"{content or 'a texture'} in the style of a.png, b.png, to p.png",
         "128 x 192 px, mode exact, bf16 on cuda",
+        *told,
         "  level 0: 64 x 96 px, 1 tile(s): done in 7 s, style loss 0.1235",
         "  level 1: 65 x 97 px, 1 tile(s): done in 1 s",
         "  level 2: 128 x 192 px, 6 tile(s): unfinished, 4 of 20 steps",
