@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_state import CPU, FIRST, GRID, LAST, kept
 
 from tiler.engine import resident as resident_module
 from tiler.engine.home import DEVICE, HOST
@@ -26,15 +27,6 @@ GRIDS = st.builds(
     lambda rows, cols, halo, wrap_y, wrap_x: TileGrid(16 * rows, 16 * cols, 16, 16, 4, halo, 16, wrap_y, wrap_x),
     st.integers(1, 5), st.integers(1, 5), st.sampled_from([0, 8, 32]), st.booleans(), st.booleans(),
 )  # fmt: skip
-GRID = TileGrid(40, 90, 32, 32, feather=4)
-FIRST, LAST = GRID.tile(0), GRID.tile(5)
-CPU = torch.device("cpu")
-
-
-def kept(tile: Tile, seed: int, **more: Any) -> Kept:
-    generator = torch.Generator().manual_seed(seed)
-    pixels, moments = (torch.rand(count, tile.blend.height, tile.blend.width, generator=generator) for count in (3, 6))
-    return Kept(pixels, moments, **more)
 
 
 def resident(

@@ -121,7 +121,7 @@ class Resident:
         return {tile for there, tile in self._found if there == state}
 
     def newest(self, tiles: Sequence[int]) -> int:
-        """That all have, or have left behind."""
+        """A tile whose part is gone has one of the next."""
         found = dict.fromkeys(tiles, -1)
         for state, tile in self._found:
             found[tile] = max(found.get(tile, -1), state)

@@ -40,10 +40,10 @@ class LevelState(Protocol):
     """The tiles of a block in their newest two states. Reads come in the state's type, on the device that computes."""
 
     def present(self, state: int) -> set[int]:
-        """The tiles whose part of a state is there, though it was not put since this was made."""
+        """The tiles whose part of a state is there already, and need not be put again."""
 
     def newest(self, tiles: Sequence[int]) -> int:
-        """The newest state that all of these have; -1: none."""
+        """The newest state that all of these have, or in memory have left behind; -1: none."""
 
     def require(self, state: int, tiles: Sequence[int] | None = None) -> None:
         """Raise StateLostError where a state has been written over since, of some tiles or any of the level: a task

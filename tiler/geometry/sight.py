@@ -13,7 +13,7 @@ from tiler.geometry.tiles import TileGrid
 Sights = Mapping[int, Collection[int]]
 
 
-@lru_cache(64)
+@lru_cache(4)
 def sights(grid: TileGrid) -> Sights:
     """Of the tiles that are worked on, among each other."""
     own, cols = {tile.index for tile in grid}, range(grid.cols)

@@ -40,17 +40,19 @@ async function asked(address, options = {}) {
   return found;
 }
 
-/* Shows how far an errand is until it is done, or going() is false. A look that fails is not the last. */
-async function follow(kind, going, show) {
-  for (let done = false; !done && going();) {
+/* Shows how far an errand is until it is done, or another takes its place: whether it came to its end. A look that fails
+   is not the last. */
+async function follow(kind, run, show) {
+  for (;;) {
     try {
       const now = await asked(`/api/errand/${kind}`);
-      if (going()) await show(now);
-      done = now.done;
+      if (now.run !== run) return false;
+      await show(now);
+      if (now.done) return true;
     } catch (error) {
       complain(error.message);
     }
-    if (!done) await new Promise(wake => setTimeout(wake, 400));
+    await new Promise(wake => setTimeout(wake, 400));
   }
 }
 

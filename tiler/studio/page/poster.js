@@ -25,19 +25,12 @@ async function makePlan() {
     renderLater();
     const {run} = await asked("/api/plan", {method: "POST", body: order()});
     byId("plan-progress").textContent = "timing this machine …";
-    for (;;) {
-      const now = await asked("/api/errand/plan");
-      if (now.run !== run) {
-        byId("plan-progress").textContent = "";
-        return;
-      }
-      if (now.done) {
-        byId("plan-progress").textContent = now.error || (now.plan ? "" : "stopped");
-        showPlan(studio.plan = now.plan ? {...now.plan, free_bytes: now.free_bytes} : null);
-        return;
-      }
-      await new Promise(wake => setTimeout(wake, 300));
-    }
+    const ended = await follow("plan", run, now => {
+      if (!now.done) return;
+      byId("plan-progress").textContent = now.error || (now.plan ? "" : "stopped");
+      showPlan(studio.plan = now.plan ? {...now.plan, free_bytes: now.free_bytes} : null);
+    });
+    if (!ended) byId("plan-progress").textContent = "another plan was asked for";
   } catch (error) {
     byId("plan-progress").textContent = "";
     complain(error.message);

@@ -2,7 +2,6 @@
 
 /* Where the square's middle is, in shares of the poster. */
 const spot = {x: 0.5, y: 0.5};
-let proofing = 0;
 
 function prepareProof(most) {
   for (let edge = 256; edge <= most; edge *= 2) byId("proof-edge").append(element("option", {value: edge}, edge));
@@ -54,7 +53,7 @@ async function makeProof() {
     renderLater();
     const edge = Number(byId("proof-edge").value);
     const {run} = await asked("/api/proof", {method: "POST", body: JSON.stringify({values: studio.values, at: [spot.x, spot.y], edge})});
-    followProof(proofing = run);
+    followProof(run);
   } catch (error) {
     complain(error.message);
   }
@@ -62,7 +61,7 @@ async function makeProof() {
 
 async function followProof(run) {
   byId("stop-proof").hidden = false;
-  await follow("proof", () => run === proofing, showProof);
+  await follow("proof", run, showProof);
 }
 
 function showProof(now) {

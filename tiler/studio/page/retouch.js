@@ -2,7 +2,6 @@
 
 const CHANGES = 2, FEATHER = 48;
 const brush = {x: 0.5, y: 0.5, down: false, used: false};
-let retouching = 0;
 
 function prepareRetouch() {
   const names = studio.controls.filter(one => one.part);
@@ -140,7 +139,7 @@ async function renderArea() {
     const said = {name: byId("touched").value, mask: mask(), set, feather: Number(byId("touch-feather").value)};
     const {run} = await asked("/api/retouch", {method: "POST", body: JSON.stringify(said)});
     brush.used = false;
-    followRetouch(retouching = run, said.name);
+    followRetouch(run, said.name);
   } catch (error) {
     complain(error.message);
   }
@@ -149,7 +148,7 @@ async function renderArea() {
 /* name: of the poster that is retouched. What came of it is shown in its place, unless another was chosen meanwhile or
    something painted. */
 async function followRetouch(run, name) {
-  await follow("retouch", () => run === retouching, async now => {
+  await follow("retouch", run, async now => {
     byId("stop-retouch").hidden = now.done;
     byId("retouch-progress").textContent = now.error || (now.name ? `finished: ${now.name}` : now.done ? "stopped" : `${(100 * now.share).toFixed(0)} %${left(now)}`);
     byId("retouch-progress").classList.toggle("bad", Boolean(now.error));

@@ -57,8 +57,8 @@ function forget() {
 /* What was asked for before the page was left for another, and goes on. */
 async function goOn() {
   const [proof, retouch] = await Promise.all(["proof", "retouch"].map(kind => asked(`/api/errand/${kind}`)));
-  if (proof.run) followProof(proofing = proof.run);
-  if (retouch.run && !retouch.done) followRetouch(retouching = retouch.run, byId("finished").dataset.name);
+  if (proof.run) followProof(proof.run);
+  if (retouch.run && !retouch.done) followRetouch(retouch.run, byId("finished").dataset.name);
 }
 
 async function begin() {
