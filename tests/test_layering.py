@@ -30,7 +30,7 @@ ONE_DOOR = {
         "tiler.pictures.omezarr",
     ),
     "dask": ("tiler.engine.schedule", "tiler.engine.cluster", "tiler.output.poster"),
-    "distributed": ("tiler.engine.schedule", "tiler.engine.cluster"),
+    "distributed": ("tiler.engine.schedule", "tiler.engine.cluster", "tiler.engine.sole"),
     "cryptography": ("tiler.engine.certificate",),
     "triton": ("kernels.gram_triton", "kernels.trunk_triton", "kernels.step_triton"),
     "uvicorn": ("tiler.studio.serve",),

@@ -19,6 +19,10 @@ class SchedulerError(ConfigError):
     """The cluster that was named cannot be used."""
 
 
+class SchedulerInUseError(SchedulerError):
+    """Another process has the cluster."""
+
+
 class PictureError(TilerError):
     """An input picture is missing, unreadable or of a kind that cannot be used."""
 

@@ -51,6 +51,18 @@ def test_a_cancelled_render_goes_on_to_the_same_bytes(config: Any, inputs: Path,
         assert (inputs / "p.png").read_bytes() == fresh
 
 
+def test_a_cluster_that_renders_for_somebody_else_is_left_alone(inputs: Path, cluster: str, here: Any) -> None:
+    before = sorted(inputs.iterdir())
+    with tiler.Pool(cluster):
+        for command in (["render", "content.png", "style.png", "-o", "p.png"], ["plan", "content.png", "style.png"]):
+            more = () if command[0] == "render" else ("--scheduler", cluster)
+            done = here(*command, "--long-edge", "64", *more)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.startswith(f"tiler: --scheduler {cluster}: in use by process ")
+            assert done.stderr.count("\n") == 1
+            assert sorted(inputs.iterdir()) == before
+
+
 def _long(config: tiler.RenderConfig) -> tiler.RenderConfig:
     return replace(config, steps=(100_000, 5))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,6 +174,7 @@ def test_a_cluster_that_cannot_be_used_is_said_and_let_go(
             raise wrong
 
     monkeypatch.setattr(schedule, "Client", Client)
+    monkeypatch.setattr(schedule, "sole_render", lambda *whose: contextlib.nullcontext())
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         with pytest.raises(SchedulerError) as error:
             Pool("tcp://x:1", 5)
@@ -185,13 +187,22 @@ def test_a_cluster_that_answers_is_asked_for_its_version_and_left_with_the_block
     monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     client = _client(told)
+
+    @contextlib.contextmanager
+    def sole_render(*whose: Any) -> Iterator[None]:
+        told.append(("its turn", type(whose[0]), whose[1]))
+        yield
+        told.append("its turn is over")
+
     monkeypatch.setattr(schedule, "Client", client)
+    monkeypatch.setattr(schedule, "sole_render", sole_render)
     monkeypatch.setattr(schedule, "own_cluster", pytest.fail)
     monkeypatch.setattr(schedule, "_check_versions", lambda client, scheduler: told.append((type(client), scheduler)))
     with Pool("tcp://x:1", 5) as pool:
         pool.grow(9)
-        assert told == [("tcp://x:1", 15, False), (1, 60), (client, "tcp://x:1")]
-    assert told[3:] == ["closed"]
+        turn = ("its turn", client, "tcp://x:1")
+        assert told == [("tcp://x:1", 15, False), turn, (1, 60), (client, "tcp://x:1")]
+    assert told[4:] == ["its turn is over", "closed"]
 
 
 # What is tried again ----------------------------------------------------------------------------------------------

@@ -178,6 +178,26 @@ def test_a_cluster_that_is_gone_is_left_and_its_job_goes_elsewhere(folder: Path)
         work.step()
 
 
+def test_a_cluster_that_is_somebody_else_s_is_asked_again_in_half_a_minute(folder: Path, clock: Any) -> None:
+    """Whichever job it is, and it is said once."""
+    work = Work(folder, "tcp://x:1")
+    assert work.step()
+    for count in (1, 2, 3):
+        work.turns[-1].ending = Ending("busy", "in use by process 7")
+        assert work.step()
+        assert work.told == ([("queue note", "b", "in use by process 7")] if count == 1 else [])
+        clock.now += 29
+        assert work.step()
+        assert len(work.turns) == count
+        clock.now += 2
+        assert work.step()
+        assert work.told == [("queue begun", "b", "tcp://x:1")]
+        assert len(work.turns) == count + 1
+    work.turns[-1].ending = Ending("busy", "in use by process 8")
+    work.step()
+    assert work.told == [("queue note", "b", "in use by process 8")]
+
+
 def test_what_comes_further_may_break_off_as_often_as_it_likes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five times in a row without having come any further are too many."""
     share = 0.0

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from tiler.engine.lock import sole_writer
-from tiler.errors import PictureError, RenderError, ResourceError, SchedulerError, StoreError, TileTooLargeError
+from tiler.errors import (
+    PictureError,
+    RenderError,
+    ResourceError,
+    SchedulerError,
+    SchedulerInUseError,
+    StoreError,
+    TileTooLargeError,
+)
 from tiler.queue import turn
 from tiler.queue.marks import Marks, digest
 from tiler.queue.queue import Queue
@@ -72,6 +80,7 @@ def test_a_job_is_rendered_as_it_says_and_as_the_run_does(marks: Marks) -> None:
         (RenderError("a worker died"), "broke", None),
         (TileTooLargeError("a worker died"), "broke", None),
         (SchedulerError("a worker died"), "no scheduler", None),
+        (SchedulerInUseError("in use"), "busy", None),
         (PictureError("a worker died"), "failed", "failed"),
     ],
 )

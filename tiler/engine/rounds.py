@@ -150,8 +150,8 @@ class LevelRun:
                 if lost >= _TRIES:
                     raise WorkerDiedError(
                         f"level {self._level + 1}: {lost} times in a row a worker was lost, or what it held ({error}), "
-                        "perhaps since memory is short, or another render works with the same --scheduler; the store "
-                        "keeps what is done; free some memory, or take fewer --workers"
+                        "perhaps since memory is short; the store keeps what is done; free some memory, or take fewer "
+                        "--workers"
                     ) from None
 
     def _attempt(self) -> dict[str, Any]:

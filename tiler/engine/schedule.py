@@ -1,4 +1,4 @@
-"""Run functions on workers. It and `cluster` alone import dask; it knows functions and arguments, not tiles."""
+"""Run functions on workers. It, `cluster` and `sole` alone import dask; it knows functions and arguments, not tiles."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from distributed.system import MEMORY_LIMIT
 from tiler.engine.cluster import QUIET, own_cluster
 from tiler.engine.faults import device_lost, let_go
 from tiler.engine.place import first_line
+from tiler.engine.sole import sole_render
 from tiler.errors import CancelledError, RenderError, SchedulerError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
@@ -161,8 +162,8 @@ class Pool:
     manager, with whose block the processes end.
 
     scheduler: the address of a Dask cluster; None: processes of our own. workers: how many of these. threads: CPU
-    threads of each; default: cores / workers. Raises SchedulerError when the cluster cannot be reached and RenderError
-    when a task fails for good.
+    threads of each; default: cores / workers. Raises SchedulerError when the cluster cannot be reached or another
+    process renders with it, and RenderError when a task fails for good.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int = 1, threads: int | None = None) -> None:
@@ -183,6 +184,7 @@ class Pool:
             client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise SchedulerError(f"--scheduler {scheduler}: no scheduler answers: {first_line(error)}") from None
+        self._stack.enter_context(sole_render(client, scheduler))
         try:
             client.wait_for_workers(1, timeout=_WAIT_SECONDS)
         except TimeoutError:

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 from tiler.errors import SchedulerError
 from tiler.queue.job import REFUSED, RUNNING, WAITING, QueuedJob, job_of
 from tiler.queue.marks import DONE, FAILED, PAUSED, STATE, STOPPED, Marks
-from tiler.queue.turn import BROKE, ELSEWHERE, NO_SCHEDULER, NOT_HERE, Child, Ending, Progress
+from tiler.queue.turn import BROKE, BUSY, ELSEWHERE, NO_SCHEDULER, NOT_HERE, Child, Ending, Progress
 
 _LOOK_EVERY, _LIST_EVERY = 0.2, 1.0
+# Until a cluster that is somebody else's is asked for again.
+_REST_SECONDS = 30.0
 # How often in a row a job may break off without having come any further.
 _TRIES = 5
 
@@ -38,12 +40,14 @@ Start = Callable[[Path, str, Mapping[str, Any]], Turn]
 
 @dataclass
 class _Seat:
-    """Where one job at a time is rendered: this machine, or a cluster. far: how far its job was at the beginning."""
+    """Where one job at a time is rendered: this machine, or a cluster. far: how far its job was at the beginning.
+    rests: until when it is left alone."""
 
     scheduler: str | None
     turn: Turn | None = None
     name: str = ""
     far: float = 0.0
+    rests: float = -_REST_SECONDS
     stopping: bool = False
     unfit: set[str] = field(default_factory=set)
 
@@ -90,7 +94,7 @@ class Runner:
             self._look_at(seat)
         if not self._seats:
             raise SchedulerError(f"queue {self._marks.folder}: no --scheduler is left that can be used")
-        free = [seat for seat in self._seats if seat.turn is None]
+        free = [seat for seat in self._seats if seat.turn is None and monotonic() > seat.rests]
         if not free or monotonic() - self._looked < _LIST_EVERY:
             return True
         self._looked = monotonic()
@@ -124,6 +128,11 @@ class Runner:
         elif how == NO_SCHEDULER:
             self._seats.remove(seat)
             self._tell("note", name, ending.reason)
+        elif how == BUSY:
+            seat.rests = monotonic() + _REST_SECONDS
+            if ending.reason not in self._said_of:
+                self._said_of.add(ending.reason)
+                self._tell("note", name, ending.reason)
         elif how == NOT_HERE:
             seat.unfit.add(name)
             self._tell("not here", name, ending.reason)

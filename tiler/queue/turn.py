@@ -26,6 +26,7 @@ from tiler.errors import (
     RenderError,
     ResourceError,
     SchedulerError,
+    SchedulerInUseError,
     StoreInUseError,
     TilerError,
     TileTooLargeError,
@@ -40,8 +41,8 @@ from tiler.request.resume import check_replaced
 
 Progress = Callable[[dict[str, Any]], None]
 # How a turn ends, beside DONE and FAILED: another process has the job, or it does not wait any more; the machine has
-# too little for it; the cluster is not there; it broke off and may go on.
-ELSEWHERE, NOT_HERE, NO_SCHEDULER, BROKE = "elsewhere", "not here", "no scheduler", "broke"
+# too little for it; the cluster is not there, or is at something else; it broke off and may go on.
+ELSEWHERE, NOT_HERE, NO_SCHEDULER, BUSY, BROKE = "elsewhere", "not here", "no scheduler", "busy", "broke"
 _CLAIM_SECONDS, _TELL_SECONDS, _KILL_SECONDS = 1.0, 1.0, 8.0
 
 
@@ -119,6 +120,8 @@ def _rendered(
         config = replace(turn.config, **said)
         check_outputs(config, marks.folder)
         work(config, _Told(marks, name, progress), hold=turn.hold)
+    except SchedulerInUseError as error:
+        return Ending(BUSY, str(error))
     except SchedulerError as error:
         return Ending(NO_SCHEDULER, str(error))
     except ResourceError as error:
