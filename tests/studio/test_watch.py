@@ -247,6 +247,34 @@ def _shown(page: Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB"))
 
 
+def test_another_job_s_picture_takes_the_place_of_one_with_the_same_number(page: Page, showing: Any) -> None:
+    """As where the store was begun anew."""
+    level = {"width": 9, "height": 9, "steps": 1, "steps_done": 0, "report": None, "core": [9, 9], "rows": 1,
+             "columns": 1, "written": 0, "tiles": None, "losses": None}  # fmt: skip
+    state: dict[str, Any] = {"gone": "", "version": 1, "job": "a", "width": 9, "height": 9, "tile": 256, "zoom": 4,
+                             "level": 0, "levels": [level], "course": [], "writer": {"pid": 1, "host": "h"},
+                             "seconds_left": None}  # fmt: skip
+    dot = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(dot, "JPEG")
+
+    class Again:
+        def state(self) -> dict[str, Any]:
+            return state
+
+        def tile(self, zoom: int, column: int, row: int, known: str) -> tuple[str, bytes]:
+            return state["job"], dot.getvalue()
+
+    watch: Any = Again()
+    with showing(page, application("watch.html", routes(lambda request: watch, Hands()))):
+        page.locator("#viewer[data-shown='1']").wait_for()
+        state["job"] = "b"
+        for _ in range(100):
+            if page.evaluate("[shown.job, viewer.world.getItemCount()]") == ["b", 1]:
+                return
+            page.wait_for_timeout(100)
+        pytest.fail("the old one is still shown")
+
+
 def test_a_script_as_a_name_is_text(page: Page, showing: Any) -> None:
     """What a store says of itself, and where it lies, goes to the page as text alone."""
 

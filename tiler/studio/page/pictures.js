@@ -6,6 +6,19 @@ function onChange(handler) {
   studio.changed.push(handler);
 }
 
+/* Elements by their ids: what they show depends on, and what that was when it was asked for. */
+const ages = new Map();
+
+function dated(id, now, then) {
+  ages.set(id, [now, then]);
+  showAges();
+}
+
+/* What is shown of other options than those of now says so. */
+function showAges() {
+  for (const [id, [now, then]] of ages) byId(id).dataset.old = String(now() !== then);
+}
+
 /* value: a text, a list of texts, true or false; null for the default. */
 function setValue(name, value) {
   if (value === null || value === "" || (Array.isArray(value) && !value.length)) delete studio.values[name];
@@ -40,17 +53,31 @@ function facts(one) {
   return [...lines, ...one.notes];
 }
 
-function use(one) {
-  const roles = [["content", "content"], ["style", "styles"], ["mask to protect", "protect"], ["labels", "labels"]];
-  return roles.map(([words, name]) => {
-    const held = studio.values[name];
-    const on = Array.isArray(held) ? held.includes(one.name) : held === one.name;
-    return element("button", {type: "button", "aria-pressed": String(on), onclick: () => {
-      if (name !== "styles") setValue(name, on ? null : one.name);
-      else setValue(name, on ? held.filter(other => other !== one.name) : [...(held || []), one.name]);
-      showPictures();
-    }}, on ? `✓ ${words}` : words);
-  });
+const ROLES = {content: "content", styles: "style", protect: "mask to protect", labels: "labels"};
+
+function isUsed(picture, role) {
+  const held = studio.values[role];
+  return Array.isArray(held) ? held.includes(picture) : held === picture;
+}
+
+function use(picture, role) {
+  const on = isUsed(picture, role), held = studio.values[role] || [];
+  if (role !== "styles") setValue(role, on ? null : picture);
+  else setValue(role, on ? held.filter(other => other !== picture) : [...held, picture]);
+}
+
+function uses(one) {
+  return Object.keys(ROLES).map(role =>
+    element("button", {type: "button", "data-picture": one.name, "data-role": role, onclick: () => use(one.name, role)}));
+}
+
+function showUses() {
+  byId("next").textContent = nextWords();
+  for (const button of byId("pictures").querySelectorAll("button")) {
+    const {picture, role} = button.dataset, on = isUsed(picture, role);
+    button.setAttribute("aria-pressed", String(on));
+    button.textContent = on ? `✓ ${ROLES[role]}` : ROLES[role];
+  }
 }
 
 /* What is to be done next. */
@@ -60,12 +87,12 @@ function nextWords() {
 }
 
 function showPictures() {
-  byId("next").textContent = nextWords();
   byId("pictures").replaceChildren(...studio.pictures.map(one => element("li", {},
     one.error ? "" : element("img", {src: `/api/thumbnail/${one.name.split("/").map(encodeURIComponent).join("/")}`, alt: "", loading: "lazy"}),
     element("b", {}, one.name),
     ...facts(one).map(line => element("span", {className: one.error ? "bad" : "quiet"}, line, element("br"))),
-    ...(one.error ? [] : use(one)))));
+    ...(one.error ? [] : uses(one)))));
+  showUses();
 }
 
 async function upload(files) {

@@ -7,6 +7,7 @@ let queueTimer = 0, queueLook = null;
 function prepareOrder(formats) {
   byId("format").replaceChildren(...formats.map(each => element("option", {value: each}, each)));
   byId("plan").addEventListener("click", makePlan);
+  byId("format").addEventListener("change", showAges);
   byId("price").addEventListener("change", () => { save(); showPlan(studio.plan); });
   byId("order").addEventListener("submit", event => { event.preventDefault(); once(byId("add"), addPoster); });
   byId("switch").addEventListener("click", () => steerQueue(`/api/work/${studio.queue.on ? "off" : "on"}`));
@@ -16,6 +17,10 @@ function order() {
   return JSON.stringify({values: studio.values, name: byId("poster-name").value || null, format: byId("format").value});
 }
 
+function planned() {
+  return JSON.stringify([studio.values, byId("format").value]);
+}
+
 /* The plan --------------------------------------------------------------------------------------------------------- */
 
 async function makePlan() {
@@ -23,12 +28,14 @@ async function makePlan() {
   try {
     complain("");
     renderLater();
+    const then = planned();
     const {run} = await asked("/api/plan", {method: "POST", body: order()});
     byId("plan-progress").textContent = "timing this machine …";
     const ended = await follow("plan", run, now => {
       if (!now.done) return;
       byId("plan-progress").textContent = now.error || (now.plan ? "" : "stopped");
       showPlan(studio.plan = now.plan ? {...now.plan, free_bytes: now.free_bytes} : null);
+      dated("planned", planned, then);
     });
     if (!ended) byId("plan-progress").textContent = "another plan was asked for";
   } catch (error) {

@@ -46,22 +46,30 @@ function showSpot() {
   Object.assign(byId("spot").style, {left: share(left), top: share(top), width: share(across), height: share(down)});
 }
 
+function proved() {
+  return JSON.stringify(studio.values);
+}
+
 async function makeProof() {
   if (!readyToRender()) return complain("Choose a content and a style first.");
   try {
     complain("");
     renderLater();
-    const edge = Number(byId("proof-edge").value);
+    const edge = Number(byId("proof-edge").value), then = proved();
     const {run} = await asked("/api/proof", {method: "POST", body: JSON.stringify({values: studio.values, at: [spot.x, spot.y], edge})});
-    followProof(run);
+    followProof(run, then);
   } catch (error) {
     complain(error.message);
   }
 }
 
-async function followProof(run) {
+/* then: the options that it is made of, where they are known. */
+async function followProof(run, then) {
   byId("stop-proof").hidden = false;
-  await follow("proof", run, showProof);
+  await follow("proof", run, now => {
+    showProof(now);
+    if (now.there && then) dated("proofed", proved, then);
+  });
 }
 
 function showProof(now) {

@@ -79,7 +79,7 @@ async function begin() {
     makeControls();
     prepareSheet();
     prepareRegions(found.most_regions);
-    onChange(name => { showValue(name); renderSoon(); });
+    onChange(name => { showValue(name); showUses(); showAges(); renderSoon(); });
     await goOn();
     renderSoon();
     look();

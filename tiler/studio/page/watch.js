@@ -196,7 +196,7 @@ async function look() {
     const now = await asked("api/state");
     noteChanges(state, now);
     state = now;
-    if (now.zoom >= 0 && shown?.version !== now.version) showPicture(now);
+    if (now.zoom >= 0 && (shown?.version !== now.version || shown.job !== now.job)) showPicture(now);
     say(now);
     drawCurves(now);
     drawOverlay();
