@@ -73,7 +73,7 @@ COMMANDS = {
         "The file": [option for option in FILE if not option.startswith(("--tiles", "--overlay"))],
     },
     "plan": {
-        "This command": ["CONTENT", "[STYLE...]", "-o, --output POSTER [poster.png]", "--job FILE.toml",
+        "This command": ["[CONTENT] [STYLE...]", "-o, --output POSTER [poster.png]", "--job FILE.toml",
                          "--auto-regions N", "--json", HELP],
         **RENDER,
     },

@@ -97,23 +97,33 @@ def test_a_plan_says_what_other_qualities_take(monkeypatch: pytest.MonkeyPatch) 
         assert last == f"time:   about 1 h 02 min; --quality {others}"
 
 
-def test_plan_asks_for_what_a_render_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_asks_for_what_a_render_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "j.toml").write_text('styles = ["s.png"]\noutput = "p.png"\n')
     asked: list[Any] = []
     monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: asked.append(config) or PLANNED)
-    for words in (["c.png", "s.png"], ["c.png"], ["c.png", "s.png", "-o", "p.tif"], ["c.png", "s.png", "--tiles", "t"]):
-        assert run_main("plan", *words, "--json").stdout == '{"steps": 50}\n'
+    job, assumed = str(tmp_path / "j.toml"), "no STYLE is named: planned with one like c.png\n"
+    for words in (
+        ["c.png", "s.png"], ["c.png"], ["c.png", "s.png", "-o", "p.tif"], ["c.png", "s.png", "--tiles", "t"],
+        ["c.png", "--job", job, "-o", "p.tif"], ["s.png", "t.png", "--content-weight", "0", "--init", "noise"],
+        ["c.png", "--labels", "l.png", "--label", "#ff0000=sea", "--region", "sea=t.png"],
+    ):  # fmt: skip
+        done = run_main("plan", *words, "--json")
+        assert (done.stdout, done.stderr) == ('{"steps": 50}\n', assumed if words == ["c.png"] else "")
     assert [(one.content, one.styles, one.output, one.tiles) for one in asked] == [
         ("c.png", ("s.png",), "poster.png", None),
         ("c.png", ("c.png",), "poster.png", None),
         ("c.png", ("s.png",), "p.tif", None),
         ("c.png", ("s.png",), None, "t"),
+        ("c.png", (str(tmp_path / "s.png"),), "p.tif", None),
+        (None, ("s.png", "t.png"), "poster.png", None),
+        ("c.png", (), "poster.png", None),
     ]
 
 
 def test_what_is_noted_of_options_and_pictures_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def noting(given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...] = (), notes=None):
+    def noting(given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...], notes: list[str], **more: Any):
         notes.append("of the options")
-        return build_config(given, job_file, pictures, notes)
+        return build_config(given, job_file, pictures, notes, **more)
 
     monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: notes.append("of the pictures") or PLANNED)
     monkeypatch.setattr(rendering, "render", lambda *what: SimpleNamespace(output="p", store="s", seconds=2))

@@ -128,12 +128,17 @@ def typed_words(config: RenderConfig) -> list[str]:
 
 
 def build_config(
-    given: dict[str, Any], job_file: str | None, pictures: tuple[str, ...] = (), notes: list[str] | None = None
+    given: dict[str, Any],
+    job_file: str | None,
+    pictures: tuple[str, ...] = (),
+    notes: list[str] | None = None,
+    assume_style: bool = False,
 ) -> RenderConfig:
     """Command line over job file over defaults. Values that are None or empty count as not given.
 
     notes: gets the lines of `read_job_file`.
     pictures: as listed on the command line, the content first; where no content is needed, all of them are styles.
+    assume_style: where none is named the content stands for one, which notes say.
     """
     said = {key: value for key, value in given.items() if value not in (None, (), [])}
     _refuse_job_file((*pictures, said.get("content"), *said.get("styles", ())))
@@ -153,4 +158,8 @@ def build_config(
         if key not in values and (layout or key != "content"):
             raise ConfigError(f"{word} is missing: tiler render {usage}")
     values.setdefault("styles", ())  # where labels cover everything, no default is needed
+    if assume_style and layout and not any(values.get(name) for name in ("styles", "region", "label")):
+        values["styles"] = (values["content"],)
+        if notes is not None:
+            notes.append(f"no STYLE is named: planned with one like {values['content']}")
     return RenderConfig.from_dict(values, job_file or "command line")

@@ -17,22 +17,23 @@ from tiler.planning.words import size
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("content", required=False, metavar="CONTENT")
-@click.argument("styles", nargs=-1, metavar="[STYLE...]")
-@click.option("-o", "--output", metavar="POSTER", help="Where it would go. [poster.png]")
+@click.argument("pictures", nargs=-1, metavar="[CONTENT] [STYLE...]")
+@click.option("-o", "--output", type=PLACE, metavar="POSTER", help="Where it would go. [poster.png]")
 @click.option("--job", "job_file", type=PLACE, metavar="FILE.toml", help="Options from a file; the command line wins.")
 @AUTO_REGIONS
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_options
-def plan(job_file: str | None, auto_regions: int | None, as_json: bool, **given: Any) -> None:
+def plan(
+    pictures: tuple[str, ...], job_file: str | None, auto_regions: int | None, as_json: bool, **given: Any
+) -> None:
     """What `tiler render` with the same arguments would take: memory, disk, steps and hours.
 
-    Times a few steps on this machine and writes nothing. Without a STYLE, one of the content's size is assumed.
+    Times a few steps on this machine and writes nothing. Without a STYLE, one like the content is assumed.
     """
     if not (given["output"] or given["tiles"] or job_file):
         given["output"] = "poster.png"
     notes: list[str] = []
-    config = build_config({**given, "styles": given["styles"] or given["content"]}, job_file, notes=notes)
+    config = build_config(given, job_file, pictures, notes, assume_style=True)
     with loading():
         from tiler.planning.plan import plan
         from tiler.planning.room import free_disk
