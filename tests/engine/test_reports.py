@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, Status
 from distributed.comm import CommClosedError
 from serial_pool import SerialPool
 
@@ -37,13 +37,35 @@ def test_seconds_of_the_steps_alone(render_serially: Callable[..., np.ndarray], 
 
 
 def test_who_came_and_who_went_is_said_once_also_when_all_went(monkeypatch) -> None:
-    seen = iter([{"a"}, {"a"}, set(), set(), {"b"}, {"b", "c"}])
+    seen = iter(["a", "a", "", "", "b", "bc"])
     pool = object.__new__(Pool)
-    pool._known, pool._client = None, _client(lambda n_workers: {"workers": next(seen)})
+    workers = lambda n_workers: {"workers": {each: {"status": "running"} for each in next(seen)}}  # noqa: E731
+    pool._known, pool._paused, pool._client = None, set(), _client(workers)
     said: list[tuple[str, str, int]] = []
     pool._handler = lambda event: said.append((event["event"], event["worker"], event["workers"]))
     assert [pool.workers for _ in range(6)] == [1, 1, 1, 1, 1, 2]
     assert said == [("worker lost", "a", 0), ("worker joined", "b", 1), ("worker joined", "c", 2)]
+
+
+def test_who_is_paused_is_said_once_each_time() -> None:
+    """As Dask pauses a worker whose memory is nearly full: nothing goes on there until it is not."""
+    pool = object.__new__(Pool)
+    said: list[str] = []
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        pool._known, pool._paused, pool._client = None, set(), client
+        pool._handler = lambda event: said.append(event["text"])
+        [address] = pool.addresses
+        for status in (Status.paused, Status.running, Status.paused):
+            client.run(lambda dask_worker, status=status: setattr(dask_worker, "status", status))
+            for _ in range(50):
+                pool.gone([address])
+                if client.sync(client.scheduler.identity)["workers"][address]["status"] == status.name:
+                    break
+                time.sleep(0.1)
+            assert pool.gone([address]) == []
+        client.run(lambda dask_worker: setattr(dask_worker, "status", Status.running))
+    assert len(said) == 2
+    assert said[0].startswith(f"worker {address} is waited for: Dask has paused it, ")
 
 
 @pytest.mark.parametrize(("deaths", "said"), [(0, ""), (2, ""), (3, "a worker cannot be used: CommClosedError: gone")])
@@ -77,8 +99,8 @@ def _client(identity: Callable[..., Any]) -> SimpleNamespace:
 
 
 def test_workers_are_those_that_the_scheduler_knows() -> None:
-    pool, told = object.__new__(Pool), iter([{}, {"b": 1, "a": 2}])
-    pool._known, pool._client = None, _client(lambda n_workers: {"workers": next(told)})
+    pool, told = object.__new__(Pool), iter([{}, {"b": {"status": "running"}, "a": {"status": "closing"}}])
+    pool._known, pool._paused, pool._client = None, set(), _client(lambda n_workers: {"workers": next(told)})
     assert pool.addresses == ["a", "b"]
 
 

@@ -19,6 +19,7 @@ from tiler.errors import CancelledError, RenderError, SchedulerError, StoreError
 
 Told = list[Any]
 ALL = "identity", -1  # of the scheduler, with all of its workers: by itself it names a few
+THERE = {"b": {"status": "running"}, "a": {"status": "running"}}
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def pool(told: Told, monkeypatch: pytest.MonkeyPatch) -> Pool:
         cluster=SimpleNamespace(worker_spec={0: 1, 1: 1}, scale=lambda count: told.append(("scale", count))),
         wait_for_workers=lambda count, timeout: told.append(("wait for", count, timeout)),
         scheduler=SimpleNamespace(identity="identity"),
-        sync=lambda function, n_workers: {"workers": {"b": 1, "a": 1} if (function, n_workers) == ALL else {}},
+        sync=lambda function, n_workers: {"workers": THERE if (function, n_workers) == ALL else {}},
         as_current=contextlib.nullcontext,
         cancel=lambda futures: told.append(("cancel", futures)),
         subscribe_topic=lambda topic, handler: handler(("when", {"event": topic})),

@@ -170,6 +170,7 @@ class Pool:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
         self._known: set[str] | None = None
+        self._paused: set[str] = set()
         self._open: list[Any] = []
         try:
             own = None if scheduler else own_cluster(workers, threads or max(1, cores() // workers))
@@ -243,9 +244,17 @@ class Pool:
         """The workers, by what the scheduler says now. `Client.scheduler_info` would give what the client itself asks
         every two seconds, which is without them, where that comes between."""
         try:
-            return set(self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"])
+            found = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
         except OSError:  # as it was, until somebody finds out that the scheduler is gone
             return self._known or set()
+        paused = {address for address, worker in found.items() if worker["status"] == "paused"}
+        for address in sorted(paused - self._paused):
+            self.note(
+                f"worker {address} is waited for: Dask has paused it, near the memory limit that it was started with; "
+                "started with --memory-limit 0 it is not"
+            )
+        self._paused = paused
+        return set(found)
 
     def _look(self) -> set[str]:
         now = self._there()
