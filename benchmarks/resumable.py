@@ -23,8 +23,8 @@ import _report
 
 from tiler import RenderConfig
 from tiler.cli import demo
-from tiler.engine.schedule import heard_by
 from tiler.engine.store import RenderStore
+from tiler.engine.worker import heard_by
 
 # The package has a function of its name.
 rendering = importlib.import_module("tiler.rendering")

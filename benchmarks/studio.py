@@ -28,7 +28,7 @@ from _previews import previews
 
 from tiler import RenderConfig
 from tiler.cli import demo
-from tiler.engine.schedule import cores
+from tiler.engine.host import cores
 from tiler.errors import StoreError
 from tiler.rendering import render
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from tiler.engine.schedule import heard_by
+from tiler.engine.worker import heard_by
 from tiler.errors import TilerError
 
 

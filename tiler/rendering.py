@@ -12,12 +12,13 @@ from tiler import pictures
 from tiler.engine import place
 from tiler.engine.asking import ask
 from tiler.engine.home import Home
+from tiler.engine.host import cores
 from tiler.engine.job import Job
 from tiler.engine.lease import Lease
 from tiler.engine.lineage import Lineage
 from tiler.engine.lock import Hold, sole_writer
 from tiler.engine.machine import Machine
-from tiler.engine.schedule import Pool, cores
+from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.errors import CancelledError, StoreError
 from tiler.jobs import ComputedOn, Found, Homes, Progress, Request, begin, disk_errors, find, read_before

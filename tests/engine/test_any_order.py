@@ -12,7 +12,7 @@ import pytest
 from serial_pool import SerialPool
 
 from tiler.engine.holding import Holding
-from tiler.engine.schedule import heard_by
+from tiler.engine.worker import heard_by
 from tiler.errors import TilerError
 
 SMALL: dict[str, Any] = dict(long_edge=96, levels=1, steps=(3,), tile=32, feather=8, halo=8, steps_per_round=1)

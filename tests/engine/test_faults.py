@@ -12,7 +12,7 @@ import torch
 
 from tiler.engine import faults
 from tiler.engine.fitting import must_fit
-from tiler.engine.schedule import _attempt
+from tiler.engine.worker import attempt
 from tiler.errors import DeviceLostError, TileTooLargeError
 from tiler.geometry import Rect
 
@@ -40,7 +40,7 @@ def test_an_error_that_is_kept_keeps_no_tensors() -> None:
     held.clear()
     gc.disable()
     try:
-        error = _attempt(_fails, [], "topic")
+        error = attempt(_fails, [], "topic")
         assert isinstance(error, TileTooLargeError)
         assert len(held) == 2
         assert [one() for one in held] == [None, None]
@@ -51,7 +51,7 @@ def test_an_error_that_is_kept_keeps_no_tensors() -> None:
 def test_an_error_that_is_raised_keeps_no_tensors_either() -> None:
     held.clear()
     with pytest.raises(RuntimeError, match="something else") as error:
-        _attempt(_fails, ["something else"], "topic")
+        attempt(_fails, ["something else"], "topic")
     assert [one() for one in held] == [None, None]
     assert "something else" in str(error.value)
 
@@ -99,5 +99,5 @@ def test_the_cache_is_emptied_once_the_tensors_are_gone(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", _answers)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append([one() for one in held]))
-    assert isinstance(_attempt(_fails, [], "topic"), TileTooLargeError)
+    assert isinstance(attempt(_fails, [], "topic"), TileTooLargeError)
     assert seen == [[None, None]]

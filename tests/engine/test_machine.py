@@ -13,11 +13,11 @@ import pytest
 import torch
 from distributed.utils import has_keyword
 
-from tiler.engine import measuring
+from tiler.engine import host, measuring
 from tiler.engine.asking import ask, share_gpus
+from tiler.engine.host import cores
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Gpus, Host, Machine, difference, is_one, joined, merged
 from tiler.engine.measuring import measure
-from tiler.engine.schedule import cores
 
 GB = 10**9
 
@@ -271,12 +271,21 @@ def test_this_machine_is_asked_too() -> None:
     assert found.workers == 1
 
 
+@pytest.mark.parametrize(("limit", "free", "there"), [(50, 50, 50), (100, 80, 100), (300, 80, 200)])
+def test_memory_is_what_the_machine_has_within_this_process_s_limits(
+    monkeypatch: pytest.MonkeyPatch, limit: float, free: int, there: int
+) -> None:
+    monkeypatch.setattr(host, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(host.psutil, "virtual_memory", lambda: SimpleNamespace(available=80, total=200))
+    assert (host.memory_bytes(), host.memory_there()) == (free, there)
+
+
 def test_a_quota_of_cores_counts() -> None:
     """Of a container on a larger machine: dask's own count, which looks at control groups."""
     code = (
         "import dask.system as s; s._try_extract_cgroup_cpu_quota = lambda: (150000, 100000)\n"
         "s.CPU_COUNT = s.cpu_count()\n"
-        "from tiler.engine.schedule import cores; print(cores(), s.os.cpu_count())"
+        "from tiler.engine.host import cores; print(cores(), s.os.cpu_count())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     counted, there = map(int, done.stdout.split())

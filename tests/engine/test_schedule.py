@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +12,10 @@ import pytest
 from distributed import KilledWorker
 
 from tiler.engine import schedule
-from tiler.engine.schedule import Pool, _attempt
-from tiler.errors import CancelledError, RenderError, SchedulerError, StoreError, TilerError, WorkerDiedError
+from tiler.engine.schedule import Pool, Promise
+from tiler.engine.worker import attempt, part, want
+from tiler.errors import RenderError, SchedulerError, StoreError, TilerError, WorkerDiedError
+from tiler.version import __version__
 
 Told = list[Any]
 ALL = "identity", -1  # of the scheduler, with all of its workers: by itself it names a few
@@ -61,15 +61,6 @@ def test_workers_share_the_cores(pool: Pool, told: Told, options: dict[str, Any]
     with Pool(**options):
         assert told == [expected]
     assert told == [expected, "closed"]
-
-
-@pytest.mark.parametrize(("limit", "free", "there"), [(50, 50, 50), (100, 80, 100), (300, 80, 200)])
-def test_memory_is_what_the_machine_has_within_this_process_s_limits(
-    monkeypatch: pytest.MonkeyPatch, limit: float, free: int, there: int
-) -> None:
-    monkeypatch.setattr(schedule, "MEMORY_LIMIT", limit)
-    monkeypatch.setattr(schedule.psutil, "virtual_memory", lambda: SimpleNamespace(available=80, total=200))
-    assert (schedule.memory_bytes(), schedule.memory_there()) == (free, there)
 
 
 # Who is there -----------------------------------------------------------------------------------------------------
@@ -255,13 +246,13 @@ def test_a_task_goes_to_the_worker_that_is_named_and_is_forgotten_once_done(pool
     second = pool.submit(len, [first, [first, 4]])
     retried = {"pure": False, "retries": 2}
     assert told == [
-        (_attempt, len, [3], pool._topic, {**retried, "workers": ["a"], "allow_other_workers": True}),
-        (_attempt, len, [[first.future, [first.future, 4]]], pool._topic, retried),
+        (attempt, len, [3], pool._topic, {**retried, "workers": ["a"], "allow_other_workers": True}),
+        (attempt, len, [[first.future, [first.future, 4]]], pool._topic, retried),
     ]
     assert pool._open == [first.future, second.future]
     done[0] = True
     third = second.part("losses")
-    assert told[2] == (schedule._part, second.future, "losses", {"pure": False})
+    assert told[2] == (part, second.future, "losses", {"pure": False})
     assert pool._open == [third.future]
     pool.drop()
     assert (told[3], pool._open) == (("cancel", [third.future]), [])
@@ -299,8 +290,8 @@ def test_who_is_stopped_may_be_asked_for_something_else(
             pool.stop()
     else:
         pool.stop()
-    want = schedule._want, pool._topic
-    assert told == [(*want, False), "rest", (*want, True), ("cancel", [])]
+    asked = want, pool._topic
+    assert told == [(*asked, False), "rest", (*asked, True), ("cancel", [])]
 
 
 @pytest.mark.parametrize(
@@ -335,13 +326,13 @@ def test_what_a_task_comes_to_is_said_in_words(
 @pytest.mark.parametrize(
     ("versions", "said"),
     [
-        ({"a": schedule.__version__, "b": "0.0.1"}, "worker b has tiler 0.0.1, this is "),
+        ({"a": __version__, "b": "0.0.1"}, "worker b has tiler 0.0.1, this is "),
         (ImportError("No module\nnamed tiler"), r"its workers cannot import tiler .*, install it there: No module$"),
     ],
 )
 def test_workers_of_another_version_are_not_used(versions: Any, said: str) -> None:
     def run(function: Any) -> dict[str, str]:
-        assert function() == schedule.__version__
+        assert function() == __version__
         if isinstance(versions, Exception):
             raise versions
         return dict(versions)
@@ -351,130 +342,14 @@ def test_workers_of_another_version_are_not_used(versions: Any, said: str) -> No
         schedule._check_versions(client, "tcp://x:1")
 
 
-# On a worker ------------------------------------------------------------------------------------------------------
-
-
-def test_a_task_does_not_begin_after_one_that_failed_nor_where_it_is_not_wanted() -> None:
-    error = StoreError("of ours")
-    assert _attempt(pytest.fail, [1, [2, [error, 3]]], "topic") is error
-    assert schedule._part(error, "losses") is error
-    assert schedule._part({"losses": 4}, "losses") == 4
-    schedule._want("topic", False)
-    try:
-        assert isinstance(_attempt(pytest.fail, [], "topic"), CancelledError)
-        assert _attempt(max, [3, 5], "other") == 5
-    finally:
-        schedule._want("topic", True)
-    assert _attempt(max, [[3, 5]], "topic") == 5
-
-
-@pytest.mark.parametrize("lost", [False, True])
-def test_what_may_pass_is_told_and_tried_again_and_what_is_ours_is_not(
-    monkeypatch: pytest.MonkeyPatch, lost: bool
-) -> None:
-    events: list[Any] = []
-    monkeypatch.setattr(schedule, "device_lost", lambda error: lost)
-    monkeypatch.setattr(schedule, "_end_worker", lambda: events.append("ended"))
-    freed: list[str] = []
-    monkeypatch.setattr(schedule, "let_go", lambda error: freed.append(str(error)))
-
-    def ours() -> None:
-        raise StoreError("of ours")
-
-    def passes() -> None:
-        raise StoreError("the disk\nis away") from OSError()
-
-    with schedule.heard_by(events.append):
-        assert str(_attempt(ours, [], "topic")) == "of ours"
-        assert events == []
-        with pytest.raises(StoreError):
-            _attempt(passes, [], "topic")
-    assert freed == ["of ours", "the disk\nis away"], "the memory that its frames hold"
-    told = {"event": "retry", "task": "passes", "error": "StoreError: the disk"}
-    assert events == [told, "ended"][: 1 + lost]
-    assert schedule._line(ValueError("x" * 999)) == f"ValueError: {'x' * 300}"
-    assert schedule._line(ValueError()) == "ValueError: "
-
-
-def test_what_a_task_tells_goes_to_whoever_asked_for_it(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
-    """On a worker to its topic, unless it is wanted no more; elsewhere to whom is said, for as long as that is."""
-    with schedule.heard_by(told.append):
-        with schedule.heard_by(pytest.fail):
-            pass
-        schedule.reporter()({"event": "a"})
-    schedule.reporter()({"event": "to nobody"})
-    worker = SimpleNamespace(log_event=lambda topic, event: told.append((topic, event)))
-    monkeypatch.setattr(schedule, "get_worker", lambda: worker)
-    report = _attempt(schedule.reporter, [], "topic")
-    report({"event": "b"})
-    assert told == [{"event": "a"}, ("topic", {"event": "b"})]
-    schedule._want("topic", False)
-    try:
-        with pytest.raises(CancelledError, match=r"^the render was stopped$"):
-            report({"event": "c"})
-    finally:
-        schedule._want("topic", True)
-    assert len(told) == 2
-
-
-def test_what_is_told_outside_of_a_task_has_a_place_too(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
-    worker = SimpleNamespace(log_event=lambda topic, event: told.append((topic, event)))
-    monkeypatch.setattr(schedule, "get_worker", lambda: worker)
-    contextvars.Context().run(lambda: schedule.reporter()({"event": "a"}))
-    assert told == [("tiler", {"event": "a"})]
-
-
-def test_workers_are_beside_each_other_one_at_a_time(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
-    class Lock:
-        def __init__(self, name: str) -> None:
-            told.append(name)
-
-        def __enter__(self) -> None:
-            told.append("locked")
-
-        def __exit__(self, *exc_info: object) -> None:
-            told.append("let go")
-
-    with schedule.beside(lambda: {"gpus": []}) as found:
-        assert found == ("", {"": {"gpus": []}})
-    client = SimpleNamespace(run=lambda function, on_error: told.append(on_error) or {"a": function(), "b": function()})
-    monkeypatch.setattr(schedule, "Lock", Lock)
-    monkeypatch.setattr(schedule, "get_worker", lambda: SimpleNamespace(address="b"))
-    monkeypatch.setattr(schedule, "get_client", lambda: client)
-    with schedule.beside(dict) as (address, workers):
-        assert (address, workers) == ("b", {"a": {}, "b": {}})
-    assert told == ["tiler", "locked", "ignore", "let go"]
-
-
 @pytest.mark.parametrize("seconds", [0.0, 2.5])
 def test_a_promise_is_looked_at_at_once_or_waited_for(seconds: float, told: Told) -> None:
     future = SimpleNamespace(done=lambda: 1)
     pool: Any = SimpleNamespace(wait=lambda futures, seconds: told.append((futures, seconds)), result=lambda one: one)
-    promise = schedule.Promise(pool, future)
+    promise = Promise(pool, future)
     assert promise.done(seconds) is True
     assert told == [([future], seconds)] * bool(seconds)
     told.clear()
     assert promise.done() is True
     assert told == [], "nobody waits who does not say so"
     assert promise.result() is future
-
-
-@pytest.mark.parametrize("nanny", [None, "nanny"])
-def test_a_worker_whose_gpu_is_lost_ends_once_that_is_told(monkeypatch: pytest.MonkeyPatch, nanny: str | None) -> None:
-    done: list[Any] = []
-    loop = SimpleNamespace(add_callback=lambda *given, **named: done.append((*given, named)))
-    worker = SimpleNamespace(nanny=nanny, loop=loop, close="close")
-
-    def end(status: int) -> None:
-        done.append(status)
-        raise SystemExit
-
-    monkeypatch.setattr(schedule, "get_worker", lambda: worker)
-    monkeypatch.setattr(schedule, "time", SimpleNamespace(sleep=done.append))
-    monkeypatch.setattr(os, "_exit", end)
-    if nanny:
-        with pytest.raises(SystemExit):
-            schedule._end_worker()
-    else:
-        schedule._end_worker()
-    assert done == [0.5, 1 if nanny else ("close", {"reason": "its GPU is lost"})]

@@ -15,8 +15,9 @@ import psutil
 import torch
 
 from tiler.engine.asking import share_gpus
+from tiler.engine.host import cores, memory_bytes, memory_there
 from tiler.engine.machine import CONTEXT_BYTES
-from tiler.engine.schedule import beside, cores, memory_bytes, memory_there
+from tiler.engine.worker import beside
 from tiler.style.backbone import best_precision, kernels_on
 from tiler.version import __version__
 

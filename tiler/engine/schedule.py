@@ -1,139 +1,25 @@
-"""Run functions on workers. It, `cluster` and `sole` alone import dask; it knows functions and arguments, not tiles."""
+"""Have functions run on workers: it knows functions and arguments, not tiles. What goes on there is in `worker`."""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import os
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dask
-import dask.system
-import psutil
-from distributed import Client, KilledWorker, Lock, get_client, get_worker, wait
-from distributed.system import MEMORY_LIMIT
+from distributed import Client, KilledWorker, wait
 
 from tiler.engine.cluster import QUIET, own_cluster
-from tiler.engine.faults import device_lost, let_go
+from tiler.engine.host import cores
 from tiler.engine.place import first_line
 from tiler.engine.sole import sole_render
-from tiler.errors import CancelledError, RenderError, SchedulerError, TilerError, WorkerDiedError
+from tiler.engine.worker import attempt, line, part, version, want
+from tiler.errors import RenderError, SchedulerError, TilerError, WorkerDiedError
 from tiler.version import __version__
 
-# Outside of a worker nobody listens, but for whom `heard_by` says.
-_listener: contextvars.ContextVar[Callable[[dict[str, Any]], None]] = contextvars.ContextVar(
-    "listener", default=lambda event: None
-)
-# Of a cluster that several renders share, each hears its own tasks only.
-_topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
-# On a worker: whose tasks are not wanted any more, by topic.
-_stopped: set[str] = set()
 _RETRIES = 2
 _WAIT_SECONDS = 60
-_FAREWELL_SECONDS = 0.5
-
-
-def reporter() -> Callable[[dict[str, Any]], None]:
-    """A function that sends small dicts from the task that runs now to the pool's `on_report` handler, from any thread
-    of its own; outside a worker, to whom `heard_by` says."""
-    try:
-        worker = get_worker()
-    except ValueError:
-        return _listener.get()
-    topic = _topic.get()
-
-    def report(event: dict[str, Any]) -> None:
-        _check_wanted(topic)
-        worker.log_event(topic, event)
-
-    return report
-
-
-def _check_wanted(topic: str) -> None:
-    if topic in _stopped:
-        raise CancelledError("the render was stopped")
-
-
-def _want(topic: str, wanted: bool) -> dict[str, Any]:
-    """Say whether tasks of this topic are to go on."""
-    (_stopped.discard if wanted else _stopped.add)(topic)
-    return {}
-
-
-@contextlib.contextmanager
-def heard_by(handler: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Who hears what tasks report that run in this process, and on no worker."""
-    token = _listener.set(handler)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
-
-
-@contextlib.contextmanager
-def beside(function: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """In a task: its worker's address, and what `function` gives on every worker of the cluster, by address. No two
-    workers are in such a block at the same time, so what one does in it the next one sees. Outside of a worker there
-    is nobody else."""
-    try:
-        address = get_worker().address
-    except ValueError:
-        yield "", {"": function()}
-        return
-    with Lock("tiler"):
-        yield address, get_client().run(function, on_error="ignore")
-
-
-def _version() -> str:
-    """Of the tiler that a worker imports."""
-    return __version__
-
-
-def _attempt(function: Callable[..., Any], arguments: list[Any], topic: str) -> Any:
-    """Runs on the worker. Errors of ours come back as values: trying again would end the same way."""
-    _topic.set(topic)
-    if topic in _stopped:
-        return CancelledError("the render was stopped")
-    wrong = _found_wrong(arguments)
-    if wrong is not None:
-        return wrong
-    try:
-        return function(*arguments)
-    except Exception as error:
-        lost = device_lost(error)
-        let_go(error)
-        if isinstance(error, TilerError) and error.__cause__ is None:  # a cause is the store's trouble, which may pass
-            return error
-        reporter()({"event": "retry", "task": function.__name__, "error": _line(error)})
-        if lost:
-            _end_worker()
-        raise
-
-
-def _end_worker() -> None:
-    """Nothing can be computed in this process any more. Its nanny starts another, and the scheduler gives that its
-    tasks; a worker without a nanny leaves the cluster."""
-    worker = get_worker()
-    time.sleep(_FAREWELL_SECONDS)  # for what was reported to be sent
-    if worker.nanny:
-        os._exit(1)
-    worker.loop.add_callback(worker.close, reason="its GPU is lost")
-
-
-def _found_wrong(arguments: Iterable[Any]) -> TilerError | None:
-    """An error that a task before this one came to."""
-    for one in arguments:
-        wrong = one if isinstance(one, TilerError) else _found_wrong(one) if isinstance(one, list) else None
-        if wrong is not None:
-            return wrong
-    return None
-
-
-def _part(found: Any, name: Any) -> Any:
-    return found if isinstance(found, TilerError) else found[name]
 
 
 class Promise:
@@ -144,7 +30,7 @@ class Promise:
 
     def part(self, name: Any) -> Promise:
         """An entry of the dict that it comes to."""
-        return self._pool.promise(_part, self.future, name)
+        return self._pool.promise(part, self.future, name)
 
     def done(self, seconds: float = 0.0) -> bool:
         """Whether it is there, after so many seconds at most."""
@@ -221,7 +107,7 @@ class Pool:
                 raise
             except Exception as error:
                 if not left or not isinstance(error, OSError):
-                    raise RenderError(f"a worker cannot be used: {_line(error)}") from error
+                    raise RenderError(f"a worker cannot be used: {line(error)}") from error
             self._await()
         raise AssertionError("not reached")
 
@@ -287,7 +173,7 @@ class Pool:
         are kept first."""
         where = {"workers": [worker], "allow_other_workers": True} if worker else {}
         told = [_futures(one) for one in arguments]
-        return self.promise(_attempt, function, told, self._topic, retries=_RETRIES, **where)
+        return self.promise(attempt, function, told, self._topic, retries=_RETRIES, **where)
 
     def promise(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Promise:
         """Of what the scheduler is asked for."""
@@ -302,11 +188,11 @@ class Pool:
     def stop(self) -> None:
         """End what is being computed, at its next step, and forget what was asked for. The workers stay, and may be
         asked for something else."""
-        self.everywhere(_want, self._topic, False)
+        self.everywhere(want, self._topic, False)
         try:
             self.rest()
         finally:
-            self.everywhere(_want, self._topic, True)
+            self.everywhere(want, self._topic, True)
             self.drop()
 
     def drop(self) -> None:
@@ -331,7 +217,7 @@ class Pool:
                 "what is done; free some memory, or take fewer --workers"
             ) from None
         except Exception as error:
-            raise RenderError(f"a task could not be finished; the store keeps what is done. {_line(error)}") from error
+            raise RenderError(f"a task could not be finished; the store keeps what is done. {line(error)}") from error
         if isinstance(result, TilerError):
             raise result
         return result
@@ -346,34 +232,15 @@ def _futures(argument: Any) -> Any:
 def _check_versions(client: Client, scheduler: str) -> None:
     """Another version may compute other bytes; a worker without tiler would fail task by task."""
     try:
-        found = client.run(_version)
+        found = client.run(version)
     except Exception as error:
         raise SchedulerError(
             f"--scheduler {scheduler}: its workers cannot import tiler {__version__}, install it there: "
             f"{first_line(error)}"
         ) from None
-    for worker, version in found.items():
-        if version != __version__:
+    for worker, other in found.items():
+        if other != __version__:
             raise SchedulerError(
-                f"--scheduler {scheduler}: worker {worker} has tiler {version}, this is {__version__}; "
+                f"--scheduler {scheduler}: worker {worker} has tiler {other}, this is {__version__}; "
                 "install the same version everywhere"
             )
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-
-
-def memory_bytes() -> int:
-    """Memory that is free now, within the limits (cgroup, ulimit) of this process."""
-    return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
-
-
-def memory_there() -> int:
-    """Memory that there is, free or not, within the same limits."""
-    return int(min(psutil.virtual_memory().total, MEMORY_LIMIT))
-
-
-def cores() -> int:
-    """CPU cores that this process may keep busy, by its affinity and by its control group's quota."""
-    return int(dask.system.CPU_COUNT)

@@ -18,11 +18,11 @@ from tiler.engine import finite
 from tiler.engine.address import Address, Block
 from tiler.engine.contents import COLOURS
 from tiler.engine.holding import Holding, Strips, Sums, added, held, hold
-from tiler.engine.schedule import reporter
 from tiler.engine.seeding import before
 from tiler.engine.state import spread
 from tiler.engine.turn import Round
 from tiler.engine.wide import wide
+from tiler.engine.worker import reporter
 from tiler.engine.workplace import Workplace, workplace
 from tiler.geometry import Tile, TileGrid
 from tiler.geometry.blocks import Node, joined, summed

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tiler.engine.schedule import Pool, Promise, cores
+from tiler.engine.host import cores
+from tiler.engine.schedule import Pool, Promise
 from tiler.errors import RenderError
 from tiler.geometry import Rect
 from tiler.growing.growth import Asked, Growth

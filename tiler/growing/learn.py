@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from tiler.engine.host import cores
 from tiler.engine.lock import sole_writer
-from tiler.engine.schedule import cores
 from tiler.errors import ConfigError, LandError, OutputError, RenderError
 from tiler.geometry import Rect
 from tiler.growing import land

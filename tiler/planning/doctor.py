@@ -16,8 +16,9 @@ import numpy as np
 
 from tiler import pictures
 from tiler.engine.asking import ask
+from tiler.engine.host import cores
 from tiler.engine.machine import Machine
-from tiler.engine.schedule import Pool, cores
+from tiler.engine.schedule import Pool
 from tiler.planning import selftest
 from tiler.planning.plan import plan_job
 from tiler.planning.selftest import Check

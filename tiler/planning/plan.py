@@ -10,9 +10,10 @@ from typing import Any
 from tiler.engine import layout, stages
 from tiler.engine.asking import ask
 from tiler.engine.home import INPUTS_BYTES, STORE, Home
+from tiler.engine.host import cores
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine
-from tiler.engine.schedule import Pool, cores
+from tiler.engine.schedule import Pool
 from tiler.output.export import check_files
 from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes

@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiler.engine.host import memory_bytes
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Machine
 from tiler.engine.place import folder_above
-from tiler.engine.schedule import memory_bytes
 from tiler.errors import ResourceError
 from tiler.planning.plan import CLIENT_BYTES, Plan, plan_job
 from tiler.planning.words import size

@@ -13,9 +13,10 @@ import numpy as np
 
 from tiler import pictures
 from tiler.engine.contents import BEFORE, TOUCHED
+from tiler.engine.host import cores
 from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
-from tiler.engine.schedule import Pool, cores
+from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, StoreError
 from tiler.geometry import Rect

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tiler.engine.schedule import Pool, cores
+from tiler.engine.host import cores
+from tiler.engine.schedule import Pool
 from tiler.jobs import Progress, Request
 from tiler.output.contact import Table, check_sheet, write_sheet
 from tiler.pictures.replace import new_file, scratch, settled

@@ -31,7 +31,7 @@ def _faulty(begin: Any) -> Any:
                 file.write("x")
             if kind == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            sys.modules["tiler.engine.schedule"].device_lost = lambda error: "CUDA error" in str(error)
+            sys.modules["tiler.engine.worker"].device_lost = lambda error: "CUDA error" in str(error)
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return begin(self, now, tile, given)
 
