@@ -95,6 +95,7 @@ def find(request: Request, force_new: bool, replace_finished: bool = True) -> Fo
     if other and replace_finished and _finished(store, job):
         return Found(store, None, run, _remarks(request), other)
     identity.refuse(url, other)
+    identity.refuse_retouch(url, job)
     job = _with_weights(job, config)
     identity.check_job(url, job, meant)
     asked = identity.stored_places(store.attributes, config, url)

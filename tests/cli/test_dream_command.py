@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def test_a_flight_that_was_stopped_begins_anew_when_forced(inputs: Path, cluster
     [frame] = zoom_in(config, 1, 1.05, force_new=True)
     assert Image.open(frame).size == (32, 24)
     assert named(frame.parent) == ["frame-0000.png", "zoom.json"]
+    os.utime(frame, (1, 1))
+    assert zoom_in(config, 1, 1.05) == [frame]
+    assert frame.stat().st_mtime == 1
+    zoom_in(config, 1, 1.05, force_new=True)
+    assert frame.stat().st_mtime > 1, "the same dream, begun anew"
 
 
 def test_a_later_frame_has_a_third_of_the_steps_and_its_own_content_as_style(

@@ -55,8 +55,8 @@ COMMANDS = {
         **RENDER,
     },
     "dream": {
-        "This command": ["IMAGE", "-o, --output OUT [required]", "--layer L [default: relu4_3]", "--channel N",
-                         "--octaves N [4]", "--zoom FRAMES [x>=1]", "--zoom-factor X [default: 1.05; 1<x<=2]",
+        "This command": ["IMAGE", "-o, --output OUT [required]", "--layer L [relu4_3]", "--channel N",
+                         "--octaves N [4]", "--zoom FRAMES [x>=1]", "--zoom-factor X [1.05]",
                          "--force-new", *SAYING, HELP],
         **RENDER,
     },

@@ -168,9 +168,16 @@ def test_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_verify(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiler.output.verify, "verify", _says(["a is damaged", "b is missing"]))
+    jobs = {"my p.zarr": None, "r.zarr": ((),)}
+    monkeypatch.setattr(tiler.output.verify.RenderStore, "open", lambda url, writable: url)
+    monkeypatch.setattr(
+        tiler.output.verify.identity, "load_job", lambda url: SimpleNamespace(cut=SimpleNamespace(touched=jobs[url]))
+    )
     bad = run_main("verify", "my p.zarr")
     assert (bad.returncode, bad.stdout) == (1, "a is damaged\nb is missing\n")
     assert bad.stderr == "2 fault(s); to compute them again: tiler resume 'my p.zarr'\n"
+    bad = run_main("verify", "r.zarr")
+    assert bad.stderr == "2 fault(s); a retouch is made in one go: start over with tiler retouch\n"
     monkeypatch.setattr(tiler.output.verify, "verify", _says([]))
     good = run_main("verify", "p.zarr")
     assert (good.returncode, good.stdout, good.stderr) == (0, "all that is in the store can be read\n", "")
@@ -193,11 +200,41 @@ def test_a_dream_is_asked_for_as_documented(monkeypatch: pytest.MonkeyPatch) -> 
     assert (plain, forced) == ((False, False, False), (True, False, True))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--octaves", "0"], "--octaves 0; allowed: 1 or more"),
+        (["--octaves", "3", "--levels", "2"], "--octaves 3: is --levels 2 as well; say one of them"),
+        (["--layer", "relu3_1", "--dream-layer", "relu2_1"], "--layer relu3_1: is --dream-layer relu2_1 as well; say "),
+        (["--channel", "0", "--dream-channel", "1"], "--channel 0: is --dream-channel 1 as well; say one of them"),
+        (["--zoom-factor", "1.5"], "--zoom-factor 1.5: is of a flight; allowed: with --zoom FRAMES"),
+        (["--zoom", "2", "--zoom-factor", "nan"], "zoom-factor = nan; allowed: above 1, to 2"),
+        (["--zoom", "2", "--zoom-factor", "2.1"], "zoom-factor = 2.1; allowed: above 1, to 2"),
+        (["--zoom", "2", "--store", "s.zarr"], "store = s.zarr: belongs to the picture, not to the later frames; "),
+        (["--zoom", "2", "--tiles", "t"], "tiles = t: belongs to the picture, not to the later frames; "),
+    ],
+)
+def test_what_a_dream_is_not_asked_for_at_once(words: list[str], said: str) -> None:
+    done = run_main("dream", "i.png", "-o", "nowhere/d.png", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"tiler: {said}")
+
+
+def test_a_dream_s_layer_may_be_said_as_renders_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(dream, "run", lambda config, *flags: asked.append(config))
+    run_main("dream", "i.png", "-o", "d.png", "--dream-layer", "relu2_1", "--dream-channel", "4", "--levels", "3")
+    [one] = asked
+    assert (one.dream_layer, one.style_layers, one.dream_channel, one.levels) == ("relu2_1", ("relu2_1",), 4, 3)
+
+
 def test_a_flight_says_how_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(tiler.series.zoom, "zoom_in", lambda config, *how: asked.append(how))
     said = run_main("dream", "i.png", "-o", "f", "--zoom", "3")
-    assert said.stderr == "as a video: ffmpeg -i f/frame-%04d.png -pix_fmt yuv420p f.mp4\n"
+    assert said.stderr == (
+        "as a video: ffmpeg -i f/frame-%04d.png -vf 'crop=trunc(iw/2)*2:trunc(ih/2)*2' -pix_fmt yuv420p f.mp4\n"
+    )
     for flag in ("--quiet", "--log-json"):
         assert run_main("dream", "i.png", "-o", "f", "--zoom", "3", "--zoom-factor", "1.2", flag).stderr == ""
     assert [(frames, factor, force) for frames, factor, _, force in asked] == [(3, 1.05, False), *[(3, 1.2, False)] * 2]

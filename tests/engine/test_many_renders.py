@@ -143,7 +143,7 @@ def test_only_a_retouch_of_the_same_poster_is_replaced(monkeypatch: pytest.Monke
     )
     assert (made.name, made.replaced("none"), made.replaced("ours")) == ("known", False, True)
     for url in ("another", "a render"):
-        with pytest.raises(StoreError, match=f"store {url}: holds another job; choose another -o, or --store"):
+        with pytest.raises(StoreError, match=f"store {url}: holds another job; choose another -o$"):
             made.replaced(url)
 
 

@@ -99,7 +99,7 @@ def test_before_the_first_checkpoint_nothing_is_shown(stopped) -> None:
 def test_export_writes_the_unfinished_level_and_changes_nothing(stopped, tmp_path: Path) -> None:
     url = stopped(6)
     before = {path: path.stat().st_mtime_ns for path in Path(url).rglob("*")}
-    done = export(url, str(tmp_path / "now.png"), level=1)
+    done = export(Path(url), str(tmp_path / "now.png"), level=1)
     assert (done.level, done.height, done.width, done.steps) == (1, 63, 80, 1)
     expected = np.rint(np.clip(whole(view_of(url, 1)), 0, 1) * 255).transpose(1, 2, 0)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "now.png")), expected)

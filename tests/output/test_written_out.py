@@ -335,3 +335,10 @@ def test_a_poster_that_is_turned_has_its_transform_and_no_axes(monkeypatch: pyte
     monkeypatch.setattr("tiler.output.poster.georef_of_view", lambda view: Georef((2.0, 0.0, 100.0, 0.0, -4.0, 500.0)))
     array = found.as_xarray()
     assert (array.x.values.tolist(), array.y.values.tolist()) == ([101, 103, 105], [498, 494, 490, 486])
+
+
+@pytest.mark.parametrize("options", [{"content_weight": 3.0}, {"bits": 16, "contents": "x"}])
+def test_what_says_nothing_of_a_file_is_refused(options: dict[str, Any]) -> None:
+    [other] = {*options} - {"bits"}
+    with pytest.raises(ConfigError, match=f"^{other}: says nothing of how a file is written; allowed: "):
+        export.export("p.zarr", "new.tif", **options)

@@ -167,7 +167,7 @@ def test_what_coarser_pages_wait_in(height: int, width: int, each: int, expected
 def test_what_writing_takes_for_a_while(name: str, more: dict[str, Any], expected: int) -> None:
     """0.8 of a byte each and a quarter more, where a COG is copied."""
     assert spare_bytes(name, 600, 701, **more) == expected
-    with pytest.raises(OutputError, match=r"no extension is unknown; \.png, "):
+    with pytest.raises(OutputError, match=r"has no extension; \.png, "):
         spare_bytes("a", 600, 701)
     assert check_format("a.TIFF").name == "TIFF"
 

@@ -291,6 +291,6 @@ def test_a_file_is_sought_in_folders_in_turn(tmp_path: Path) -> None:
     with pytest.raises(PictureError) as error:
         sought("/gone/c.png")
     assert str(error.value) == (
-        "/gone/c.png: no such file, and the job in /x/my job.zarr has it from there; where is it now? "
+        "/gone/c.png: no such file, and the job in /x/my job.zarr looks for it there; where is it now? "
         "tiler resume '/x/my job.zarr' --inputs FOLDER"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import click
 
 from tiler.cli.echo import say
@@ -16,12 +14,13 @@ from tiler.cli.options import PLACE
 def verify(store: str) -> None:
     """Read all that STORE should hold. Exit code 0: all is there and right; 1: what is damaged is listed."""
     with loading():
+        from tiler.output.verify import remedy
         from tiler.output.verify import verify as find_faults
 
     faults = find_faults(store)
     for fault in faults:
         say(fault)
     if faults:
-        say(f"{len(faults)} fault(s); to compute them again: tiler resume {shlex.quote(store)}", err=True)
+        say(f"{len(faults)} fault(s); {remedy(store)}", err=True)
         raise SystemExit(1)
     say("all that is in the store can be read")

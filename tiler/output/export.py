@@ -6,6 +6,7 @@ Pixels come in bands from top to bottom and pass through stages; the file gets i
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from tiler import pictures
 from tiler.engine.plain import typed
 from tiler.engine.store import RenderStore
-from tiler.errors import LevelMovedError, OutputError, StoreError
+from tiler.errors import ConfigError, LevelMovedError, OutputError, StoreError
 from tiler.geometry import Rect
 from tiler.output.overlay import check_overlay, overlay_notes, overlay_stage
 from tiler.output.view import View
@@ -43,7 +44,7 @@ class Exported:
     remarks: tuple[str, ...]
 
 
-def export(url: str, output: str | None, level: int | None = None, **options: Any) -> Exported:
+def export(url: str | os.PathLike[str], output: str | None, level: int | None = None, **options: Any) -> Exported:
     """Write a level of the job in the store at `url` to `output`, at any time, also while the job is being rendered.
 
     level: 0 = coarsest; default: the finest that is finished. An unfinished level is shown as all its tiles last had
@@ -51,7 +52,10 @@ def export(url: str, output: str | None, level: int | None = None, **options: An
     default every level has the size on paper that the poster was given. Raises TilerError; an existing file stays as
     it was then.
     """
-    store = RenderStore.open(url, writable=False)
+    other = sorted({*options} - {item.name for item in fields(RenderConfig) if item.metadata["group"] == FILE})
+    if other:
+        raise ConfigError(f"{other[0]}: says nothing of how a file is written; allowed: fields of RenderConfig that do")
+    store = RenderStore.open(os.fspath(url), writable=False)
     job = identity.load_job(store)
     stored = identity.load_config(store)
     plain = {item.name: item.default for item in fields(RenderConfig) if item.metadata["group"] == FILE}

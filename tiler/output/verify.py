@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,13 @@ def verify(url: str) -> list[str]:
     store = RenderStore.open(url, writable=False)
     job = identity.load_job(store)
     return [fault for level in range(len(job.cut.levels)) for fault in _Level(store, job, level).faults()]
+
+
+def remedy(url: str) -> str:
+    """How what is damaged in the store at `url` is computed again."""
+    if identity.load_job(RenderStore.open(url, writable=False)).cut.touched is not None:
+        return "a retouch is made in one go: start over with tiler retouch"
+    return f"to compute them again: tiler resume {shlex.quote(url)}"
 
 
 class _Level:

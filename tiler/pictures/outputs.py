@@ -89,7 +89,8 @@ def check_format(path: str | os.PathLike[str]) -> Format:
     """That of the extension. Raises OutputError where it is none."""
     suffix = Path(path).suffix
     if suffix.lower() not in FORMATS:
-        raise OutputError(f"{path}: {suffix or 'no extension'} is unknown; {', '.join(FORMATS)} are allowed")
+        found = f"{suffix} is unknown" if suffix else "has no extension"
+        raise OutputError(f"{path}: {found}; {', '.join(FORMATS)} are allowed")
     return FORMATS[suffix.lower()]
 
 

@@ -211,6 +211,15 @@ def seen(config: RenderConfig, found: Mapping[str, str], part: Sequence[int]) ->
 _OF_MACHINES = ("id", "cut.tile", "device", "network.weights")
 
 
+def refuse_retouch(url: str, job: Job) -> None:
+    """Raise StoreError for one: what it goes on from is kept while it is made only."""
+    if job.cut.touched is not None:
+        raise StoreError(
+            f"store {url}: is a retouch, which is made in one go; start over with tiler retouch, or have tiler export "
+            "write what is there"
+        )
+
+
 def check_job(url: str, stored: Job, meant: Job) -> None:
     """Raise StoreError where a job is not what its own configuration means: no render wrote it."""
     before, now = (dict(_facts(job.to_dict())) for job in (stored, meant))

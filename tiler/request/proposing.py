@@ -134,7 +134,8 @@ def _write(
         style_mask.append(f"{name}={spelled([mask.name for mask in masks.values()])}")
     there = [file for file in (job, *files) if os.path.lexists(file) and file not in replaced]
     if there:
-        raise ConfigError(f"{there[0]}: is there already, of other pictures; allowed: a name where nothing is")
+        other = "of other pictures or another number of regions"
+        raise ConfigError(f"{there[0]}: is there already, {other}; allowed: a name where nothing is")
     lines = {"content": _beside(content, path.parent), "labels": path.name, "label": label, "style_mask": style_mask}
     # TOML's basic strings and arrays are JSON's.
     text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items())

@@ -58,6 +58,6 @@ def _sought(path: str, url: str, inputs: Sequence[str], notes: list[str]) -> str
             notes.append(f"{path}: not there; taken from {other}")
             return other
     raise PictureError(
-        f"{path}: no such file, and the job in {url} has it from there; where is it now? "
+        f"{path}: no such file, and the job in {url} looks for it there; where is it now? "
         f"tiler resume {shlex.quote(url)} --inputs FOLDER"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from tiler import pictures
+from tiler.engine import place
 from tiler.engine.contents import BEFORE, TOUCHED
 from tiler.engine.host import cores
 from tiler.engine.job import Job
 from tiler.engine.lock import sole_writer
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
-from tiler.errors import ConfigError, StoreError
+from tiler.errors import ConfigError, PictureError, StoreError
 from tiler.geometry import Rect
 from tiler.jobs import Found, Progress, Request, begin, disk_errors
 from tiler.levels import Levels
@@ -28,6 +30,8 @@ from tiler.planning.room import check_room
 from tiler.rendering import Result, carried_out, checked, settled
 from tiler.request import identity
 from tiler.request.changing import check_changes
+from tiler.request.option import Places
+from tiler.request.places import check_places
 from tiler.request.sizes import same_shape
 
 # Pixels of the poster beyond the mask over which new passes into old.
@@ -40,7 +44,7 @@ _RECORD = "retouch"
 
 
 def retouch(
-    url: str,
+    url: str | os.PathLike[str],
     mask: str,
     output: str,
     changes: Mapping[str, Any] | None = None,
@@ -60,12 +64,12 @@ def retouch(
     following the statistics of the whole: those of the other tiles are measured as they are. Where all is white and
     nothing else changes, it is the poster again.
 
-    The store at `url` is read only, and so are the pictures that it was made of, which must be there as they were. The
-    result has a store of its own, beside `output` by default; one that an earlier retouch of the same poster left there
-    is replaced. What was stopped starts over. progress, pool, cancelled: see `render`. where: fields of RenderConfig
-    that say where it runs. Raises TilerError.
+    The store at `url`, its poster and the mask are read only, and so are the pictures that it was made of, which must
+    be there as they were. The result has a store of its own, beside `output` by default; one that an earlier retouch of
+    the same poster left there is replaced. What was stopped starts over. progress, pool, cancelled: see `render`.
+    where: fields of RenderConfig that say where it runs. Raises TilerError.
     """
-    before = _Before(url)
+    before = _Before(os.fspath(url))
     request, picture = before.asked(mask, output, changes or {}, feather, {**where, "store": store})
     with heard(progress) as tell:
         return _retouched(before, request, picture, feather, tell, pool, cancelled)
@@ -94,7 +98,8 @@ def _retouched(
             made.guard(checked(hold.check, cancelled))
             made.update(**{_RECORD: before.name})
             tell({"event": "plan", **planned.to_dict()})
-            for text in filter(None, (planned.part, *hold.notes, *request.asked.notes)):
+            earlier = f"store {request.url}: an earlier retouch makes way for this one" if again else ""
+            for text in filter(None, (earlier, planned.part, *hold.notes, *request.asked.notes)):
                 tell({"event": "note", "text": text})
             before.copy(made, job, picture, feather)
             homes = tuple(level.home for level in planned.levels)
@@ -111,6 +116,7 @@ class _Before:
     def __init__(self, url: str) -> None:
         self._store = RenderStore.open(url, writable=False)
         self._config = identity.asked_for(url, self._store.attributes)
+        self._config.moved(self._check_there)
         self._job = identity.load_job(self._store)
         if self._job.cut.crop is not None:
             raise StoreError(f"store {url}: is a proof; allowed: a poster")
@@ -118,6 +124,11 @@ class _Before:
             raise StoreError(f"store {url}: is not finished; allowed: a finished poster, so tiler resume {url} first")
         if self._job.look.keeps_chroma:
             raise StoreError(f"store {url}: color is {self._job.look.color}; allowed for a retouch: style, grey, match")
+
+    def _check_there(self, path: str, places: Places) -> str:
+        if not places.written and not os.path.lexists(path):
+            raise PictureError(f"{path}: no such file, and the poster in {self._store.url} is made of it; put it there")
+        return path
 
     @property
     def name(self) -> str:
@@ -138,9 +149,11 @@ class _Before:
         request = Request.of(replace(self._config, **{**changes, "output": output, "tiles": None, **where}))
         for other in identity.other_weights(self._job, request.asked.job):
             raise StoreError(f"store {self._store.url}: {other} from those that its poster was made with")
-        if request.url == self._store.url:
-            raise ConfigError(f"-o {output}: its store would be that of the poster; choose another name, or --store")
+        if request.url == place.absolute(self._store.url):
+            raise ConfigError(f"-o {output}: its store would be that of the poster; choose another name")
         picture, last = pictures.open_picture(mask), self._job.cut.last
+        theirs = [one for one in (self._config.output, self._config.tiles) if one is not None and os.path.lexists(one)]
+        check_places(request.asked.config, request.url, [mask, *theirs])
         if not same_shape((picture.height, picture.width), (last.height, last.width)):
             size = f"{picture.width} x {picture.height} pixels"
             raise ConfigError(f"mask {mask}: {size}; allowed: the poster's shape ({last.width} x {last.height})")
@@ -151,7 +164,7 @@ class _Before:
         if not RenderStore.exists(url):
             return False
         if RenderStore.open(url, writable=False).attributes.get(_RECORD) != self.name:
-            raise StoreError(f"store {url}: holds another job; choose another -o, or --store")
+            raise StoreError(f"store {url}: holds another job; choose another -o")
         return True
 
     def touched(self, job: Job, mask: pictures.Picture, feather: int) -> Job:

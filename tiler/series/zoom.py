@@ -24,7 +24,7 @@ from tiler.style.trunk import trunk_of
 _FACTS, _CONTENT = "zoom.json", "next.png"
 _ROWS = 256
 # Each later frame's picture is a part of the frame before: drawn upon, of another extent, and with edges of its own.
-_OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask", "at")
+_OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask", "at", "tiles", "store")
 
 
 def zoom_in(
@@ -32,10 +32,12 @@ def zoom_in(
 ) -> list[Path]:
     """Render `frames` frames into the folder `config.output`; frame-0000.png is `config`'s own picture.
 
-    factor: of the enlargement from frame to frame, above 1. Every later frame takes a third of the steps, since most of
-    it has been rendered before. Frames that are there are kept, so the same call goes on where it was stopped.
+    factor: of the enlargement from frame to frame, above 1, to 2. Every later frame takes a third of the steps, since
+    most of it has been rendered before. Frames that are there are kept, so the same call goes on where it was stopped.
     Raises ConfigError when the folder holds something else, and for options that belong to the first frame only.
     """
+    if not 1 < factor <= 2:
+        raise ConfigError(f"zoom-factor = {factor}; allowed: above 1, to 2")
     for name in _OF_ONE_FRAME:
         value, default = getattr(config, name), getattr(RenderConfig, name)
         if value != default:
@@ -73,7 +75,7 @@ class _Frames:
             held = self._held()
             if held not in (None, facts) and not force_new:
                 raise ConfigError(f"-o {self.path}: holds the frames of another dream; choose another, or --force-new")
-            if held != facts:
+            if held != facts or force_new:
                 if self.path.exists():
                     remove_ours(self.path)
                 self.path.mkdir(exist_ok=True)
