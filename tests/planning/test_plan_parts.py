@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -358,15 +360,16 @@ def test_the_computer_that_writes_the_poster_needs_memory_too(monkeypatch: pytes
 
 def test_how_much_disk_is_to_be_freed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room.shutil, "disk_usage", lambda place: SimpleNamespace(free=2_500_000_000))
-    plan: Any = SimpleNamespace(store_bytes=4_000_000_000, kept_bytes=1, output_bytes=3_000_000_000, spare_bytes=5)
+    plan: Any = SimpleNamespace(store_bytes=4_000_000_000, kept_bytes=1, output_bytes=3_000_000_000)
+    plan.tiles_bytes, plan.spare_bytes = 0, 5
     url, poster, tiles = (str(tmp_path / name) for name in ("j.zarr", "p.png", "t"))
     with pytest.raises(ResourceError) as error:
         room.check_disk(plan, replace(BASE, output=poster), url)
     assert str(error.value) == (
-        f"--store {url}: needs about 4.0 GB of disk and 2.5 GB are free; free 1.5 GB more, or choose another place"
+        f"--store {url}: needs about 4.0 GB of disk, 1.5 GB more than are free; free that, or choose another place"
     )
     plan.store_bytes = plan.kept_bytes = 0
-    plan.spare_bytes = 10**8
+    plan.tiles_bytes, plan.output_bytes, plan.spare_bytes = 3_100_000_000, 3_100_000_000, 0
     with pytest.raises(ResourceError, match=f"^--tiles {tiles}: needs about 3.1 GB of disk"):
         room.check_disk(plan, replace(BASE, output=None, tiles=tiles), "s3://b/j")
 
@@ -378,5 +381,33 @@ def test_what_a_store_holds_is_what_its_files_take(tmp_path: Path) -> None:
     real = sum((tmp_path / name).stat().st_blocks * 512 for name in ("j", "j/c", "j/a", "j/c/b"))
     assert room._held_bytes(str(tmp_path / "j")) == real - (tmp_path / "j").stat().st_blocks * 512 >= 79_000
     assert room._held_bytes(str(tmp_path / "j" / "a")) == room._held_bytes("s3://b/j") == 0
-    assert room._one_disk(str(tmp_path / "x" / "j.zarr"), str(tmp_path / "p.png"))
-    assert not room._one_disk("s3://b/j", str(tmp_path / "p.png"))
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        ({"store": 59, "poster": 12, "tiles": 30}, "--store"),
+        ({"store": 60, "poster": 11, "tiles": 30}, "-o"),
+        ({"store": 60, "poster": 12, "tiles": 29}, "--tiles"),
+        ({"store": 60, "poster": 12, "tiles": 30}, ""),
+    ],
+)
+def test_each_disk_holds_what_goes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: dict[str, int], said: str
+) -> None:
+    """An older poster of the same name, and older tiles, go when the new ones are there: they make no room."""
+    places = {name: tmp_path / name / "it" for name in free}
+    for place in places.values():
+        place.mkdir(parents=True)
+        (place / "old").write_bytes(b"x" * 5000)
+    above = {
+        str(places[name]): SimpleNamespace(stat=partial(SimpleNamespace, st_dev=number))
+        for number, name in enumerate(free)
+    }
+    monkeypatch.setattr(room, "folder_above", above.get)
+    monkeypatch.setattr(room, "free_disk", lambda place: free[Path(place).parent.name])
+    monkeypatch.setattr(room, "_held_bytes", lambda place: 1 if place == str(places["store"]) else pytest.fail(place))
+    plan: Any = SimpleNamespace(store_bytes=61, kept_bytes=20, output_bytes=40, tiles_bytes=30, spare_bytes=2)
+    config = replace(BASE, output=str(places["poster"]), tiles=str(places["tiles"]))
+    with pytest.raises(ResourceError, match=f"^{said} {tmp_path}") if said else contextlib.nullcontext():
+        room.check_disk(plan, config, str(places["store"]))

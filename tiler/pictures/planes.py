@@ -15,6 +15,8 @@ from tiler.pictures.source import Opener
 
 # A blurred edge rises from 2 to 98 % within this many sigmas.
 _SIGMAS = 4
+# Of the pieces in which pixels are told apart.
+_SIDE = 64
 
 
 def mask_bands(picture: Picture, height: int, width: int, rows: int, edge: float = 0) -> Iterator[np.ndarray]:
@@ -60,7 +62,10 @@ def label_bands(
         for distance in distances[1:]:
             found.append((distance == least) & (taken ^ 255))
             taken = taken | found[-1]
-        return found[0].bandjoin(found[1:]) / 255
+        planes = found[0].bandjoin(found[1:])
+        # Else each operation would keep, in each thread, all that a strip of the result is made from: 70 MB a colour.
+        across = -(-planes.width // _SIDE)
+        return planes.tilecache(tile_width=_SIDE, tile_height=_SIDE, max_tiles=3 * across + 4, threaded=True) / 255
 
     return _planes(picture, nearest, height, width, rows, edge)
 

@@ -94,7 +94,12 @@ def _sum_bytes(arrays: Mapping[str, layout.Array], written: float) -> int:
 
 
 def output_bytes(config: RenderConfig, height: int, width: int, channels: int) -> int:
-    poster = 0
-    if config.output is not None:
-        poster = typical_bytes(config.output, height, width, channels, config.bits, config.compression)
-    return poster + (0 if config.tiles is None else typical_bytes(config.tiles, height, width, channels))
+    """Of the poster's file."""
+    if config.output is None:
+        return 0
+    return typical_bytes(config.output, height, width, channels, config.bits, config.compression)
+
+
+def tiles_bytes(config: RenderConfig, height: int, width: int, channels: int) -> int:
+    """Of its map tiles."""
+    return 0 if config.tiles is None else typical_bytes(config.tiles, height, width, channels)

@@ -15,14 +15,14 @@ from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine
 from tiler.engine.schedule import Pool
 from tiler.output.export import check_files
-from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes
+from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes, tiles_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
 from tiler.planning.speed import Speed
 from tiler.planning.words import size
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 from tiler.request.given import dropped
-from tiler.request.placing import BYTES_PER_PIXEL, sharing_gpu
+from tiler.request.placing import bytes_per_pixel, sharing_gpu
 from tiler.request.resolve import store_url
 from tiler.request.schedules import QUALITIES, steps_of
 
@@ -41,6 +41,10 @@ ON_GPU = 0.78
 # float32 copies of a band of RGB rows that reading and writing pictures hold at once, in the client; and
 # what an overlay adds.
 BAND_COPIES, OVERLAY_COPIES = 4, 3
+# What telling a region apart takes, and float32 copies of its band; bytes a pixel that libvips' WebP encoder holds of
+# the whole poster; and what L-BFGS remembers of a pixel: twenty steps and twenty gradients.
+REGION_BYTES, REGION_COPIES = 6e6, 7
+WEBP_BYTES, LBFGS_BYTES = 8, 2 * 20 * 3 * 4
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,10 @@ class LevelPlan:
 class Plan:
     """memory_bytes: peak of all processes here together; worker_bytes: of a worker, wherever it is. gpu_bytes: peak of
     one GPU with all workers on it, 0 on the CPU. store_bytes: the peak of the store and of the pictures' pixels beside
-    it, pictures_bytes; kept_bytes: what stays of it. output_bytes: the poster's file; spare_bytes: what writing it
-    takes for a while. steps: of the optimiser, summed over
-    levels; tile_steps: over tiles too. seconds: None where no speed is known. qualities: seconds of each --quality,
-    where that decides the steps. part: what of the poster it is, in words, where it is not all."""
+    it, pictures_bytes; kept_bytes: what stays of it. output_bytes: all files of the poster, tiles_bytes of them map
+    tiles; spare_bytes: what writing the poster takes for a while. steps: of the optimiser, summed over levels;
+    tile_steps: over tiles too. seconds: None where no speed is known. qualities: seconds of each --quality, where that
+    decides the steps. part: what of the poster it is, in words, where it is not all."""
 
     height: int
     width: int
@@ -88,6 +92,7 @@ class Plan:
     pictures_bytes: int
     kept_bytes: int
     output_bytes: int
+    tiles_bytes: int
     spare_bytes: int
     seconds: float | None
     qualities: dict[str, float] = field(default_factory=dict)
@@ -196,7 +201,8 @@ def plan_job(
         store_bytes=store_bytes(job, levels, pictures_bytes),
         pictures_bytes=pictures_bytes,
         kept_bytes=sum(one.kept_bytes for one in levels),
-        output_bytes=output_bytes(config, *poster),
+        output_bytes=output_bytes(config, *poster) + tiles_bytes(config, *poster),
+        tiles_bytes=tiles_bytes(config, *poster),
         spare_bytes=spare_bytes(config, *poster),
         seconds=seconds,
         part=_part(job),
@@ -258,12 +264,13 @@ def _idle_bytes(job: Job) -> float:
 def _tile_bytes(job: Job) -> float:
     """What a worker's largest tile takes while it is computed."""
     on_gpu, largest = job.device.kind == "cuda", 0.0
-    step = BYTES_PER_PIXEL[job.device.precision] * LEFT_BEHIND * (ON_GPU if on_gpu else 1)
+    step = bytes_per_pixel(job.device) * LEFT_BEHIND * (ON_GPU if on_gpu else 1)
     for level in job.cut.levels:
         if not level.steps:
             continue
         beside = stages.held_bytes(job, level.index, step)
-        largest = max([largest, *(tile.read.area * step + beside for tile in job.cut.grid(level.index))])
+        each = step + (LBFGS_BYTES if job.cut.uses_lbfgs(level.index) else 0)
+        largest = max([largest, *(tile.read.area * each + beside for tile in job.cut.grid(level.index))])
         for s in range(len(job.styles.sizes[level.index])):
             areas = (tile.read.area for tile in job.style_grid(level.index, s))
             largest = max(largest, *(area * step * MEASURE_SHARE for area in areas))
@@ -277,7 +284,12 @@ def _client_bytes(config: RenderConfig, job: Job) -> float:
         layout.image(job.cut.grid(last.index), job.device.state_dtype),
         layout.picture(last.height, last.width),
     )
-    return CLIENT_BYTES + copies * 12 * max(image.chunks[1], picture.chunks[1]) * shown.width
+    written = copies * 12 * max(image.chunks[1], picture.chunks[1]) * shown.width
+    if config.output is not None and config.output.lower().endswith(".webp"):
+        written += WEBP_BYTES * shown.area
+    found = len(config.regions.labels) + len(config.regions.masks)
+    read = found * (REGION_BYTES + REGION_COPIES * 4 * picture.chunks[1] * last.width)
+    return CLIENT_BYTES + max(written, read)
 
 
 # Time -----------------------------------------------------------------------------------------------------------------

@@ -36,18 +36,29 @@ def check_room(
 
 
 def check_disk(plan: Plan, config: RenderConfig, url: str) -> None:
-    """Raise ResourceError when what a plan writes does not fit where it goes. url: of the store."""
-    written = plan.output_bytes + plan.spare_bytes
-    left = plan.kept_bytes + written
-    for place, need, what in (
-        (url, max(plan.store_bytes, left if _one_disk(url, config.target) else 0), "--store"),
-        (config.target, written, "-o" if config.output else "--tiles"),
-    ):
-        free = free_disk(place)
-        if free is not None and need > free and need > free + _held_bytes(place):
+    """Raise ResourceError when what a plan writes does not fit where it goes. url: of the store.
+
+    At first a disk holds the store with all that it has for a while; in the end what it keeps, and the files, which are
+    written beside those that they replace.
+    """
+    poster = plan.output_bytes - plan.tiles_bytes + plan.spare_bytes
+    disks: dict[int, list[tuple[str, str, int]]] = {}
+    for option, place, need in (
+        ("--store", url, plan.kept_bytes), ("-o", config.output, poster), ("--tiles", config.tiles, plan.tiles_bytes)
+    ):  # fmt: skip
+        folder = None if place is None else folder_above(place)
+        if place is not None and folder is not None:
+            disks.setdefault(folder.stat().st_dev, []).append((option, place, need))
+    for parts in disks.values():
+        option, place, _ = parts[0]
+        need, free = sum(each for *_, each in parts), free_disk(place) or 0
+        if option == "--store":
+            need = max(need, plan.store_bytes)
+            free += _held_bytes(place) if need > free else 0
+        if need > free:
             raise ResourceError(
-                f"{what} {place}: needs about {size(need)} of disk and {size(free)} are free; "
-                f"free {size(need - free)} more, or choose another place"
+                f"{option} {place}: needs about {size(need)} of disk, {size(need - free)} more than are free; "
+                "free that, or choose another place"
             )
 
 
@@ -110,11 +121,6 @@ def free_disk(place: str) -> int | None:
     """Bytes free where `place` lies or will lie; None for an address that is no folder here."""
     folder = folder_above(place)
     return None if folder is None else shutil.disk_usage(folder).free
-
-
-def _one_disk(url: str, output: str) -> bool:
-    devices = [folder and folder.stat().st_dev for folder in (folder_above(url), folder_above(output))]
-    return devices[0] == devices[1]
 
 
 def _held_bytes(place: str) -> int:
