@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tiler.growing.learn import Learned, Lesson, learn
     from tiler.output.export import Exported, export
     from tiler.output.poster import Poster, open_poster
-    from tiler.planning.plan import Plan, plan
+    from tiler.planning.measured import plan
+    from tiler.planning.plan import Plan
     from tiler.queue.queue import Queue
     from tiler.rendering import Result, render
     from tiler.request.config import RenderConfig
@@ -81,7 +82,7 @@ _PLACES = {
     "grow": "tiler.growing.grow",
     "learn": "tiler.growing.learn",
     "open_poster": "tiler.output.poster",
-    "plan": "tiler.planning.plan",
+    "plan": "tiler.planning.measured",
     "preview": "tiler.series.preview",
     "proof": "tiler.series.proof",
     "render": "tiler.rendering",

@@ -21,7 +21,7 @@ from tiler.request import guiding, identity
 from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 from tiler.request.given import dropped
-from tiler.request.places import check_places, pictures_of
+from tiler.request.places import pictures_of
 from tiler.request.resolve import store_url
 from tiler.version import __version__
 
@@ -57,13 +57,9 @@ class Request:
 
     @classmethod
     def _of(cls, asked: Asked) -> Request:
-        config, sources, shown = asked.config, asked.sources, asked.job.cut.shown
-        last = asked.job.cut.last
-        georef = export.georef_of(config, sources.layout, last.height, last.width)
-        export.check_files(config, shown.height, shown.width, asked.overlay, georef)
-        url = store_url(config)
-        check_places(config, url, sources.opened)
-        return cls(asked, url, identity.inputs(config))
+        url = store_url(asked.config)
+        export.check_written(asked, url)
+        return cls(asked, url, identity.inputs(asked.config))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from here import run_main
 import tiler.output.export
 import tiler.output.info
 import tiler.output.verify
-import tiler.planning.plan
+import tiler.planning.measured
 import tiler.planning.room
 import tiler.series.zoom
 from tiler.cli import commands, demo, dream, render
@@ -34,7 +34,7 @@ LEVELS = [
 PLANNED = SimpleNamespace(
     width=128, height=192, mode="fast", precision="fp32", device="cpu", workers=2, tile=96, levels=LEVELS,
     memory_bytes=2_300_000_000, gpu_bytes=None, store_bytes=41_000_000, pictures_bytes=0, kept_bytes=7_000_000,
-    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, qualities={}, part="",
+    output_bytes=3_000_000, spare_bytes=0, steps=50, tile_steps=150, seconds=3725.0, qualities={}, part="", refusal="",
     to_dict=lambda: {"steps": 50},
 )  # fmt: skip
 HELD, ALIKE = dict(home="device", why="a"), dict(home="device", why="b")
@@ -56,7 +56,7 @@ def _says(known: object) -> Callable[..., object]:
 
 def test_a_plan_tells_of_what_is_there_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = SimpleNamespace(**{**vars(PLANNED), "pictures_bytes": 5_000_000, "spare_bytes": 1_000_000})
-    monkeypatch.setattr(tiler.planning.plan, "plan", _says(planned))
+    monkeypatch.setattr(tiler.planning.measured, "plan", _says(planned))
     monkeypatch.setattr(tiler.planning.room, "free_disk", _says(None))
     assert (
         "disk:   41 MB for the state at its peak, decoded pictures of 5 MB with it, 7 MB of it to stay, and 3 MB for "
@@ -68,7 +68,7 @@ def test_a_plan_tells_of_what_is_there_for_a_while(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("gpu", "on_each"), [(None, []), (4_000_000_000, ["GPU:    4.0 GB on each at its peak"])])
 def test_plan(monkeypatch, free: int | None, end: str, gpu: int | None, on_each: list[str]) -> None:
     planned = SimpleNamespace(**{**vars(PLANNED), "gpu_bytes": gpu})
-    monkeypatch.setattr(tiler.planning.plan, "plan", _says(planned))
+    monkeypatch.setattr(tiler.planning.measured, "plan", _says(planned))
     monkeypatch.setattr(tiler.planning.room, "free_disk", _says(free))
     done = run_main("plan", "c.png", "s.png")
     assert (done.returncode, done.stderr) == (0, "")
@@ -88,7 +88,9 @@ def test_plan(monkeypatch, free: int | None, end: str, gpu: int | None, on_each:
 
 def test_a_plan_says_what_other_qualities_take(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"draft": 61.0, "standard": 3725.0, "best": 7322.0}
-    monkeypatch.setattr(tiler.planning.plan, "plan", _says(SimpleNamespace(**{**vars(PLANNED), "qualities": seconds})))
+    monkeypatch.setattr(
+        tiler.planning.measured, "plan", _says(SimpleNamespace(**{**vars(PLANNED), "qualities": seconds}))
+    )
     for words, others in (
         ([], "draft: 1 min 01 s, best: 2 h 02 min"),
         (["--quality", "best"], "draft: 1 min 01 s, standard: 1 h 02 min"),
@@ -100,7 +102,7 @@ def test_a_plan_says_what_other_qualities_take(monkeypatch: pytest.MonkeyPatch) 
 def test_plan_asks_for_what_a_render_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "j.toml").write_text('styles = ["s.png"]\noutput = "p.png"\n')
     asked: list[Any] = []
-    monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: asked.append(config) or PLANNED)
+    monkeypatch.setattr(tiler.planning.measured, "plan", lambda config, notes: asked.append(config) or PLANNED)
     job, assumed = str(tmp_path / "j.toml"), "no STYLE is named: planned with one like c.png\n"
     for words in (
         ["c.png", "s.png"], ["c.png"], ["c.png", "s.png", "-o", "p.tif"], ["c.png", "s.png", "--tiles", "t"],
@@ -125,7 +127,9 @@ def test_what_is_noted_of_options_and_pictures_is_said(monkeypatch: pytest.Monke
         notes.append("of the options")
         return build_config(given, job_file, pictures, notes, **more)
 
-    monkeypatch.setattr(tiler.planning.plan, "plan", lambda config, notes: notes.append("of the pictures") or PLANNED)
+    monkeypatch.setattr(
+        tiler.planning.measured, "plan", lambda config, notes: notes.append("of the pictures") or PLANNED
+    )
     monkeypatch.setattr(rendering, "render", lambda *what: SimpleNamespace(output="p", store="s", seconds=2))
     for command, printed in (("plan", ["of the options", "of the pictures"]), ("render", ["of the options"])):
         monkeypatch.setattr(importlib.import_module(f"tiler.cli.{command}"), "build_config", noting)

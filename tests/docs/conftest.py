@@ -13,8 +13,8 @@ from serial_pool import Here
 
 import tiler
 
-_WITH_POOLS = ("tiler.rendering", "tiler.planning.plan", "tiler.series.sheet", "tiler.growing.grow")
-_SMALLER = {"render": "tiler.rendering", "plan": "tiler.planning.plan", "preview": "tiler.series.preview"}
+_WITH_POOLS = ("tiler.rendering", "tiler.planning.measured", "tiler.series.sheet", "tiler.growing.grow")
+_SMALLER = {"render": "tiler.rendering", "plan": "tiler.planning.measured", "preview": "tiler.series.preview"}
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.engine.stages import held_bytes as held_by_graphs
 from tiler.errors import ResourceError
-from tiler.planning import homes, room
+from tiler.planning import homes, measured, room
 from tiler.planning import plan as planning
 from tiler.planning.plan import Plan, plan_job
 from tiler.planning.probe import _line
@@ -628,8 +628,8 @@ def pictures(tmp_path, monkeypatch) -> Path:
 
 def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
     monkeypatch.setattr("tiler.planning.probe.probe", lambda *arguments: SPEED)
-    monkeypatch.setattr(planning, "Pool", lambda *arguments: contextlib.nullcontext())
-    monkeypatch.setattr(planning, "ask", lambda pool: ANY)
+    monkeypatch.setattr(measured, "Pool", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(measured, "ask", lambda pool: ANY)
     arguments = ["plan", "content.png", "style.png", "--long-edge", "700", "--tile", "256", "--device", "cpu"]
     code, text, _ = run(arguments, monkeypatch, capsys)
     assert code == 0
@@ -644,6 +644,30 @@ def test_a_plan_for_people_and_for_machines(pictures, monkeypatch, capsys):
     assert code == 0
     assert json.loads(text)["steps"] == facts["steps"]
     assert sorted(path.name for path in pictures.iterdir()) == ["content.png", "style.png"]
+    assert facts["refusal"] == ""
+    disk_with(monkeypatch, 1000)
+    code, text, _ = run(arguments, monkeypatch, capsys)
+    last = text.splitlines()[-1]
+    assert code == 0
+    assert last.startswith("as things are now, tiler render would refuse it: --store ")
+    assert "more than are free" in last
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--size", "300x300"], "cropped to the middle"),
+        (["--long-edge", "300", "--wrap", "x"], "304 x 225 px instead of 300 x 225"),
+        (["-o", "content.png"], "would replace one of the inputs"),
+    ],
+)
+def test_a_plan_says_of_a_wish_what_a_render_would(options, said, pictures, monkeypatch, capsys):
+    monkeypatch.setattr("tiler.planning.probe.probe", lambda *arguments: SPEED)
+    monkeypatch.setattr(measured, "Pool", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(measured, "ask", lambda pool: ANY)
+    code, _, errors = run(["plan", "content.png", "style.png", "--device", "cpu", *options], monkeypatch, capsys)
+    assert code == (2 if "-o" in options else 0)
+    assert said in errors
 
 
 @pytest.mark.parametrize(

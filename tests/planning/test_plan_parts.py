@@ -19,7 +19,7 @@ from tiler.engine.job import Job
 from tiler.engine.machine import ANY, Gpus, Host, Machine
 from tiler.errors import OutputError, ResourceError
 from tiler.geometry import Level, Rect
-from tiler.planning import disk, room
+from tiler.planning import disk, measured, room
 from tiler.planning import plan as planning
 from tiler.planning.plan import Plan, plan_job
 from tiler.planning.speed import Speed
@@ -266,12 +266,12 @@ def test_a_plan_asks_one_worker_and_times_it(asked: dict[str, Any], monkeypatch:
         assert not pool.ended
         return replace(STILL, start=7.0)
 
-    monkeypatch.setattr(planning, "Pool", pool)
-    monkeypatch.setattr(planning, "cores", lambda: 5)
-    monkeypatch.setattr(planning, "ask", lambda pool: ANY)
+    monkeypatch.setattr(measured, "Pool", pool)
+    monkeypatch.setattr(measured, "cores", lambda: 5)
+    monkeypatch.setattr(measured, "ask", lambda pool: ANY)
     monkeypatch.setattr("tiler.planning.probe.probe", probed)
     there, notes = Workers(), list[str]()
-    found = planning.plan(RenderConfig(**asked), notes, there)  # type: ignore[arg-type]
+    found = measured.plan(RenderConfig(**asked), notes, there)  # type: ignore[arg-type]
     assert (started, there.ended) == ([], False)
     assert heard == [(there, asked["output"].replace("p.png", "p.zarr"))]
     assert found.pictures_bytes == 90 * 120 * 4 + 60 * 91 * 3
@@ -283,7 +283,7 @@ def test_a_plan_asks_one_worker_and_times_it(asked: dict[str, Any], monkeypatch:
         (dict(steps=0, threads=3), (None, 1, 3)),
         (dict(transfer="color", scheduler="tcp://h:1"), ("tcp://h:1", 1, 5)),
     ):
-        assert planning.plan(RenderConfig(**{**asked, **values})).qualities == {}
+        assert measured.plan(RenderConfig(**{**asked, **values})).qualities == {}
         assert started[-1].said == said
         assert started[-1].ended
     assert len(heard) == 4
@@ -292,13 +292,13 @@ def test_a_plan_asks_one_worker_and_times_it(asked: dict[str, Any], monkeypatch:
 def test_what_a_plan_has_to_say_of_pictures_is_noted(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.full((91, 60, 4), (99, 80, 97, 96), np.uint8)).save(asked["styles"][0])
     monkeypatch.setattr("tiler.planning.probe.probe", lambda *what: STILL)
-    monkeypatch.setattr(planning, "ask", lambda pool: ANY)
+    monkeypatch.setattr(measured, "ask", lambda pool: ANY)
     notes = ["before"]
-    planning.plan(RenderConfig(**asked), notes, Workers())  # type: ignore[arg-type]
+    measured.plan(RenderConfig(**asked), notes, Workers())  # type: ignore[arg-type]
     assert notes == ["before", f"{asked['styles'][0]}: its transparent parts do not count as style"]
     over = {**asked, "overlay": asked["styles"][0], "output": asked["styles"][0]}
     with pytest.raises(OutputError, match="is the overlay"):
-        planning.plan(RenderConfig(**over), None, Workers())  # type: ignore[arg-type]
+        measured.plan(RenderConfig(**over), None, Workers())  # type: ignore[arg-type]
 
 
 # What there is room for -------------------------------------------------------------------------------------------

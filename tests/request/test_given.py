@@ -27,7 +27,7 @@ from tiler.request.given import Given
 from tiler.request.resume import stored_config
 from tiler.series.preview import preview
 
-planning = importlib.import_module("tiler.planning.plan")
+planning = importlib.import_module("tiler.planning.measured")
 RGB = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 RGBA = np.dstack([RGB, np.full((30, 40), 200, np.uint8)])
 

@@ -35,7 +35,7 @@ def plan(
     notes: list[str] = []
     config = build_config(given, job_file, pictures, notes, assume_style=True)
     with loading():
-        from tiler.planning.plan import plan
+        from tiler.planning.measured import plan
         from tiler.planning.room import free_disk
         from tiler.request.resolve import store_url
 
@@ -75,3 +75,5 @@ def plan(
     others = [f"{name}: {duration(seconds)}" for name, seconds in planned.qualities.items() if name != config.quality]
     by_quality = f"; --quality {', '.join(others)}" if others else ""
     say(f"time:   about {duration(planned.seconds or 0)}{by_quality}")
+    if planned.refusal:
+        say(f"as things are now, tiler render would refuse it: {planned.refusal}")

@@ -21,6 +21,7 @@ from tiler.geometry import Rect
 from tiler.output.overlay import check_overlay, overlay_notes, overlay_stage
 from tiler.output.view import View
 from tiler.request import identity
+from tiler.request.asked import Asked
 from tiler.request.config import FILE, RenderConfig
 from tiler.request.places import check_places, pictures_of
 from tiler.version import __version__
@@ -87,6 +88,14 @@ def georef_of(config: RenderConfig, layout: pictures.Picture, height: int, width
 def opened_overlay(config: RenderConfig) -> pictures.Picture | None:
     """What is to lie on the poster. Raises PictureError."""
     return None if config.overlay is None else pictures.open_picture(config.overlay)
+
+
+def check_written(asked: Asked, url: str) -> None:
+    """Raise TilerError where what is asked for could not be written, or would replace what is read or written besides.
+    url: of the store."""
+    config, layout, last, shown = asked.config, asked.sources.layout, asked.job.cut.last, asked.job.cut.shown
+    check_files(config, shown.height, shown.width, asked.overlay, georef_of(config, layout, last.height, last.width))
+    check_places(config, url, asked.sources.opened)
 
 
 def check_files(

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tiler.engine import layout, stages
-from tiler.engine.asking import ask
 from tiler.engine.home import INPUTS_BYTES, STORE, Home
-from tiler.engine.host import cores
 from tiler.engine.job import Job
 from tiler.engine.machine import ANY, CONTEXT_BYTES, Machine
-from tiler.engine.schedule import Pool
-from tiler.output.export import check_files
 from tiler.planning.disk import level_bytes, output_bytes, spare_bytes, store_bytes, tiles_bytes
 from tiler.planning.homes import ITEM_BYTES, held_bytes, homes, inputs_bytes
 from tiler.planning.speed import Speed
 from tiler.planning.words import size
-from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
-from tiler.request.given import dropped
 from tiler.request.placing import bytes_per_pixel, sharing_gpu
-from tiler.request.resolve import store_url
-from tiler.request.schedules import QUALITIES, steps_of
 
 # A worker before its first tile: Python, torch and its convolutions' own memory; and the backbone's 13 million weights,
 # which are kept twice. Proportional sizes (memory that processes share is split among them).
@@ -73,7 +63,8 @@ class Plan:
     it, pictures_bytes; kept_bytes: what stays of it. output_bytes: all files of the poster, tiles_bytes of them map
     tiles; spare_bytes: what writing the poster takes for a while. steps: of the optimiser, summed over levels;
     tile_steps: over tiles too. seconds: None where no speed is known. qualities: seconds of each --quality, where that
-    decides the steps. part: what of the poster it is, in words, where it is not all."""
+    decides the steps. part: what of the poster it is, in words, where it is not all. refusal: why a render would be
+    refused as things are now; empty where it would not, or nobody has looked."""
 
     height: int
     width: int
@@ -97,6 +88,7 @@ class Plan:
     seconds: float | None
     qualities: dict[str, float] = field(default_factory=dict)
     part: str = ""
+    refusal: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -113,47 +105,6 @@ class Plan:
         disk, memory = size(self.store_bytes + self.output_bytes), size(self.memory_bytes)
         hours = "" if self.seconds is None else f", about {self.seconds / 3600:.2f} h"
         return f"<table><tr>{head}</tr>{rows}</table><p>{memory} of memory, {disk} of disk{hours}</p>"
-
-
-def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None = None) -> Plan:
-    """What `render(config)` would take on this machine, timed on a few tiles; nothing is left behind.
-
-    notes: gets a line for each thing that the user should know of how the pictures are read. pool: workers that are
-    there already, and stay; the time that workers take to start is then left out. Raises TilerError as `render` does
-    for what is wrong with the pictures or the options.
-    """
-    asked = Asked.of(config)
-    try:
-        return _measured(asked, config, notes, pool)
-    finally:
-        dropped(asked.landed)
-
-
-def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None, pool: Pool | None) -> Plan:
-    from tiler.planning.probe import probe  # torch, which nothing else here needs
-
-    if notes is not None:
-        notes.extend(asked.notes)
-    shown = asked.job.cut.shown
-    check_files(asked.config, shown.height, shown.width, asked.overlay)
-    began = time.perf_counter()
-    with contextlib.nullcontext(pool) if pool else Pool(config.scheduler, 1, config.threads or cores()) as pool:
-        start = time.perf_counter() - began
-        machine = ask(pool)
-        resolved, job = asked.on(machine)
-        speed = probe(pool, job, start, store_url(config))
-
-    def planned(job: Job) -> Plan:
-        return plan_job(resolved, job, asked.sources.transparent, speed, machine, asked.sources.kept_bytes)
-
-    decided = config.steps is not None or config.transfer == "color"
-    each = {} if decided else {name: planned(_of_quality(job, name)).seconds for name in QUALITIES}
-    return replace(planned(job), qualities={name: seconds or 0.0 for name, seconds in each.items()})
-
-
-def _of_quality(job: Job, quality: str) -> Job:
-    levels = [replace(one, steps=steps_of(quality, one.height, one.width)) for one in job.cut.levels]
-    return replace(job, cut=replace(job.cut, levels=tuple(levels)))
 
 
 def plan_job(

@@ -13,8 +13,8 @@ from typing import Any
 
 from tiler.errors import ConfigError, StoreInUseError
 from tiler.jobs import Progress, Request
+from tiler.planning.measured import plan as plan_render
 from tiler.planning.plan import Plan
-from tiler.planning.plan import plan as plan_render
 from tiler.queue.job import OF_RUNS, REFUSED, QueuedJob, config_of, has_store, job_of, written
 from tiler.queue.marks import DONE, PAUSED, PLAN, STATE, STOPPED, Marks, held_soon
 from tiler.queue.runner import Runner

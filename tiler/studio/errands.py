@@ -12,7 +12,8 @@ from typing import Any
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
 from tiler.errors import ConfigError, TilerError
-from tiler.planning.plan import Plan, plan
+from tiler.planning.measured import plan
+from tiler.planning.plan import Plan
 from tiler.planning.room import free_disk
 from tiler.request import identity
 from tiler.request.config import RenderConfig
