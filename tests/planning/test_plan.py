@@ -785,3 +785,13 @@ def test_what_regions_l_bfgs_and_webp_take_is_planned():
     assert planned_bytes(labels, output="p.png") - plain > 32 * 6e6
     tile = {"tile": 2048, "optimizer": "lbfgs", "mode": "exact", "workers": 1, "output": "p.png"}
     assert planned_bytes(**tile) > planned_bytes(**{**tile, "optimizer": "adam"}) + 400 * 2048 * 1536
+
+
+def test_a_plan_of_what_was_begun_says_that_it_is_of_all(pictures, monkeypatch, capsys):
+    monkeypatch.setattr("tiler.planning.probe.probe", lambda *arguments: SPEED)
+    monkeypatch.setattr(measured, "Pool", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(measured, "ask", lambda pool: ANY)
+    arguments = ["plan", "content.png", "style.png", "--device", "cpu"]
+    assert "holds a job" not in run(arguments, monkeypatch, capsys)[2]
+    monkeypatch.setattr(measured.RenderStore, "exists", lambda url: url.endswith("poster.zarr"))
+    assert "poster.zarr: holds a job; what it has done already is in these" in run(arguments, monkeypatch, capsys)[2]

@@ -11,6 +11,7 @@ from tiler.engine.host import cores
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine
 from tiler.engine.schedule import Pool
+from tiler.engine.store import RenderStore
 from tiler.errors import ResourceError
 from tiler.output.export import check_written, remarks
 from tiler.planning.plan import Plan, plan_job
@@ -51,6 +52,8 @@ def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None, pool:
     if notes is not None:
         notes.extend(asked.notes + met_in_part(resolved, job, asked.sources.layout, asked.sources.styles))
         notes.extend(remarks(resolved, shown.height, shown.width, asked.overlay, asked.sources.transparent))
+        if RenderStore.exists(url):
+            notes.append(f"store {url}: holds a job; what it has done already is in these figures, as if it were to do")
 
     def planned(job: Job) -> Plan:
         return plan_job(resolved, job, asked.sources.transparent, speed, machine, asked.sources.kept_bytes)
