@@ -51,7 +51,7 @@ def test_who_is_paused_is_said_once_each_time() -> None:
     """As Dask pauses a worker whose memory is nearly full: nothing goes on there until it is not."""
     pool = object.__new__(Pool)
     said: list[str] = []
-    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0) as client:
         pool._known, pool._paused, pool._client = None, set(), client
         pool._handler = lambda event: said.append(event["text"])
         [address] = pool.addresses
@@ -89,6 +89,18 @@ def test_a_call_is_made_as_often_as_it_is_asked_for() -> None:
         pool._client, pool._topic, pool._open = client, "these", []
         one, other = [pool.submit(os.urandom, 8) for _ in range(2)]
         assert one.result() != other.result()
+
+
+def test_what_cannot_come_any_more_is_told_in_words() -> None:
+    """As where the scheduler is gone: what was asked for is cancelled, and its tasks are nowhere."""
+    pool = object.__new__(Pool)
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        pool._client, pool._topic, pool._open = client, "these", []
+        promise = pool.submit(time.sleep, 1)
+        client.cancel(promise.future)
+        assert promise.done(5)
+        with pytest.raises(RenderError, match="the connection to the scheduler is lost; the store keeps what is done"):
+            promise.result()
 
 
 def _client(identity: Callable[..., Any]) -> SimpleNamespace:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 SMALL = ("--long-edge=64", "--levels=1", "--steps=2", "--tile=32", "--threads=1", "--quiet", "--precision=fp32")
@@ -74,3 +77,21 @@ def test_only_a_job_of_ours_is_deleted_from_a_bucket(here, inputs: Path, object_
     done = here(*RENDER, "-o", "a.png", "--store=s3://posters/mine", "--force-new", **object_store)
     assert "is not a job" in one_line(done)
     assert bytes(bucket.get("mine/photo.jpg").bytes()) == b"precious"
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_gone_ends_a_render_in_one_line(inputs: Path, cluster) -> None:
+    address = cluster(1)
+    command = [sys.executable, "-m", "tiler", *RENDER, "--steps=3000", "-o", "p.png", "--scheduler", address]
+    render = subprocess.Popen(command, cwd=inputs, stderr=subprocess.PIPE, text=True)
+    [scheduler] = [one for one in psutil.process_iter(["cmdline"]) if address.rsplit(":", 1)[1] in one.info["cmdline"]]
+    deadline = time.monotonic() + 60
+    while not list(inputs.glob("p.zarr/levels/0/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+    scheduler.kill()
+    _, said = render.communicate(timeout=90)
+    assert render.returncode == 1
+    assert said == (
+        "tiler: the connection to the scheduler is lost; the store keeps what is done; go on when it is there again\n"
+    )

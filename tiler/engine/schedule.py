@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
 from typing import Any
 
 import dask
 from distributed import Client, KilledWorker, wait
+from distributed.utils import silence_logging_cmgr
 
 from tiler.engine.cluster import QUIET, own_cluster
 from tiler.engine.host import cores
@@ -67,6 +70,7 @@ class Pool:
 
     def _connect(self, scheduler: str) -> Client:
         self._stack.enter_context(dask.config.set(QUIET))
+        self._stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # what goes wrong is told here
         try:
             client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
@@ -201,8 +205,8 @@ class Pool:
         self._open = []
 
     def wait(self, futures: list[Any], seconds: float | None = None) -> None:
-        """Until all of them are there, or failed; so many seconds at most."""
-        with self._client.as_current(), contextlib.suppress(TimeoutError):
+        """Until all of them are there, or failed, or cannot come any more; so many seconds at most."""
+        with self._client.as_current(), contextlib.suppress(TimeoutError, CancelledError):
             wait(futures, timeout=seconds)
 
     def result(self, future: Any) -> Any:
@@ -215,6 +219,10 @@ class Pool:
             raise WorkerDiedError(
                 f"{error.allowed_failures + 1} workers died on the same task, perhaps out of memory; the store keeps "
                 "what is done; free some memory, or take fewer --workers"
+            ) from None
+        except CancelledError:
+            raise RenderError(
+                "the connection to the scheduler is lost; the store keeps what is done; go on when it is there again"
             ) from None
         except Exception as error:
             raise RenderError(f"a task could not be finished; the store keeps what is done. {line(error)}") from error
