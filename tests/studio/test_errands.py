@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tiler.errors import ConfigError, RenderError, StoreError
+from tiler.planning.plan import Plan
 from tiler.request.config import RenderConfig
 from tiler.series.foretelling import Foretold
 from tiler.series.proof import spot
@@ -20,6 +22,7 @@ from tiler.studio.steering import Steered, kept
 
 CONFIG = RenderConfig(content="c.png", styles=("s.png",), output="p.png")
 POOL: Any = SimpleNamespace()
+PLAN = Plan(**{**dict.fromkeys(Plan.__dataclass_fields__, 0), "refusal": "no room"})
 
 
 def _never() -> bool:
@@ -34,16 +37,16 @@ def test_a_plan_says_its_notes_and_what_is_free(monkeypatch: pytest.MonkeyPatch)
     def planned(config: RenderConfig, notes: list[str], pool: Any) -> Any:
         assert (config, pool) == (CONFIG, POOL)
         notes += ["one", "two"]
-        return SimpleNamespace(to_dict=lambda: {"seconds": 7})
+        return PLAN
 
     monkeypatch.setattr(errands, "plan", planned)
     monkeypatch.setattr(errands, "free_disk", {"p.png": 4321}.get)
-    task, heard = Planning(CONFIG), []
+    task, heard = Planning(CONFIG, str.upper), []
     before = task.told()
     assert (before["plan"], before["free_bytes"], before["error"]) == (None, 4321, "")
     task.work(POOL, _never, heard.append)
     assert heard == [{"event": "note", "text": "one"}, {"event": "note", "text": "two"}]
-    assert task.told()["plan"] == {"seconds": 7}
+    assert task.told()["plan"] == {**asdict(PLAN), "refusal": "NO ROOM"}
 
 
 def test_a_proof_is_made_in_the_studio_s_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

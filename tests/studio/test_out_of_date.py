@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,12 @@ def test_a_proof_of_other_options_than_those_of_now_says_so(chosen: Page) -> Non
     assert "have changed" in proofed.evaluate("found => getComputedStyle(found, '::before').content")
     change(chosen, "")
     expect(proofed).to_have_attribute("data-old", "false")
+
+
+def test_a_plan_for_which_there_is_no_room_says_so(chosen: Page, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr("tiler.planning.room.free_disk", lambda place: 1000)
+    chosen.get_by_role("tab", name="Poster").click()
+    chosen.locator("#plan").click()
+    refused = chosen.locator("#planned dd", has_text="it would be refused: ")
+    expect(refused).to_contain_text("more than are free", timeout=20_000)
+    assert str(folder) not in str(refused.text_content())

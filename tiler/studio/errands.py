@@ -29,17 +29,18 @@ Hear = Callable[[dict[str, Any]], None]
 
 
 class Planning(Task):
-    """What a poster will take on this machine."""
+    """What a poster will take on this machine. said: makes a message fit for a page."""
 
-    def __init__(self, config: RenderConfig) -> None:
+    def __init__(self, config: RenderConfig, said: Callable[[object], str]) -> None:
         super().__init__()
-        self._config, self.found = config, None
+        self._config, self._said, self.found = config, said, None
 
     found: Plan | None
 
     def work(self, pool: Pool, cancelled: Callable[[], bool], hear: Hear) -> None:
         notes: list[str] = []
-        self.found = plan(self._config, notes, pool)
+        found = plan(self._config, notes, pool)
+        self.found = replace(found, refusal=self._said(found.refusal))
         for note in notes:
             hear({"event": "note", "text": note})
 

@@ -142,7 +142,7 @@ class PosterPages:
             with self._folder.clearly():
                 config = self._posters.placed(*self._wish(said))
                 Wish.of(config)
-            return self._begun("plan", Planning(config), self._bench)
+            return self._begun("plan", Planning(config, self._folder.said), self._bench)
 
         return JSONResponse({"run": await self._hands.do(begin)}, 202)
 

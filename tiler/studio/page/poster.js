@@ -57,6 +57,7 @@ function showPlan(plan) {
     ["disk", `${size(disk)} at its peak, the poster ${size(plan.output_bytes)} of it${plan.free_bytes === null ? "" : `; ${size(plan.free_bytes)} are free`}`],
     ["time", `about ${duration(plan.seconds)}${others ? ` (by quality: ${others})` : ""}`],
     ...(money ? [["money", money]] : []),
+    ...(plan.refusal ? [["not now", `it would be refused: ${plan.refusal}`]] : []),
   ];
   byId("planned").replaceChildren(...rows.flatMap(([name, words]) => [element("dt", {}, name), element("dd", {}, words)]));
 }
