@@ -22,7 +22,6 @@ from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 from tiler.request.given import dropped
 from tiler.request.places import pictures_of
-from tiler.request.resolve import store_url
 from tiler.version import __version__
 
 Progress = Callable[[dict[str, Any]], None]
@@ -57,8 +56,7 @@ class Request:
 
     @classmethod
     def _of(cls, asked: Asked) -> Request:
-        url = store_url(asked.config)
-        export.check_written(asked, url)
+        url = export.check_written(asked)
         return cls(asked, url, identity.inputs(asked.config))
 
 

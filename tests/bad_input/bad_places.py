@@ -172,7 +172,7 @@ CASES = {
     "tiles: for a DeepZoom poster's": Case(lambda folder: render("-o", "a.dzi", "--tiles", "a_files"), ("a_files",)),
     "tiles: the current folder": Case(_from_empty_folder("--tiles", "."), (".: cannot be replaced",)),
     "tiles: the folder above": Case(_from_empty_folder("--tiles", "../empty/.."), ("..: cannot be replaced",)),
-    "demo: the current folder": Case(lambda folder: ["demo", "-o", "."], (".: no extension",)),
+    "demo: the current folder": Case(lambda folder: ["demo", "-o", "."], (".: has no extension",)),
     "demo: unknown extension": Case(lambda folder: ["demo", "-o", "poster.gif"], ("poster.gif",)),
     "poster: tiles over a saved page": Case(_saved_page, ("poster.dzi", "poster_files")),
     "poster: tiles of a name that is too long": Case(lambda folder: _as_poster("x" * 251 + ".dzi"), ("xxx_files",)),

@@ -93,7 +93,7 @@ def test_a_request_is_checked_before_anything_is_written(
     monkeypatch.setattr(jobs.export, "georef_of", noted("georef", "georef"))
     monkeypatch.setattr(jobs.export, "check_files", noted("files"))
     monkeypatch.setattr(jobs.export, "check_places", noted("places"))
-    monkeypatch.setattr(jobs, "store_url", lambda config: "s.zarr")
+    monkeypatch.setattr(jobs.export, "store_url", lambda config: "s.zarr")
     monkeypatch.setattr(jobs.identity, "inputs", lambda config: {"a": "b"})
     monkeypatch.setattr(jobs, "dropped", noted("dropped"))
     config, layout = asked.config, asked.sources.layout

@@ -277,7 +277,7 @@ class TestCheckOutput:
         ("name", "options", "words"),
         [
             ("a.gif", {}, "'.gif' is unknown|.gif is unknown.*.png.*.zarr are allowed"),
-            ("a", {}, "no extension is unknown"),
+            ("a", {}, "has no extension"),
             ("no/folder/a.png", {}, "does not exist"),
             ("file/a.png", {}, "is not a folder"),
             ("folder.png", {}, "is a folder"),

@@ -24,6 +24,7 @@ from tiler.request import identity
 from tiler.request.asked import Asked
 from tiler.request.config import FILE, RenderConfig
 from tiler.request.places import check_places, pictures_of
+from tiler.request.resolve import store_url
 from tiler.version import __version__
 
 # stage(band [C, rows, width] in 0..1, its first row) -> band of the same rows and width; C may change.
@@ -90,12 +91,14 @@ def opened_overlay(config: RenderConfig) -> pictures.Picture | None:
     return None if config.overlay is None else pictures.open_picture(config.overlay)
 
 
-def check_written(asked: Asked, url: str) -> None:
-    """Raise TilerError where what is asked for could not be written, or would replace what is read or written besides.
-    url: of the store."""
+def check_written(asked: Asked) -> str:
+    """The address of the store. Raises TilerError where what is asked for could not be written, or would replace what
+    is read or written besides."""
     config, layout, last, shown = asked.config, asked.sources.layout, asked.job.cut.last, asked.job.cut.shown
     check_files(config, shown.height, shown.width, asked.overlay, georef_of(config, layout, last.height, last.width))
+    url = store_url(config)
     check_places(config, url, asked.sources.opened)
+    return url
 
 
 def check_files(

@@ -20,7 +20,6 @@ from tiler.request.asked import Asked
 from tiler.request.config import RenderConfig
 from tiler.request.given import dropped
 from tiler.request.resolve import notes as met_in_part
-from tiler.request.resolve import store_url
 from tiler.request.schedules import QUALITIES, steps_of
 
 
@@ -41,8 +40,7 @@ def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None
 def _measured(asked: Asked, config: RenderConfig, notes: list[str] | None, pool: Pool | None) -> Plan:
     from tiler.planning.probe import probe  # torch, which nothing else here needs
 
-    url, shown = store_url(asked.config), asked.job.cut.shown
-    check_written(asked, url)
+    url, shown = check_written(asked), asked.job.cut.shown
     began = time.perf_counter()
     with contextlib.nullcontext(pool) if pool else Pool(config.scheduler, 1, config.threads or cores()) as pool:
         start = time.perf_counter() - began
