@@ -45,6 +45,7 @@ def test_a_spot_is_said_what_it_takes_of_the_poster_and_is_written(here, inputs:
         (("--at=0.5",), "at = '0.5'; allowed: two shares"),
         (("--at=0.5,1.5",), "at = '0.5,1.5'; allowed: two shares of the poster's width and height, 0 to 1 each"),
         (("--at=0.5,0.5", "--edge=3"), "edge = 3; allowed: 16 to 16384"),
+        (("--edge=64",), "--edge 64: is the side of a proof; allowed: with --at X,Y"),
     ],
 )
 def test_what_is_no_spot_is_refused_in_a_line(here, inputs: Path, words, options, message: str) -> None:

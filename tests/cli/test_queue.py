@@ -171,7 +171,7 @@ def test_the_plan_says_memory_disk_hours_and_money(
 ) -> None:
     numbers = dict.fromkeys(Plan.__dataclass_fields__, 0)
     planned = Plan(**{**numbers, "width": 96, "height": 72, "memory_bytes": 3 * 10**9, "gpu_bytes": 2 * 10**9,
-                      "store_bytes": 10**9, "output_bytes": 10**8, "seconds": 5400.0})  # fmt: skip
+                      "store_bytes": 10**9, "output_bytes": 10**8, "seconds": 5400.0, "refusal": ""})  # fmt: skip
     monkeypatch.setattr(queue, "plan_render", lambda config, notes: planned)
     for _ in range(3):
         _queue(inputs, "add", "q", "content.png", "style.png", *small)

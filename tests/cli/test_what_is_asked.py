@@ -212,7 +212,7 @@ def job(name: str, **more: Any) -> SimpleNamespace:
 
 PLAN = SimpleNamespace(
     width=90, height=70, memory_bytes=3_000_000, gpu_bytes=0, store_bytes=4_000_000, output_bytes=2_000_000,
-    seconds=100.0, to_dict=lambda: {"width": 90},
+    seconds=100.0, refusal="", to_dict=lambda: {"width": 90},
 )  # fmt: skip
 JOBS = [
     job("a", share=0.25, seconds_left=75.0), job("b", state="done", share=1.0), job("c", state="refused", reason="why"),
@@ -292,9 +292,11 @@ def test_only_what_is_not_done_is_planned_and_what_is_left_of_it_counts(line: An
 
 
 def test_a_plan_without_a_speed_and_with_a_gpu(line: Any) -> None:
-    line([job("a", share=0.5)], SimpleNamespace(**{**vars(PLAN), "seconds": None, "gpu_bytes": 5_000_000_000}))
+    of = {"seconds": None, "gpu_bytes": 5_000_000_000, "refusal": "no room"}
+    line([job("a", share=0.5)], SimpleNamespace(**{**vars(PLAN), **of}))
     assert run_main("queue", "plan", "q").stdout.splitlines() == [
         "a  90 x 70 px, 3 MB of memory, 5.0 GB on each GPU, 6 MB of disk, about 0 s",
+        "a  as things are now it would be refused: no room",
         "all of them, one after the other: 6 MB of disk, about 0 s",
     ]
 

@@ -148,6 +148,8 @@ def build_config(
     values.update(said)
     if "tiles" in values:
         values.setdefault("output", None)
+    if "edge" in said and values.get("at") is None:
+        raise ConfigError(f"--edge {said['edge']}: is the side of a proof; allowed: with --at X,Y")
     layout = needs_content(values)
     if layout and pictures:
         values["content"], pictures = pictures[0], pictures[1:]

@@ -161,6 +161,8 @@ def plan(folder: str, names: tuple[str, ...], price_per_hour: float | None, as_j
         planned.append((job, found, (found.seconds or 0.0) * (1 - job.share)))
         if not as_json:
             say(f"{job.name}  {_taken(found)}, {_cost(planned[-1][2], price_per_hour)}")
+            if found.refusal:
+                say(f"{job.name}  as things are now it would be refused: {found.refusal}")
     seconds = sum(left for _, _, left in planned)
     if as_json:
         rows = [{"name": job.name, "seconds_left": left, "plan": one.to_dict()} for job, one, left in planned]
