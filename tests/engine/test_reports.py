@@ -40,7 +40,7 @@ def test_who_came_and_who_went_is_said_once_also_when_all_went(monkeypatch) -> N
     seen = iter(["a", "a", "", "", "b", "bc"])
     pool = object.__new__(Pool)
     workers = lambda n_workers: {"workers": {each: {"status": "running"} for each in next(seen)}}  # noqa: E731
-    pool._known, pool._paused, pool._client = None, set(), _client(workers)
+    pool._known, pool._client = None, _client(workers)
     said: list[tuple[str, str, int]] = []
     pool._handler = lambda event: said.append((event["event"], event["worker"], event["workers"]))
     assert [pool.workers for _ in range(6)] == [1, 1, 1, 1, 1, 2]
@@ -52,7 +52,7 @@ def test_who_is_paused_is_said_once_each_time() -> None:
     pool = object.__new__(Pool)
     said: list[str] = []
     with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0) as client:
-        pool._known, pool._paused, pool._client = None, set(), client
+        pool._known, pool._client = None, client
         pool._handler = lambda event: said.append(event["text"])
         [address] = pool.addresses
         for status in (Status.paused, Status.running, Status.paused):
@@ -112,7 +112,7 @@ def _client(identity: Callable[..., Any]) -> SimpleNamespace:
 
 def test_workers_are_those_that_the_scheduler_knows() -> None:
     pool, told = object.__new__(Pool), iter([{}, {"b": {"status": "running"}, "a": {"status": "closing"}}])
-    pool._known, pool._paused, pool._client = None, set(), _client(lambda n_workers: {"workers": next(told)})
+    pool._known, pool._client = None, _client(lambda n_workers: {"workers": next(told)})
     assert pool.addresses == ["a", "b"]
 
 
@@ -133,5 +133,5 @@ def test_a_scheduler_that_does_not_answer_has_lost_no_worker() -> None:
         raise OSError("timed out")
 
     pool = object.__new__(Pool)
-    pool._known, pool._client = {"a"}, _client(identity)
+    pool._known, pool._client = {"a": "running"}, _client(identity)
     assert pool.gone(["a"]) == []

@@ -71,17 +71,17 @@ def test_who_comes_and_who_goes_is_told_once(pool: Pool, monkeypatch: pytest.Mon
     pool.on_report(events.append)
     assert events == [{"event": pool._topic}]
     events.clear()
-    there = [{"b", "a"}]
+    there = [dict.fromkeys("ba", "running")]
     monkeypatch.setattr(pool, "_there", lambda: there[0])
     assert (pool.workers, events) == (2, [])
-    there[0] = {"d", "b", "c"}
+    there[0] = dict.fromkeys("dbc", "running")
     assert pool.gone(["b", "a", "x"]) == ["a", "x"]
     assert pool.workers == 3
     assert events == [
         {"event": kind, "worker": worker, "workers": 3}
         for kind, worker in (("worker lost", "a"), ("worker joined", "c"), ("worker joined", "d"))
     ]
-    there[0] = set()
+    there[0] = {}
     assert pool.workers == 1
 
 
@@ -92,13 +92,13 @@ def test_who_is_there_is_what_the_scheduler_says_and_else_who_was(pool: Pool, mo
         raise OSError
 
     monkeypatch.setattr(pool._client, "sync", gone)
-    assert pool._there() == set()
-    pool._known = {"c"}
-    assert pool._there() == {"c"}
+    assert pool._there() == {}
+    pool._known = {"c": "running"}
+    assert pool._there() == {"c": "running"}
 
 
 def test_a_pool_waits_until_somebody_is_there(pool: Pool, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([set(), set(), {"c", "a"}])
+    found = iter([{}, {}, dict.fromkeys("ca", "running")])
     monkeypatch.setattr(pool, "_there", lambda: next(found))
     told.clear()
     assert pool.addresses == ["a", "c"]

@@ -58,8 +58,7 @@ class Pool:
     def __init__(self, scheduler: str | None = None, workers: int = 1, threads: int | None = None) -> None:
         self._stack, self._topic = contextlib.ExitStack(), f"tiler-{uuid.uuid4().hex}"
         self._handler: Callable[[dict[str, Any]], None] = lambda event: None
-        self._known: set[str] | None = None
-        self._paused: set[str] = set()
+        self._known: dict[str, str] | None = None
         self._open: list[Any] = []
         try:
             own = None if scheduler else own_cluster(workers, threads or max(1, cores() // workers))
@@ -73,9 +72,9 @@ class Pool:
         self._stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # what goes wrong is told here
         try:
             client = self._stack.enter_context(Client(scheduler, timeout=15, set_as_default=False))
+            self._stack.enter_context(sole_render(client, scheduler))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise SchedulerError(f"--scheduler {scheduler}: no scheduler answers: {first_line(error)}") from None
-        self._stack.enter_context(sole_render(client, scheduler))
         try:
             client.wait_for_workers(1, timeout=_WAIT_SECONDS)
         except TimeoutError:
@@ -130,29 +129,28 @@ class Pool:
         """Which of these workers are no more."""
         return sorted({*addresses} - self._look())
 
-    def _there(self) -> set[str]:
-        """The workers, by what the scheduler says now. `Client.scheduler_info` would give what the client itself asks
-        every two seconds, which is without them, where that comes between."""
+    def _there(self) -> dict[str, str]:
+        """The workers' addresses and what each is at, by what the scheduler says now. `Client.scheduler_info` would
+        give what the client itself asks every two seconds, which is without them, where that comes between."""
         try:
             found = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
         except OSError:  # as it was, until somebody finds out that the scheduler is gone
-            return self._known or set()
-        paused = {address for address, worker in found.items() if worker["status"] == "paused"}
-        for address in sorted(paused - self._paused):
-            self.note(
-                f"worker {address} is waited for: Dask has paused it, near the memory limit that it was started with; "
-                "started with --memory-limit 0 it is not"
-            )
-        self._paused = paused
-        return set(found)
+            return self._known or {}
+        return {address: worker["status"] for address, worker in found.items()}
 
     def _look(self) -> set[str]:
-        now = self._there()
-        before, self._known = now if self._known is None else self._known, now
-        for kind, which in (("worker lost", before - now), ("worker joined", now - before)):
+        now, known = self._there(), self._known
+        before, self._known = now if known is None else known, now
+        for kind, which in (("worker lost", before.keys() - now), ("worker joined", now.keys() - before)):
             for address in sorted(which):
                 self._handler({"event": kind, "worker": address, "workers": len(now)})
-        return now
+        for address in sorted(now):
+            if now[address] == "paused" and (known or {}).get(address) != "paused":
+                self.note(
+                    f"worker {address} is waited for: Dask has paused it, near the memory limit that it was started "
+                    "with; started with --memory-limit 0 it is not"
+                )
+        return set(now)
 
     def on_report(self, handler: Callable[[dict[str, Any]], None]) -> None:
         """Have `handler` called, perhaps on another thread, with what running tasks report and what befalls workers."""
@@ -166,7 +164,7 @@ class Pool:
     @property
     def addresses(self) -> list[str]:
         """Of the workers that there are now, one at least."""
-        found: set[str] = set()
+        found: dict[str, str] = {}
         while not found:  # the only one may go as soon as it has come
             self._await()
             found = self._there()

@@ -19,7 +19,7 @@ from tiler.version import __version__
 _listener: contextvars.ContextVar[Callable[[dict[str, Any]], None]] = contextvars.ContextVar(
     "listener", default=lambda event: None
 )
-# Of a cluster that several renders share, each hears its own tasks only.
+# Of a cluster that renders share, one after the other, each hears its own tasks only.
 _topic: contextvars.ContextVar[str] = contextvars.ContextVar("topic", default="tiler")
 # On a worker: whose tasks are not wanted any more, by topic.
 _stopped: set[str] = set()

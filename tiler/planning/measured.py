@@ -26,9 +26,10 @@ from tiler.request.schedules import QUALITIES, steps_of
 def plan(config: RenderConfig, notes: list[str] | None = None, pool: Pool | None = None) -> Plan:
     """What `render(config)` would take on this machine, timed on a few tiles; nothing is left behind.
 
-    notes: gets a line for each thing that the user should know of how the pictures are read. pool: workers that are
-    there already, and stay; the time that workers take to start is then left out. Raises TilerError as `render` does
-    for what is wrong with the options, or with the pictures without all of their pixels being read.
+    notes: gets a line for each thing that the user should know of how the pictures are read, of wishes that are met in
+    part, and of a job that is there already. pool: workers that are there already, and stay; the time that workers take
+    to start is then left out. Raises TilerError as `render` does for what is wrong with the options, with where the
+    poster goes, or with the pictures; neither are all of their pixels read, nor is a job that is there compared.
     """
     asked = Asked.of(config)
     try:

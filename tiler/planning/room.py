@@ -46,9 +46,9 @@ def check_disk(plan: Plan, config: RenderConfig, url: str) -> None:
     for option, place, need in (
         ("--store", url, plan.kept_bytes), ("-o", config.output, poster), ("--tiles", config.tiles, plan.tiles_bytes)
     ):  # fmt: skip
-        folder = None if place is None else folder_above(place)
-        if place is not None and folder is not None:
-            disks.setdefault(folder.stat().st_dev, []).append((option, place, need))
+        folder = folder_above(place) if place else None
+        if folder is not None:
+            disks.setdefault(folder.stat().st_dev, []).append((option, str(place), need))
     for parts in disks.values():
         option, place, _ = parts[0]
         need, free = sum(each for *_, each in parts), free_disk(place) or 0

@@ -207,10 +207,6 @@ def seen(config: RenderConfig, found: Mapping[str, str], part: Sequence[int]) ->
     return {"inputs": dict(found), "part": [*part], "words": {name: said[name] for name in counting}}
 
 
-# What a job has from the machine that it was begun on, and from what befell it there.
-_OF_MACHINES = ("id", "cut.tile", "device", "network.weights")
-
-
 def refuse_retouch(url: str, job: Job) -> None:
     """Raise StoreError for one: what it goes on from is kept while it is made only."""
     if job.cut.touched is not None:
@@ -218,6 +214,10 @@ def refuse_retouch(url: str, job: Job) -> None:
             f"store {url}: is a retouch, which is made in one go; start over with tiler retouch, or have tiler export "
             "write what is there"
         )
+
+
+# What a job has from the machine that it was begun on, and from what befell it there.
+_OF_MACHINES = ("id", "cut.tile", "device", "network.weights")
 
 
 def check_job(url: str, stored: Job, meant: Job) -> None:

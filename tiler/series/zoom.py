@@ -23,7 +23,8 @@ from tiler.style.trunk import trunk_of
 # What the folder holds beside the frames: what they are of, and the picture that the next frame is made from.
 _FACTS, _CONTENT = "zoom.json", "next.png"
 _ROWS = 256
-# Each later frame's picture is a part of the frame before: drawn upon, of another extent, and with edges of its own.
+# Each later frame's picture is a part of the frame before: drawn upon, of another extent, and with edges of its own;
+# and each frame has files of its own.
 _OF_ONE_FRAME = ("overlay", "init", "wrap", "protect", "mask", "labels", "style_mask", "at", "tiles", "store")
 
 
