@@ -222,7 +222,9 @@ def test_a_full_disk_then_a_read_only_one(here, inputs, options, expected, small
     store = f"--store={small_disk / 'poster.zarr'}"
     full = Running(inputs, *RENDER, *options, store)
     full.wait_for("tile")
+    full.process.send_signal(signal.SIGSTOP)  # else it may be done before its disk is full
     subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'ballast'}", "bs=64k"], capture_output=True)
+    full.process.send_signal(signal.SIGCONT)
     full.end()
     _one_line(full, 1, "No space left on device")
     assert not (inputs / "poster.png").exists()

@@ -267,8 +267,9 @@ class QueueMachine(RuleBasedStateMachine):
             turn.end(None)
             return
         turn.outcome(OUTCOMES.get(how))
-        # What is told last counts, as it does where a pause comes a moment too late.
-        now = {"ends well": "done", "fails": "failed", "has no room": "waiting"}
+        now = {"ends well": "done"}  # though a pause came, a moment too late
+        if self.state[turn.name] not in ("paused", "stopped"):
+            now |= {"fails": "failed", "has no room": "waiting"}
         self.state[turn.name] = now.get(how, self.state[turn.name])
 
     @precondition(lambda self: self.runners)
