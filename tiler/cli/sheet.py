@@ -14,6 +14,7 @@ from tiler.cli.options import PLACE, GroupedCommand, build_config, config_option
 from tiler.cli.progress import make_progress
 from tiler.cli.render import AUTO_REGIONS, regions_meanwhile
 from tiler.cli.stop import when_stopped
+from tiler.errors import ConfigError
 from tiler.request.config import FILE, RenderConfig
 from tiler.request.sizes import SIZES
 
@@ -48,9 +49,13 @@ def sheet(
     tiler sheet MAP PHOTO --vary content-weight=0.05,0.2,0.8 --vary style-scale=0.5,1,2 -o sheet.png
     """
     with loading():
+        from tiler.request.varying import varied
         from tiler.series.sheet import EDGE
         from tiler.series.sheet import sheet as make_sheet
 
+    for one in varied(vary):
+        if given.get(one.name) is not None:
+            raise ConfigError(f"{one.name} = {given[one.name]}: --vary says its values; leave one of the two out")
     if all(given[name] is None for name in SIZES if name in given):
         given["long_edge"] = EDGE
     notes: list[str] = []
