@@ -249,5 +249,5 @@ def test_a_store_that_vanishes_ends_the_render(here, inputs, options) -> None:
     _one_line(render, render.process.returncode, "poster.zarr")
     assert render.process.returncode in (1, 2)
     assert not (inputs / "poster.png").exists()
-    assert not (inputs / "poster.zarr" / "zarr.json").exists()
+    assert not (inputs / "poster.zarr").exists()
     assert here("verify", "away.zarr").returncode == 0

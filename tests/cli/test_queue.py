@@ -44,6 +44,18 @@ def _until(inputs: Path, name: str, state: str, run: Running) -> None:
         time.sleep(0.05)
 
 
+def test_a_poster_that_nobody_named_replaces_nothing(inputs: Path, small: tuple[str, ...]) -> None:
+    (inputs / "q").mkdir()
+    (inputs / "q" / "content.png").write_bytes(b"mine")
+    said = _queue(inputs, "add", "q", "content.png", "style.png", *small)
+    assert said == f"content-2: waits in {inputs}/q, for {inputs}/q/content-2.png\n"
+    with contextlib.chdir(inputs):
+        done = run_main("queue", "add", "q", "content.png", "style.png", "--name", "content", *small)
+    assert done.returncode == 2
+    assert done.stderr.endswith("content.png: is there already; choose another --name, or say -o to replace it\n")
+    assert (inputs / "q" / "content.png").read_bytes() == b"mine"
+
+
 def test_stopped_paused_killed_and_gone_on_with(
     inputs: Path, undisturbed, small: tuple[str, ...], cluster: str
 ) -> None:

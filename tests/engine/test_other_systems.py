@@ -30,6 +30,7 @@ KINDS = [handle.ByNumber, handle.ByName]
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setattr(handle, "KIND", request.param)
+    (tmp_path / "root").mkdir()
     return Folder(tmp_path / "root")
 
 

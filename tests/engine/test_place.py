@@ -118,11 +118,13 @@ def test_addresses_of_these_kinds_stay_as_they_are(url: str, same: str) -> None:
     assert place.absolute(url) == same
 
 
-@pytest.mark.parametrize("url", ["s4://b/a", "gs://", "az:///", "a+b.c-1://x", "file://a"])
+@pytest.mark.parametrize(
+    "url", ["s4://b/a", "gs://", "az:///", "a+b.c-1://x", "file://a", "s3:///a", "s3://b/a#1", "s3://b/a?x=1"]
+)
 def test_other_addresses_are_refused_with_those_that_can_be_used(url: str) -> None:
     text = said(place.absolute, url)
     assert text.startswith(f"store {url}: ")
-    assert text.endswith("allowed: a folder, or s3://BUCKET/NAME, gs://BUCKET/NAME, az://BUCKET/NAME")
+    assert text.endswith("allowed: a folder, or s3://BUCKET/NAME, gs://BUCKET/NAME, az://BUCKET/NAME, without # and ?")
 
 
 # Elsewhere --------------------------------------------------------------------------------------------------------
@@ -131,7 +133,12 @@ def test_other_addresses_are_refused_with_those_that_can_be_used(url: str) -> No
 @pytest.mark.parametrize(
     ("error", "text"),
     [(FarError("no such\nbucket"), "no such"), (NearerError("x" * 300), "x" * 200), (OSError("cut"), "cut"),
-     (ValueError(), "ValueError")],
+     (ValueError(), "ValueError"),
+     (FarError("Error GET http://x: 404\n<?xml?>\n<Error><Code>NoSuchBucket</Code><Message>It is\nnot</Message>"),
+      "NoSuchBucket: It is not"),
+     (FarError("x<Code>SlowDown</Code><Other/>"), "SlowDown"),
+     (FarError("Error PUT http://169.254.169.254/latest/api/token in 3ms"),
+      "no keys are known; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say them for s3")],
 )  # fmt: skip
 def test_what_an_object_store_says_is_told_in_one_line(error: Exception, text: str) -> None:
     def fails() -> None:

@@ -198,8 +198,15 @@ def test_what_is_deleted_is_a_file_or_a_folder_with_all_that_is_in_it(kind: Kind
     assert sorted(here.names()) == ["pipe", "to-file", "to-folder"]
 
 
+def test_a_root_that_is_gone_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Folder(tmp_path / "gone").write("a/b", b"x")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_file_is_written_whole_or_not_at_all(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few bytes the system takes at a time."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
     here, names = Folder(tmp_path / "a" / "b"), list[str]()
     whole = os.fdopen
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tiler.engine import place
-from tiler.errors import ConfigError, PictureError, RenderError, ResourceError, StoreError, StoreInUseError
+from tiler.errors import ConfigError, OutputError, PictureError, RenderError, ResourceError, StoreError, StoreInUseError
 from tiler.queue import queue as queue_module
 from tiler.queue import runner as runner_module
 from tiler.queue import turn as turn_module
@@ -138,7 +138,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.queue.config(name).target for name, state in self.state.items() if state not in ("refused", "done")
         }
         if config.target in taken:
-            with pytest.raises(ConfigError, match=r"is what .* writes"):
+            with pytest.raises(OutputError, match=r"would replace what .* writes"):
                 self.queue.add(config)
             return
         job = self.queue.add(config)

@@ -229,7 +229,7 @@ def test_names_that_no_job_file_can_hold(tmp_path: Path) -> None:
 def test_two_jobs_do_not_write_one_poster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_module.Request, "of", lambda config: None)
     again = RenderConfig(**{**NEEDED, "output": str(folder / "p.png")})
-    with pytest.raises(ConfigError, match=r"p\.png: is what good writes, which is waiting"):
+    with pytest.raises(OutputError, match=r"p\.png: would replace what good writes, .*/p\.png"):
         Queue(folder).add(again)
     assert _take(folder, "good").how == "done"
     assert Queue(folder).add(again).name == "p"

@@ -119,7 +119,7 @@ def test_there_are_four_ways_to_move(queue: Queue) -> None:
 def test_what_is_rendered_is_told_to_stop_before_it_is_removed(queue: Queue) -> None:
     with (
         sole_writer(str(queue.folder / "a.zarr")),
-        pytest.raises(ConfigError, match=r"^a: is still being rendered, and stops now; store .*in use by process"),
+        pytest.raises(ConfigError, match=r"^a: is stopped, and still being rendered; store .*in use by process"),
     ):
         queue.remove("a", patience=0)
     assert (queue.job("a").state, queue.job("b").state) == ("stopped", "waiting")

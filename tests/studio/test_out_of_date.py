@@ -61,7 +61,7 @@ def test_a_proof_of_other_options_than_those_of_now_says_so(chosen: Page) -> Non
     chosen.locator("#make-proof").click()
     change(chosen, "7")
     proofed = chosen.locator("#proofed")
-    expect(proofed).to_have_attribute("data-old", "true", timeout=30_000)
+    expect(proofed).to_have_attribute("data-old", "true", timeout=120_000)
     assert "have changed" in proofed.evaluate("found => getComputedStyle(found, '::before').content")
     change(chosen, "")
     expect(proofed).to_have_attribute("data-old", "false")

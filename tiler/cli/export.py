@@ -20,7 +20,9 @@ from tiler.request.config import FILE
 @click.option(
     "-o", "--output", type=PLACE, metavar="FILE", help="Where the picture goes: .png .tif .jpg .webp .dzi .zarr"
 )
-@click.option("--level", type=int, metavar="K", help="0 is the coarsest, level 1 of a plan; default: the finest that is finished.")
+@click.option(
+    "--level", type=int, metavar="K", help="0 is the coarsest, level 1 of a plan; default: the finest that is finished."
+)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @partial(config_options, group=FILE)
 def export(store: str, output: str | None, level: int | None, quiet: bool, **given: Any) -> None:

@@ -21,7 +21,7 @@ from tiler.cli.options import PLACE, RUN_OPTIONS, GroupedCommand, build_config, 
 from tiler.cli.progress import Progress, duration, make_progress
 from tiler.cli.render import AUTO_REGIONS, found_regions
 from tiler.cli.stop import when_stopped
-from tiler.errors import StoreError
+from tiler.errors import OutputError, StoreError
 from tiler.planning.words import size
 from tiler.request.config import RenderConfig
 from tiler.request.jobfile import read_job_file
@@ -91,8 +91,10 @@ def add(
     said = read_job_file(job_file) if job_file is not None else {}
     if not (given["output"] or given["tiles"] or said.get("output") or said.get("tiles")):
         first = pictures[0] if pictures else said.get("content") or "poster"
-        name = line.free_name(Path(first).stem) if name is None else name
+        name = line.free_name(Path(first).stem, (".png",)) if name is None else name
         given["output"] = str(line.folder / f"{name}.png")
+        if os.path.lexists(given["output"]):
+            raise OutputError(f"{given['output']}: is there already; choose another --name, or say -o to replace it")
     config = build_config(given, job_file, pictures, notes)
     with _made(line.folder):
         if auto_regions is not None:

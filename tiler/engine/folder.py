@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,9 +34,8 @@ class Folder:
 
     @contextlib.contextmanager
     def _folder(self, path: str, make: bool = False) -> Iterator[Handle]:
-        """A folder below the root, opened. make: create what is missing on the way."""
-        if make:
-            self.root.mkdir(parents=True, exist_ok=True)
+        """A folder below the root, opened. make: create what is missing on the way, but not the root: where that is no
+        more somebody has moved it, and a new one would be in its place."""
         with contextlib.ExitStack() as stack:
             here = stack.enter_context(opened(self.root))
             for name in filter(None, path.split("/")):
@@ -145,6 +144,14 @@ class Folder:
         except _NOT_THERE:
             return False
 
+    def folders(self, names: Iterable[str]) -> set[str]:
+        """Which of what lies in the root are folders."""
+        try:
+            with self._folder("") as folder:
+                return {name for name in names if _is_folder(folder, name)}
+        except _NOT_THERE:
+            return set()
+
     def names(self, path: str = "") -> list[str]:
         """Of all that lies in a folder; nothing where there is none."""
         try:
@@ -152,3 +159,10 @@ class Folder:
                 return folder.names()
         except _NOT_THERE:
             return []
+
+
+def _is_folder(above: Handle, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(above.mode(name))
+    except FileNotFoundError:  # gone meanwhile
+        return False

@@ -30,8 +30,8 @@ def absolute(url: str) -> str:
     scheme, rest = found[1].lower(), found[2]
     if scheme == "file" and rest.startswith("/"):
         return rest
-    if scheme not in SCHEMES or not rest.strip("/"):
-        allowed = ", ".join(f"{one}://BUCKET/NAME" for one in SCHEMES)
+    if scheme not in SCHEMES or not rest.strip("/") or rest.startswith("/") or {*"#?"} & {*rest}:
+        allowed = ", ".join(f"{one}://BUCKET/NAME" for one in SCHEMES) + ", without # and ?"
         raise StoreError(f"store {url}: this address cannot be used; allowed: a folder, or {allowed}")
     return url
 
@@ -75,6 +75,12 @@ def is_free(url: str) -> bool:
     return all(_is_remnant(each.name) for each in path.iterdir())
 
 
+def make(url: str) -> None:
+    """Have a folder there, where that is what a store needs."""
+    if not is_remote(url):
+        Path(absolute(url)).mkdir(parents=True, exist_ok=True)
+
+
 def _is_remnant(name: str) -> bool:
     """The writer's lock, or zarr's unfinished file."""
     return name == LOCK_FILE or (name.startswith("zarr.") and name.endswith(".partial"))
@@ -96,8 +102,19 @@ def is_remote_error(error: BaseException) -> bool:
     return any(one.__module__ == "obstore.exceptions" for one in type(error).__mro__)
 
 
+# Of an answer, as XML: what is wrong, by one word and by a sentence.
+_ANSWER = re.compile(r"<Code>([^<]+)</Code>(?:\s*<Message>([^<]+)</Message>)?")
+_OF_A_CLOUD = ("169.254.169.254", "metadata.google.internal")  # is asked for keys where nobody has given any
+
+
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What it says, in one line of up to 200 characters."""
+    text, answer = str(error), _ANSWER.search(str(error))
+    if any(address in text for address in _OF_A_CLOUD):
+        return "no keys are known; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say them for s3"
+    if answer:
+        return " ".join(": ".join(filter(None, answer.groups())).split())[:200]
+    return (text.splitlines() or [type(error).__name__])[0][:200]
 
 
 def _check_writable(path: Path, folder: Path) -> None:

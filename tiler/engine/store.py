@@ -82,6 +82,7 @@ class RenderStore(StoredPictures, StoredState):
             attributes = {"tiler": dict(attributes)}
             root = cls._emptied(url)
             if root is None:
+                place.make(url)
                 root = zarr.create_group(store=opened(url), attributes=attributes)
             else:
                 root.attrs.put(attributes)

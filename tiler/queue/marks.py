@@ -14,6 +14,7 @@ Whoever may write there may say what it likes: what is read is of the right type
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -33,7 +34,7 @@ from tiler.request.jobfile import MOST_BYTES
 JOB, STORE = ".toml", ".zarr"
 PAUSED, STOPPED, FAILED, DONE = "paused", "stopped", "failed", "done"
 STATE, PROGRESS, PLAN = "mark", "progress", "plan"
-_KEPT, _ORDER = ".queue", ".queue/order.json"
+KEPT, _ORDER = ".queue", ".queue/order.json"
 _LONGEST_NAME, _MOST_MARK, _MOST_ORDER = 160, 2**14, 2**22
 _PATIENCE, _LOOK_EVERY = 5.0, 0.02
 
@@ -42,6 +43,8 @@ class Marks:
     """Raises StoreError for links, which are not followed, and where something cannot be written."""
 
     def __init__(self, folder: str | Path) -> None:
+        if "://" in str(folder):
+            raise StoreError(f"queue {folder}: is an address; allowed: a folder")
         self.folder = Path(folder).absolute()
         self._in = Folder(self.folder, "queue")
 
@@ -49,7 +52,10 @@ class Marks:
 
     def names(self) -> list[str]:
         """Of all jobs, in their order."""
-        found = {name.removesuffix(JOB) for name in self._listed() if name.endswith(JOB) and not name.startswith(".")}
+        listed = [name for name in self._listed() if name.endswith(JOB) and not name.startswith(".")]
+        with _clearly(self.folder):
+            folders = self._in.folders(listed)
+        found = {name.removesuffix(JOB) for name in {*listed} - folders}
         known = [name for name in self._order() if name in found]
         return [*known, *sorted(found - {*known})]
 
@@ -72,6 +78,7 @@ class Marks:
 
     def write_text(self, name: str, text: bytes) -> None:
         with _clearly(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._in.write(name + JOB, text)
 
     def store(self, name: str) -> str:
@@ -106,18 +113,22 @@ class Marks:
 
     def read(self, name: str, kind: str) -> dict[str, Any]:
         """Texts of up to 1000 characters and finite numbers."""
-        found = self._json(f"{_KEPT}/{name}.{kind}.json", _MOST_MARK)
+        found = self._json(f"{KEPT}/{name}.{kind}.json", _MOST_MARK)
         items = found.items() if isinstance(found, dict) else ()
         values = {key: value[:1000] if isinstance(value, str) else value for key, value in items}
         return {key: value for key, value in values.items() if isinstance(value, str) or _is_number(value)}
 
     def write(self, name: str, kind: str, **values: str | float | None) -> None:
         with _clearly(self.folder):
-            self._in.write(f"{_KEPT}/{name}.{kind}.json", json.dumps(values).encode())
+            self._in.write(f"{KEPT}/{name}.{kind}.json", json.dumps(values).encode())
 
     def drop(self, name: str, kind: str) -> None:
         with _clearly(self.folder):
-            self._in.delete(f"{_KEPT}/{name}.{kind}.json")
+            try:
+                self._in.delete(f"{KEPT}/{name}.{kind}.json")
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:  # a name that no mark can have
+                    raise
 
     def set_state(self, name: str, state: str, reason: str = "", text: bytes = b"") -> None:
         """text: of the job file for which that holds, should it be changed."""
@@ -133,9 +144,14 @@ class Marks:
     # Locks -----------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def editing(self) -> Iterator[None]:
-        """The order, names and states of jobs are this process's to change. Waits some seconds for others."""
-        with held_soon(self._lock("edit"), _PATIENCE):
+    def editing(self, patience: float = _PATIENCE) -> Iterator[None]:
+        """The order, names and states of jobs are this process's to change. Waits for others, up to `patience` seconds.
+        Raises StoreError then."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held_soon(self._lock("edit"), patience))
+            except StoreInUseError as error:
+                raise StoreError(f"queue {self.folder}: {_who(error)} is changing it; try again") from None
             yield
 
     @contextlib.contextmanager
@@ -146,13 +162,12 @@ class Marks:
             with sole_writer(self._lock(f"at-{hashlib.sha256(where.encode()).hexdigest()[:16]}")):
                 yield
         except StoreInUseError as error:
-            who = str(error).partition("in use by ")[2].partition(";")[0]
-            raise StoreError(f"queue {self.folder}: {who} works through it on {where} already") from None
+            raise StoreError(f"queue {self.folder}: {_who(error)} works through it on {where} already") from None
 
     def _lock(self, name: str) -> str:
         with _clearly(self.folder):
-            self._in.names(f"{_KEPT}/{name}")  # no link on the way
-        return str(self.folder / _KEPT / name)
+            self._in.names(f"{KEPT}/{name}")  # no link on the way
+        return str(self.folder / KEPT / name)
 
 
 @contextlib.contextmanager
@@ -169,6 +184,10 @@ def held_soon(url: str, patience: float) -> Iterator[Hold | Lease]:
                     raise
                 time.sleep(_LOOK_EVERY)
         yield hold
+
+
+def _who(error: StoreInUseError) -> str:
+    return str(error).partition("in use by ")[2].partition(";")[0]
 
 
 def digest(text: bytes) -> str:

@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tiler.errors import ConfigError, StoreInUseError
+from tiler.errors import ConfigError, StoreInUseError, TilerError
 from tiler.jobs import Progress, Request
 from tiler.planning.measured import plan as plan_render
 from tiler.planning.plan import Plan
-from tiler.queue.job import OF_RUNS, REFUSED, QueuedJob, config_of, has_store, job_of, written
-from tiler.queue.marks import DONE, PAUSED, PLAN, STATE, STOPPED, Marks, held_soon
+from tiler.queue.job import OF_RUNS, REFUSED, QueuedJob, config_of, has_store, job_of, marked, written
+from tiler.queue.marks import DONE, KEPT, PAUSED, PLAN, STATE, STOPPED, STORE, Marks, held_soon
 from tiler.queue.runner import Runner
 from tiler.queue.turn import Child, check_outputs
 from tiler.request.config import RenderConfig
+from tiler.request.places import check_kept, pictures_of, written_by
 
 PLACES = ("up", "down", "first", "last")
 _REMOVE_SECONDS = 30.0
@@ -66,8 +67,8 @@ class Queue:
         """Put a poster at the queue's end, once all that it asks for has been looked at.
 
         name: as it is listed; default: its output's. Its store is NAME.zarr in the folder, whatever `config` says of
-        workers and the like is the run's to decide, and refused here. Its poster may replace a file in the folder;
-        elsewhere a new name is needed, since nobody can be asked later.
+        workers and the like is the run's to decide, and refused here. Its poster may replace a file in the folder, but
+        none that another job reads or will write; elsewhere a new name is needed, since nobody can be asked later.
         """
         source = f"queue {self.folder}"
         text = written(config, self.folder, source)
@@ -77,8 +78,9 @@ class Queue:
         config = replace(config, store=str(self.folder / f"{name}.zarr"))
         Request.of(config)
         check_outputs(config, self.folder)
+        seen = self._check_apart(config, ())
         with self._marks.editing():
-            self._check_target(config)
+            self._check_apart(config, seen)
             if not self._marks.is_free(name):
                 raise ConfigError(f"{source}: has {name} already; choose another name")
             self._marks.set_order([*self._marks.names(), name])
@@ -96,27 +98,40 @@ class Queue:
         numbered = (f"{first[: _LONGEST - 6]}-{number}" for number in range(2, 10**5))
         return next(name for name in (first, *numbered) if is_free(name))
 
-    def _check_target(self, config: RenderConfig) -> None:
-        target = str(Path(config.target).absolute())
-        for job in self.jobs():
-            if job.output == target and job.state != DONE:
-                raise ConfigError(f"{target}: is what {job.name} writes, which is {job.state}; choose another name")
+    def _check_apart(self, config: RenderConfig, seen: Collection[str]) -> list[str]:
+        """Raise OutputError where this job and another would write over what the other needs. seen: names of jobs that
+        have been looked at. Returns all names."""
+        names = self._marks.names()
+        check_kept(config, [("the marks of the queue", self.folder / KEPT)])
+        for name in {*names} - {*seen}:
+            text = self._marks.text(name) or b""
+            try:
+                other = config_of(self._marks, name, text)
+            except TilerError:  # it is not rendered
+                continue
+            assert other.store
+            kept: list[tuple[str, str | Path]] = [(f"the state of {name}", other.store)]
+            if marked(self._marks, name, text)[0] != DONE:
+                kept += [(f"what {name} writes", place) for _, _, place in written_by(other)]
+                kept += [(f"a picture of {name}", file) for file in pictures_of(other)]
+                mine = [("the new job's state", str(config.store))]
+                check_kept(other, [*mine, *(("a picture of the new job", file) for file in pictures_of(config))])
+            check_kept(config, kept)
+        return names
 
     def remove(self, name: str, patience: float = _REMOVE_SECONDS) -> None:
         """Delete a job and its store; a poster that was written stays. One that is being rendered is stopped first, for
         which `patience` seconds are given."""
-        state = self.job(name).state
-        if state != REFUSED:
+        refused, place = self.job(name).state == REFUSED, str(self.folder / (name + STORE))
+        if not refused:
             self._marks.set_state(name, STOPPED)
         with contextlib.ExitStack() as stack:
-            url = None
-            if state != REFUSED:
-                url = self._marks.store(name)
+            if not refused or has_store(place):
                 try:
-                    stack.enter_context(held_soon(url, patience))
+                    stack.enter_context(held_soon(self._marks.store(name), patience))
                 except StoreInUseError as error:
-                    raise ConfigError(f"{name}: is still being rendered, and stops now; {error}") from None
-            self._marks.remove(name, store=url is not None and has_store(url))
+                    raise ConfigError(f"{name}: is stopped, and still being rendered; {error}") from None
+            self._marks.remove(name, store=has_store(place))
 
     # Steering --------------------------------------------------------------------------------------------------------
 

@@ -14,14 +14,16 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from tiler.errors import SchedulerError
+from tiler.errors import SchedulerError, StoreError
 from tiler.queue.job import REFUSED, RUNNING, WAITING, QueuedJob, job_of
-from tiler.queue.marks import DONE, FAILED, PAUSED, STATE, STOPPED, Marks
+from tiler.queue.marks import DONE, FAILED, PAUSED, STATE, STOPPED, Marks, digest
 from tiler.queue.turn import BROKE, BUSY, ELSEWHERE, NO_SCHEDULER, NOT_HERE, Child, Ending, Progress
 
 _LOOK_EVERY, _LIST_EVERY = 0.2, 1.0
 # Until a cluster that is somebody else's is asked for again.
 _REST_SECONDS = 30.0
+# Until a job for which there was too little here is tried again, if it is still the same.
+_UNFIT_SECONDS = 300.0
 # How often in a row a job may break off without having come any further.
 _TRIES = 5
 
@@ -41,7 +43,8 @@ Start = Callable[[Path, str, Mapping[str, Any]], Turn]
 @dataclass
 class _Seat:
     """Where one job at a time is rendered: this machine, or a cluster. far: how far its job was at the beginning.
-    rests: until when it is left alone."""
+    rests: until when it is left alone. unfit: jobs that cannot be rendered there, as their files were, and until when
+    they are not tried again."""
 
     scheduler: str | None
     turn: Turn | None = None
@@ -49,7 +52,7 @@ class _Seat:
     far: float = 0.0
     rests: float = -_REST_SECONDS
     stopping: bool = False
-    unfit: set[str] = field(default_factory=set)
+    unfit: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 class Runner:
@@ -90,6 +93,8 @@ class Runner:
 
     def step(self) -> bool:
         """Look once at all processes and, now and then, at all jobs. Whether there is anything left to do."""
+        if not self._marks.folder.is_dir():
+            raise StoreError(f"queue {self._marks.folder}: is not there; if it was moved, go on with it there")
         for seat in [*self._seats]:
             self._look_at(seat)
         if not self._seats:
@@ -134,8 +139,10 @@ class Runner:
                 self._said_of.add(ending.reason)
                 self._tell("note", name, ending.reason)
         elif how == NOT_HERE:
-            seat.unfit.add(name)
-            self._tell("not here", name, ending.reason)
+            self._leave(seat, name)
+            if name + ending.reason not in self._said_of:
+                self._said_of.add(name + ending.reason)
+                self._tell("not here", name, ending.reason)
         elif seat.stopping and how != DONE:
             self._tell("held", name)
         elif how == BROKE:
@@ -143,7 +150,20 @@ class Runner:
         else:
             self._tell(how, name, ending.reason)
             if how == FAILED and job_of(self._marks, name).state == WAITING:  # which could not even be marked
-                seat.unfit.add(name)
+                self._leave(seat, name)
+
+    def _leave(self, seat: _Seat, name: str) -> None:
+        seat.unfit[name] = self._digest(name), monotonic() + _UNFIT_SECONDS
+
+    def _is_unfit(self, seat: _Seat, name: str) -> bool:
+        text, until = seat.unfit.get(name, ("", 0.0))
+        return monotonic() < until and text == self._digest(name)
+
+    def _digest(self, name: str) -> str:
+        try:
+            return digest(self._marks.text(name) or b"")
+        except StoreError:
+            return ""
 
     def _try_again(self, seat: _Seat, reason: str) -> None:
         """Where it has come any further it may break off again."""
@@ -154,13 +174,14 @@ class Runner:
         elif now.state == WAITING:
             text = self._marks.text(seat.name) or b""
             self._marks.set_state(seat.name, FAILED, f"{reason} ({_TRIES} times in a row)", text)
+            del self._tries[seat.name]
             self._tell(FAILED, seat.name, reason)
 
     def _fill(self, seat: _Seat, jobs: Sequence[QueuedJob]) -> None:
         mine = {one.name for one in self._seats if one.turn}
         for job in jobs:
             lately = monotonic() - self._busy.get(job.name, -_LIST_EVERY) < _LIST_EVERY
-            if job.state != WAITING or job.name in mine | seat.unfit or lately:
+            if job.state != WAITING or job.name in mine or lately or self._is_unfit(seat, job.name):
                 continue
             said = {**self._said, **({} if seat.scheduler is None else {"scheduler": seat.scheduler})}
             seat.turn = self._start(self._marks.folder, job.name, said)
@@ -175,12 +196,12 @@ class Runner:
             if job.name + job.state not in self._said_of:
                 self._said_of.add(job.name + job.state)
                 self._tell("wait", job.name, f"{job.state} {job.reason}".strip())
-        unfit = set.intersection(*(seat.unfit for seat in self._seats))
         for job in jobs:
             if job.state == REFUSED and job.name + job.state not in self._said_of:
                 self._said_of.add(job.name + job.state)
                 self._tell(REFUSED, job.name, job.reason)
-        return bool(others) or any(job.state == WAITING and job.name not in unfit for job in jobs)
+        waiting = [job.name for job in jobs if job.state == WAITING]
+        return bool(others) or not all(self._is_unfit(seat, name) for name in waiting for seat in self._seats)
 
     def _tell(self, kind: str, name: str, text: str = "") -> None:
         self._progress({"event": f"queue {kind}", "job": name, "text": text})

@@ -36,6 +36,7 @@ from tiler.queue.job import WAITING, config_of, marked
 from tiler.queue.marks import DONE, FAILED, PAUSED, PROGRESS, STOPPED, Marks, held_soon
 from tiler.rendering import render
 from tiler.request.config import RenderConfig
+from tiler.request.identity import ADVICE
 from tiler.request.places import check_within
 from tiler.request.resume import check_replaced
 
@@ -43,7 +44,9 @@ Progress = Callable[[dict[str, Any]], None]
 # How a turn ends, beside DONE and FAILED: another process has the job, or it does not wait any more; the machine has
 # too little for it; the cluster is not there, or is at something else; it broke off and may go on.
 ELSEWHERE, NOT_HERE, NO_SCHEDULER, BUSY, BROKE = "elsewhere", "not here", "no scheduler", "busy", "broke"
-_CLAIM_SECONDS, _TELL_SECONDS, _KILL_SECONDS = 1.0, 1.0, 8.0
+_CLAIM_SECONDS, _TELL_SECONDS, _KILL_SECONDS, _MARK_SECONDS = 1.0, 1.0, 8.0, 120.0
+# A queue's store cannot be chosen, and nobody can be asked to start over.
+_ADVICE = "put it back as it was, or tiler queue remove it and add it anew"
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,15 @@ def take(
                 return Ending(ELSEWHERE)
             reason = _outside(turn.config, within)
             if reason:
-                _mark(marks, name, WAITING, reason, turn.text)
-                return Ending(NOT_HERE, reason)
+                return _marked(marks, name, Ending(NOT_HERE, reason), turn.text)
             return _rendered(marks, name, turn, said, progress, work)
     except StoreInUseError:
         return Ending(ELSEWHERE)
     except TilerError as error:
+        text = b""
         with contextlib.suppress(TilerError):
-            _mark(marks, name, FAILED, str(error), marks.text(name) or b"")
-        return Ending(FAILED, str(error))
+            text = marks.text(name) or b""
+        return _marked(marks, name, Ending(FAILED, str(error)), text)
 
 
 def _outside(config: RenderConfig, within: str | Path | None) -> str:
@@ -125,24 +128,27 @@ def _rendered(
     except SchedulerError as error:
         return Ending(NO_SCHEDULER, str(error))
     except ResourceError as error:
-        _mark(marks, name, WAITING, str(error), turn.text)
-        return Ending(NOT_HERE, str(error))
+        return _marked(marks, name, Ending(NOT_HERE, str(error)), turn.text)
     except (RenderError, TileTooLargeError) as error:
         return Ending(BROKE, str(error))
     except TilerError as error:
-        _mark(marks, name, FAILED, str(error), turn.text)
-        return Ending(FAILED, str(error))
-    with marks.editing():
-        marks.set_state(name, DONE, text=turn.text)
-    marks.drop(name, PROGRESS)
-    return Ending(DONE)
+        return _marked(marks, name, Ending(FAILED, str(error).replace(ADVICE, _ADVICE)), turn.text)
+    return _marked(marks, name, Ending(DONE), turn.text)
 
 
-def _mark(marks: Marks, name: str, state: str, reason: str, text: bytes) -> None:
-    """How a turn ended that did not come to the poster: not where somebody has stopped or paused it meanwhile."""
-    with marks.editing():
-        if marked(marks, name, text)[0] not in (PAUSED, STOPPED):
-            marks.set_state(name, state, reason, text)
+def _marked(marks: Marks, name: str, ending: Ending, text: bytes) -> Ending:
+    """The same, once there is a mark of it: of a turn that did not come to the poster not where somebody has stopped or
+    paused the job meanwhile. What could not be marked has broken off, and is tried again."""
+    try:
+        with marks.editing(_MARK_SECONDS):
+            if ending.how == DONE or marked(marks, name, text)[0] not in (PAUSED, STOPPED):
+                state = WAITING if ending.how == NOT_HERE else ending.how
+                marks.set_state(name, state, ending.reason, text)
+        if ending.how == DONE:
+            marks.drop(name, PROGRESS)
+    except TilerError as error:
+        return ending if ending.how == FAILED else Ending(BROKE, str(error))
+    return ending
 
 
 def check_outputs(config: RenderConfig, folder: Path) -> None:

@@ -22,17 +22,34 @@ def pictures_of(config: RenderConfig) -> list[str]:
     return [*content, *styles, *masks, *above, *([] if config.init in ("content", "noise") else [config.init])]
 
 
+Kept = Iterable[tuple[str, str | Path]]  # (what it is, its place)
+
+
+def written_by(config: RenderConfig) -> list[tuple[str, str, Path]]:
+    """What a render of `config` writes: (what it is, as it was named, a place that it takes)."""
+    poster = [("the poster", config.output, place) for place in replaced_by(config.output)] if config.output else []
+    return [*poster, *([("the map tiles", config.tiles, Path(config.tiles))] if config.tiles else [])]
+
+
 def check_places(config: RenderConfig, store: str, inputs: Iterable[str]) -> None:
     """Raise OutputError where a file or folder that `config` writes would replace one of the inputs, the store, or
-    another that it writes, or a folder that holds one. store: the job's address; inputs: names of files."""
-    poster = [("the poster", config.output, place) for place in replaced_by(config.output)] if config.output else []
-    written = [*poster, *([("the map tiles", config.tiles, Path(config.tiles))] if config.tiles else [])]
-    read = [("one of the inputs", Path(file)) for file in inputs]
-    others = [*read, ("the state of a job", Path(store)), *((role, place) for role, _, place in written)]
-    for role, name, place in written:
-        for what, other in others:
-            if what != role and Path(os.path.realpath(other)).is_relative_to(os.path.realpath(place)):
-                raise OutputError(f"{name}: would replace {what}, {other}; choose another name")
+    another that it writes, or a folder that holds one, or would lie in one. store: the job's address; inputs: names of
+    files."""
+    written = [(role, place) for role, _, place in written_by(config)]
+    check_kept(config, [*(("one of the inputs", file) for file in inputs), ("the state of a job", store), *written])
+
+
+def check_kept(config: RenderConfig, kept: Kept) -> None:
+    """Raise OutputError where a file or folder that `config` writes would replace one of these, or lie in it."""
+    real = [(what, other, Path(os.path.realpath(other))) for what, other in kept]
+    mine = [(role, name, Path(os.path.realpath(place))) for role, name, place in written_by(config)]
+    pairs = [(one, other) for one in mine for other in real if one[0] != other[0]]
+    for (_, name, place), (what, other, theirs) in pairs:
+        if theirs.is_relative_to(place):
+            raise OutputError(f"{name}: would replace {what}, {other}; choose another name")
+    for (_, name, place), (what, other, theirs) in pairs:
+        if place.is_relative_to(theirs):
+            raise OutputError(f"{name}: would lie in {what}, {other}; choose another name")
 
 
 def check_within(config: RenderConfig, folder: str | Path) -> None:
