@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from PIL import ImageCms
 
 from tiler.errors import PictureError
 from tiler.pictures import as_style, mask_bands, open_picture, part_bands, read_picture, tiffrows
@@ -467,7 +468,8 @@ def test_no_data_of_another_type_stops_nothing(tmp_path, compression, text):
 def damaged_tag(path, code, place, **options):
     """A TIFF with alpha, a profile and an artist, of whose tag one has no type ("type") or lies outside ("offset")."""
     tags = [(315, 2, 0, b"somebody of this name", True)]
-    options = dict(extrasamples=["unassalpha"], iccprofile=b"p" * 200, extratags=tags, predictor=True) | options
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    options = dict(extrasamples=["unassalpha"], iccprofile=profile, extratags=tags, predictor=True) | options
     written(path, RGBX, **options)
     with tifffile.TiffFile(path) as tif:
         at = tif.pages.first.tags[code].offset

@@ -7,15 +7,18 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tiler.errors import OutputError
 from tiler.pictures import stream
 from tiler.pictures.bands import failed, halved, halvings, peek, to_integers
 from tiler.pictures.stream import load_vips, stored_png
-from tiler.pictures.stretch import Spread, Values
+from tiler.pictures.stretch import Found, Spread, percentiles
 
 A = Path("a.png")
 
@@ -131,48 +134,51 @@ def raw(*bands: Band) -> Iterator[Band]:
         yield colours.reshape(1, -1, 1), None if alpha is None else alpha.reshape(1, -1)
 
 
-def test_values_of_16_bits_are_counted_as_they_are() -> None:
-    values = np.array([3, 70, 70, 65535], np.uint16)
-    found = Values.of(lambda: raw((values, None), (values[:2], np.array([0, 1], np.uint8))), 16)
-    assert (found.least, found.step, len(found.counts)) == (0, 1, 65536)
-    assert {int(at): int(found.counts[at]) for at in np.flatnonzero(found.counts)} == {3: 1, 70: 3, 65535: 1}
+def ends(found: Found) -> tuple[float, float] | None:
+    return found.spread and (found.spread.low, found.spread.high)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_longer_values_are_counted_between_their_ends(dtype: type) -> None:
-    """What is transparent or not finite has no part in it: from 100 to 100 + 2 * 65535 in steps of 2."""
-    values = np.array([100, 104, 131170, 9, 200000], dtype)
-    opaque = np.array([1, 255, 3, 0, 0], np.uint8)
-    more = (np.array([np.nan, np.inf, 110], np.float32), None) if dtype == np.float32 else (values[1:2], None)
-    found = Values.of(lambda: raw((values[3:], opaque[3:]), (values, opaque), more), 17)
-    assert (found.least, found.step) == (100, 2)
-    counts = {int(at): int(found.counts[at]) for at in np.flatnonzero(found.counts)}
-    assert counts == ({0: 1, 2: 1, 5: 1, 65535: 1} if dtype == np.float32 else {0: 1, 2: 2, 65535: 1})
-
-
-def test_steps_between_floats_are_finer_than_theirs() -> None:
-    found = Values.of(lambda: raw((np.array([0, 0.5, 1], np.float32), None)), 32)
-    assert (found.least, found.step) == (0, 1 / 65535)
-
-
-@pytest.mark.parametrize("values", [[], [5.0, 5.0], [np.nan], [np.inf, 1.0, np.inf]])
-def test_values_that_span_nothing_are_not_counted(values: list[float]) -> None:
-    found = Values.of(lambda: raw((np.array(values, np.float32), None)), 32)
-    assert (found.counts.sum(), len(found.counts), found.least, found.step) == (0, 65536, 0, 1)
-    assert found.spread(0, 100) is None
-
-
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 @pytest.mark.parametrize(
-    ("low", "high", "ends"),
+    ("low", "high", "expected"),
     [(0, 100, (0, 9)), (2, 98, (0, 9)), (10, 90, (0, 8)), (11, 89, (1, 8)), (25, 70, (2, 6)), (20.1, 80, (2, 7)),
      (41, 50, None), (41, 51, (4, 5))],
 )  # fmt: skip
-def test_percentiles_by_hand(low: float, high: float, ends: tuple[int, int] | None) -> None:
-    """Of ten values 7, 7.5, ... 11.5, in bins that begin at 5.5."""
-    counts = np.zeros(20, np.int64)
-    counts[3:13] = 1
-    found = Values(counts, 5.5, 0.5).spread(low, high)
-    assert (found and (found.low, found.high)) == (ends and (7 + ends[0] / 2, 7 + ends[1] / 2))
+def test_percentiles_by_hand(dtype: str, low: float, high: float, expected: tuple[int, int] | None) -> None:
+    """Of ten values, in two bands, the others transparent."""
+    values = np.array([9, 1, 5, 3, 7, 0, 2, 4, 6, 8], np.uint8) + (100 if dtype == "u2" else 0)
+    values = np.array([*values, 250, 251]).astype(dtype)
+    opaque = np.array([1, 255, 9, 1, 1, 1, 1, 1, 1, 1, 0, 0], np.uint8)
+    more = 100 if dtype == "u2" else 0
+    found = percentiles(lambda: raw((values[:4], opaque[:4]), (values[4:], opaque[4:])), low, high)
+    assert ends(found) == (expected and (expected[0] + more, expected[1] + more))
+    assert not found.holes
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=60),
+    st.floats(0, 100), st.floats(0, 100),
+)  # fmt: skip
+def test_percentiles_of_floats_are_exact(values: list[float], low: float, high: float) -> None:
+    """However far apart they are, and however close."""
+    array = np.array(values, np.float32)
+    ranks = [max(1, int(np.ceil(len(values) * part / 100))) for part in sorted((low, high))]
+    expected = tuple(float(np.sort(array)[rank - 1]) for rank in ranks)
+    found = percentiles(lambda: raw((array, None)), *sorted((low, high)))
+    assert ends(found) == (expected if expected[0] < expected[1] else None)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "holes"),
+    [([], None, False), ([5.0, 5.0], None, False), ([np.nan], None, True), ([np.inf, 1.0, -np.inf], None, True),
+     ([np.nan, 1, 2, np.inf], (1, 2), True), ([-0.0, 0.0], None, False), ([-3.4e38, 1, 2], (-3.4e38, 2), False)],
+)  # fmt: skip
+def test_what_is_not_finite_does_not_count(values: list[float], expected: Any, holes: bool) -> None:
+    found = percentiles(lambda: raw((np.array(values, np.float32), None)), 0, 100)
+    assert ends(found) == (expected and pytest.approx(expected))
+    assert found.holes is holes
+    hidden = percentiles(lambda: raw((np.array([np.nan, 1, 2], np.float32), np.array([0, 1, 1], np.float32))), 0, 100)
+    assert (ends(hidden), hidden.holes) == ((1, 2), False)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_terabyte_behind_a_picture(tmp_path: Path, form: str) -> None:
 def test_a_progressive_jpeg_is_not_looked_through_for_its_end(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(saved("JPEG", progressive=True)[:-2])
     os.truncate(tmp_path / "a", 2**40)
-    with pytest.raises(PictureError, match="far more bytes than 42 x 30 pixels need"):
+    with pytest.raises(PictureError, match="far more bytes than 30 x 42 pixels need"):
         open_picture(tmp_path / "a")
 
 

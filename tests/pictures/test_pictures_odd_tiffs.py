@@ -188,7 +188,10 @@ def test_no_more_than_three_lines_of_a_damaged_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [7, np.nan, np.inf])
 def test_values_that_are_all_one_cannot_be_spread(tmp_path: Path, value: float) -> None:
     picture = open_picture(written(tmp_path / "a.tif", np.full((9, 5), value, np.float32), photometric="minisblack"))
-    assert picture.stretched(2, 98).spread is None
+    seen = picture.stretched(2, 98)
+    assert (seen.spread, seen.notes[-1]) == (
+        None, f"{tmp_path}/a.tif: is all alike between 2 % and 98 % of its values, and not spread (--stretch)",
+    )  # fmt: skip
     if value == 7:
         whole = open_picture(written(tmp_path / "b.tif", np.full((9, 5), 7, np.uint16), photometric="minisblack"))
         assert whole.stretched(2, 98).spread is None
@@ -198,8 +201,35 @@ def test_what_is_not_finite_does_not_count_where_values_are_spread(tmp_path: Pat
     heights = np.linspace(100, 300, 45, dtype=np.float32).reshape(9, 5)
     heights[0, 0], heights[0, 1], heights[0, 2] = np.nan, np.inf, -np.inf
     picture = open_picture(written(tmp_path / "a.tif", heights, photometric="minisblack"))
-    spread = picture.stretched(0, 100).spread
-    assert (spread.low, spread.high) == pytest.approx((heights[0, 3], 300), rel=1e-5)
+    seen = picture.stretched(0, 100)
+    assert (seen.spread.low, seen.spread.high) == (heights[0, 3], 300)
+    assert seen.notes == (f"{tmp_path}/a.tif: values that are not finite are taken as no data, and transparent",)
+    found = np.concatenate(list(seen.bands(9, 5, 4, "rgba")), 1)
+    assert found[3, 0].tolist() == [0, 0, 0, 1, 1]
+    np.testing.assert_allclose(found[0, 1:], (heights[1:] - heights[0, 3]) / (300 - heights[0, 3]), atol=1e-4)
+    assert seen.check() == []
+
+
+def test_no_data_and_what_is_not_finite(tmp_path: Path) -> None:
+    """One channel that is not finite is enough; of no-data values it takes all."""
+    colours = np.full((3, 4, 3), 50, np.float32)
+    colours[0, 0], colours[0, 1, 2], colours[1, 0], colours[1, 1, 1] = np.nan, np.inf, -9, -9
+    colours[2] = 150
+    path = written(tmp_path / "a.tif", colours, extratags=[(42113, 2, 0, "-9", True)])
+    seen = open_picture(path).stretched(20, 100)
+    found = np.concatenate(list(seen.bands(3, 4, 4, "rgba")), 1)
+    assert found[3].tolist() == [[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
+    assert (seen.spread.low, seen.spread.high) == (50, 150)
+
+
+@pytest.mark.parametrize("most", [1, 255, 32767])
+def test_opacity_of_signed_integers(tmp_path: Path, most: int) -> None:
+    signed = np.concatenate([RGB[:3, :4].astype(np.int16) - 90, np.full((3, 4, 1), most, np.int16)], -1)
+    signed[0, :, 3] = 0
+    seen = open_picture(written(tmp_path / "a.tif", signed, extrasamples=["unassalpha"])).stretched(0, 100)
+    assert seen.check() == []
+    found = np.concatenate(list(seen.bands(3, 4, 3, "rgba")), 1)
+    assert found[3].tolist() == [[0] * 4, [1] * 4, [1] * 4]
 
 
 @pytest.mark.parametrize("channels", ["cmyk", "rgba", "", "RGB"])

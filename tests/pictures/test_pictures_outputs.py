@@ -38,11 +38,11 @@ def test_a_side_is_as_long_as_a_format_holds(tmp_path: Path, suffix: str) -> Non
         assert check_output(path, *size).name == NAMES[suffix]
     more = "" if most == 1_000_000 else "; .tif, .png, .dzi and .zarr hold larger ones"
     for height, width in ((most + 1, 7), (7, most + 1), (most + 1, None), (None, most + 1)):
-        said = f"{height} x {width} is too large: {NAMES[suffix]} holds {most} pixels a side{more}"
+        said = f"{width} x {height} is too large: {NAMES[suffix]} holds {most} pixels a side{more}"
         with pytest.raises(OutputError, match=f"{re.escape(said)}$"):
             check_output(path, height, width)
     for height, width in ((0, 7), (7, 0), (None, 0), (0, None), (-1, 7)):
-        with pytest.raises(OutputError, match=f"{height} x {width} is no size; at least 1 x 1 is needed"):
+        with pytest.raises(OutputError, match=f"{width} x {height} is no size; at least 1 x 1 is needed"):
             check_output(path, height, width)
 
 

@@ -98,7 +98,7 @@ def test_sides_that_a_picture_has(height: int, width: int, fine: bool) -> None:
     if fine:
         probe.check_sides(Path("a"), height, width)
         return
-    said = f"a: its header says {height} x {width}; 1 to 1000000 pixels a side are allowed"
+    said = f"a: its header says {width} x {height}; 1 to 1000000 pixels a side are allowed"
     with pytest.raises(PictureError, match=said):
         probe.check_sides(Path("a"), height, width)
 

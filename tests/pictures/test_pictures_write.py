@@ -329,7 +329,7 @@ def test_neither_side_may_be_longer_than_a_format_holds(tmp_path, size, fine):
         write_picture(tmp_path / "a.webp", *size, [grey])
         assert Image.open(tmp_path / "a.webp").size == size[::-1]
         return
-    with pytest.raises(OutputError, match=f"{size[0]} x {size[1]} is too large: WebP holds 16383 pixels a side"):
+    with pytest.raises(OutputError, match=f"{size[1]} x {size[0]} is too large: WebP holds 16383 pixels a side"):
         write_picture(tmp_path / "a.webp", *size, [grey])
     assert list(tmp_path.iterdir()) == []
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from tiler.errors import ConfigError
+from tiler.errors import ConfigError, PictureError
 from tiler.pictures import Picture, as_style, open_picture
 from tiler.request import guiding
 from tiler.request.config import RenderConfig
@@ -30,7 +31,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     sides = {
         "left": [[255, 255, 0, 0]] * 3,
         "right": [[0, 0, 255, 255]] * 3,
-        "corner": [[1, 0, 0, 0], [0] * 4, [0] * 4],
+        "corner": [[255, 0, 0, 0], [0] * 4, [0] * 4],
     }
     names = ("content", "style", "sea", "start", "above", "kept")
     made = {name: saved(tmp_path / f"{name}.png", grey) for name in names}
@@ -190,3 +191,30 @@ def test_a_region_of_one_pixel_of_a_long_strip_covers_something(tmp_path: Path) 
         config = RenderConfig(content, (content,), "p.png", region=[f"sea={content}"], mask=[f"sea={sea}"])
         opened = guiding.opened_by(config, pictures_of(config))
         guiding.check_guides(config, opened[content], opened)
+
+
+def test_a_mask_of_ones_is_as_good_as_black(files: dict[str, str], tmp_path: Path) -> None:
+    """What its brightest pixel is counts, however small that is among the others."""
+    ones = np.zeros((300, 400), np.uint8)
+    ones[7, 9] = 1
+    dim, bright = saved(tmp_path / "dim.png", ones.tolist()), saved(tmp_path / "bright.png", (ones * 255).tolist())
+    words: dict[str, dict[str, Any]] = {
+        "protect": dict(protect=dim),
+        "mask": dict(region=[f"sea={files['style']}"], mask=[f"sea={dim}"]),
+        "style_mask": dict(style_mask=[f"rest={dim}"]),
+    }
+    for what, values in words.items():
+        config = asked(files, **values)
+        opened = guiding.opened_by(config, pictures_of(config))
+        with pytest.raises(ConfigError, match=rf"{what} .*dim\.png: its brightest value is 0\.39% of white; allowed: "):
+            guiding.check_guides(config, opened[files["content"]], opened)
+    config = asked(files, protect=bright)
+    opened = guiding.opened_by(config, pictures_of(config))
+    guiding.check_guides(config, opened[files["content"]], opened)
+
+
+def test_numbers_that_no_colour_has_are_refused_when_they_are_opened(files: dict[str, str], tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((3, 4), -5, np.int16), photometric="minisblack")
+    config = asked(files, protect=str(tmp_path / "a.tif"))
+    with pytest.raises(PictureError, match=r"a\.tif: holds signed integer values; .*of a content or style --stretch"):
+        guiding.opened_by(config, pictures_of(config))

@@ -59,18 +59,17 @@ def to_srgb(image: Any) -> Any:
     """
     profile = _usable_profile(image)
     if image.interpretation == "cmyk":
-        return _transform(_integers(image), embedded=profile is not None, input_profile="cmyk")
+        return _with_excess(_transform(_integers(image), embedded=profile is not None, input_profile="cmyk"), image)
     if image.interpretation == "lab":  # of D50, as ICC's connection space, where libvips' own is of D65
         options = dict(output_profile="srgb", pcs="lab", depth=16, intent="relative", black_point_compensation=True)
         return image.cast("float").icc_export(**options)
     if profile is None or _is_srgb(profile):
         return widen(image)
-    grey = image.bands == 1
-    image = _integers(image)
-    narrow = image.format == "uchar"
-    image = image.copy(interpretation=("b-w" if narrow else "grey16") if grey else ("srgb" if narrow else "rgb16"))
-    converted = _transform(image, embedded=True)
-    return converted.extract_band(1) if grey else converted
+    grey, whole = image.bands == 1, _integers(image)
+    narrow = whole.format == "uchar"
+    whole = whole.copy(interpretation=("b-w" if narrow else "grey16") if grey else ("srgb" if narrow else "rgb16"))
+    converted = _transform(whole, embedded=True)
+    return _with_excess(converted.extract_band(1) if grey else converted, image)
 
 
 def _integers(image: Any) -> Any:
@@ -80,17 +79,35 @@ def _integers(image: Any) -> Any:
     return widen(image) if image.format == "uint" else image
 
 
+def _with_excess(converted: Any, image: Any) -> Any:
+    """What a transform of integers made of `image`; of floats as such, with what they are beyond 0..1, so that whoever
+    looks at them still sees it, and NaN."""
+    if not is_float(image):
+        return converted
+    excess = image - image.clamp(min=0.0, max=1.0)
+    if excess.bands != converted.bands:
+        first, *more = (excess.extract_band(band) for band in range(excess.bands))
+        excess = sum(more, first)
+    return unit(converted) + excess
+
+
 def _transform(image: Any, **options: Any) -> Any:
     return image.icc_transform("srgb", depth=16, intent="relative", black_point_compensation=True, **options)
 
 
-def guessed(image: Any) -> list[str]:
-    """What is assumed of a picture's colours, where it is not what most would."""
-    told = image.interpretation != "cmyk" or _usable_profile(image) is not None
-    return [] if told else ["is CMYK without a profile, read as printed on coated paper"]
+def guessed(image: Any, colours: int) -> list[str]:
+    """What is assumed of a picture's colours, where it is not what most would. colours: channels that are none of
+    alpha or others."""
+    cmyk = image.interpretation == "cmyk"
+    as_what = "read as printed on coated paper" if cmyk else "its values are taken as sRGB"
+    if _usable_profile(image, colours) is not None or image.interpretation == "lab":
+        return []
+    if image.get_typeof("icc-profile-data"):
+        return [f"its colour profile is damaged, or for other channels than it has, and not used; {as_what}"]
+    return [f"is CMYK without a profile, {as_what}"] if cmyk else []
 
 
-def _usable_profile(image: Any) -> Any | None:
+def _usable_profile(image: Any, colours: int | None = None) -> Any | None:
     """The embedded profile, or None where it is absent, damaged or made for another number of channels."""
     if not image.get_typeof("icc-profile-data"):
         return None
@@ -101,7 +118,7 @@ def _usable_profile(image: Any) -> Any | None:
         space = profile.profile.xcolor_space.strip()
     except (OSError, ValueError, ImageCms.PyCMSError):
         return None
-    return profile if {"GRAY": 1, "RGB": 3, "CMYK": 4}.get(space) == image.bands else None
+    return profile if {"GRAY": 1, "RGB": 3, "CMYK": 4}.get(space) == (colours or image.bands) else None
 
 
 def _is_srgb(profile: Any) -> bool:

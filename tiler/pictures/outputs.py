@@ -116,11 +116,11 @@ def _check_place(path: Path, form: Format) -> None:
 def _check_size(path: Path, form: Format, height: int | None, width: int | None) -> None:
     longest = max(height or 1, width or 1)
     if min(1 if height is None else height, 1 if width is None else width) < 1:
-        raise OutputError(f"{path}: {height} x {width} is no size; at least 1 x 1 is needed")
+        raise OutputError(f"{path}: {width} x {height} is no size; at least 1 x 1 is needed")
     if longest > form.longest_side:
         larger = "" if form.longest_side >= _TIFF.longest_side else "; .tif, .png, .dzi and .zarr hold larger ones"
         raise OutputError(
-            f"{path}: {height} x {width} is too large: {form.name} holds {form.longest_side} pixels a side{larger}"
+            f"{path}: {width} x {height} is too large: {form.name} holds {form.longest_side} pixels a side{larger}"
         )
 
 

@@ -17,11 +17,12 @@ from tiler.pictures import colour, mosaic
 from tiler.pictures.georef import Georef
 from tiler.pictures.kept import Kept, keep
 from tiler.pictures.meaning import Meaning
+from tiler.pictures.numbers import check_floats, check_signed, range_notes
 from tiler.pictures.probe import LONGEST_SIDE, is_harmless, unreadable
 from tiler.pictures.resize import resize
 from tiler.pictures.source import DRAWN, Opener, header, opener
 from tiler.pictures.stream import VipsError, bands_of, heard, load_vips
-from tiler.pictures.stretch import Spread, Values
+from tiler.pictures.stretch import Spread, percentiles
 from tiler.pictures.tiffpage import Page
 
 Channels = Literal["rgb", "rgba", "grey", "alpha"]
@@ -124,9 +125,25 @@ class Picture:
 
     def stretched(self, low: float, high: float) -> Picture:
         """The same with its values spread over the whole range: what `low` and `high` percent of all its opaque pixels'
-        colour values lie below becomes 0 and 1. Of the whole file, so a part of it looks as it does in the whole."""
+        colour values lie below becomes 0 and 1. Of the whole file, so a part of it looks as it does in the whole.
+        What is not finite is no data then, and transparent."""
         whole = replace(self, height=self.file_size[0], width=self.file_size[1], origin=(0, 0), spread=None)
-        return replace(self, spread=whole.values().spread(low, high))
+        found = percentiles(whole._raw, low, high)
+        if found.spread is None:
+            note = (
+                f"{self.path}: is all alike between {low:g} % and {high:g} % of its values, and not spread (--stretch)"
+            )
+            return replace(self, spread=None, notes=(*self.notes, note))
+        return replace(self._with_holes() if found.holes else self, spread=found.spread)
+
+    def _with_holes(self) -> Picture:
+        """The same, of floats, transparent where they are not finite; it is decoded another way then."""
+        assert self.page is not None
+        meaning = replace(self.meaning, alpha=self.meaning.colours)
+        nodata = np.nan if self.page.nodata is None else self.page.nodata
+        page = replace(self.page, plain=False, nodata=nodata, meaning=meaning)
+        note = f"{self.path}: values that are not finite are taken as no data, and transparent"
+        return replace(self, page=page, meaning=meaning, has_alpha=True, kept=None, notes=(*self.notes, note))
 
     def bands(
         self,
@@ -149,14 +166,11 @@ class Picture:
         WebP, AVIF, interlaced PNG and progressive JPEG are decoded whole by their codecs, a picture turned
         by EXIF goes through a temporary file when it is large.
 
-        Raises PictureError for pixels that are damaged, not finite or (floats) far outside 0..1.
+        Raises PictureError for pixels that are not finite or (floats) far outside 0..1, and for damage, as far as the
+        file's codec can tell: not all have a checksum.
         """
         self._check_request(height, width, rows, channels, crop)
         return self._bands(height, width, rows, channels, crop, within)
-
-    def values(self) -> Values:
-        """What its colour channels hold, in the file's own numbers; transparent pixels do not count."""
-        return Values.of(lambda: self._raw(), self.bits)
 
     def check(self) -> list[str]:
         """Decode all pixels once and drop them: what is damaged deep inside a file must show before hours of work, and
@@ -164,22 +178,16 @@ class Picture:
         if self.bits <= 8:
             self._decode_all()
             return []
-        low, high = 1.0, 0.0
-        for band in self.bands(self.height, self.width, _CHECK_PIXELS // self.width, "rgba"):
+        low, high, rows = np.inf, -np.inf, _CHECK_PIXELS // self.width
+        for band in self._resized(self.height, self.width, rows, "rgba", None, None, clip=False):
             shown = band[:3, band[3] > 0]
             if shown.size:
                 low, high = min(low, float(shown.min())), max(high, float(shown.max()))
-        if self.spread is not None or high - low > 0.25 or high <= low:
-            return []
-        peak = 65535 if self.bits == 16 else 1
-        return [
-            f"{self.path}: uses only values {low * peak:.4g} to {high * peak:.4g} of the range 0 to {peak}, so it is "
-            f"{'dark' if high < 0.5 else 'without contrast'}; --stretch 2,98 spreads them"
-        ]
+        return [] if self.spread else range_notes(self.path, low, high, self.bits)
 
     def _decode_all(self) -> None:
         """Whole numbers of few bits are what they are: nothing but decoding them can go wrong."""
-        self._refuse_signed()
+        self.refuse_signed()
 
         def pipeline(opened: Opener) -> Any:
             return self._pipeline(opened, self.height, self.width, "rgba", None)
@@ -189,11 +197,9 @@ class Picture:
                 if self.kept is not None and self.kept.whole:
                     return
 
-    def _refuse_signed(self) -> None:
-        if self.page and self.page.signed and self.spread is None:
-            raise PictureError(
-                f"{self.path}: holds signed integer values; unsigned or float 0..1 are allowed, or --stretch 2,98"
-            )
+    def refuse_signed(self) -> None:
+        """Raise PictureError for numbers that mean no colour, as a file's header tells."""
+        check_signed(self.path, self.page is not None and self.page.signed and self.spread is None)
 
     def _check_request(self, height: int, width: int, rows: int, channels: str, crop: Crop | None) -> None:
         if channels not in COUNTS:
@@ -217,14 +223,21 @@ class Picture:
             yield from self._resized(height, width, rows, channels, crop, within)
 
     def _resized(
-        self, height: int, width: int, rows: int, channels: str, crop: Crop | None, within: Crop | None
+        self,
+        height: int,
+        width: int,
+        rows: int,
+        channels: str,
+        crop: Crop | None,
+        within: Crop | None,
+        clip: bool = True,
     ) -> Iterator[np.ndarray]:
         y0, x0, y1, x1 = within or (0, 0, height, width)
         if channels == "alpha" and not self.has_alpha:
             for top in range(y0, y1, rows):
                 yield np.ones((1, min(rows, y1 - top), x1 - x0), np.float32)
             return
-        self._refuse_signed()
+        self.refuse_signed()
         # A filter overshoots by a fifth of the range at most; a picture's own values are held to less.
         slack = 0.5 if crop is None and (height, width) == (self.height, self.width) else 1.0
 
@@ -234,7 +247,8 @@ class Picture:
 
         with closing(self.streamed(pipeline, rows)) as bands:
             for band, premultiplied in bands:
-                yield self._finish(band, channels, premultiplied, slack)
+                planes = self._finish(band, channels, premultiplied, slack)
+                yield np.clip(planes, 0, 1, out=planes) if clip else planes
 
     def streamed(self, pipeline: Any, rows: int) -> Generator[tuple[np.ndarray, bool], None, None]:
         """Bands [n, width, channels] of the libvips image that `pipeline` makes of the opened file (see `part`), and
@@ -323,30 +337,19 @@ class Picture:
         return image
 
     def _finish(self, band: np.ndarray, channels: str, premultiplied: bool, slack: float) -> np.ndarray:
-        """From interleaved rows of libvips' own type to what `bands` promises."""
+        """From interleaved rows of libvips' own type to what `bands` promises, but for what is beyond 0..1."""
         planes = band.transpose(2, 0, 1).astype(np.float32)
         if band.dtype == np.uint16:
             planes /= np.float32(colour.PEAK)
         else:
-            self._check_floats(planes, slack)
+            check_floats(self.path, planes, slack)
         if channels == "rgba":
             planes = _as_rgba(planes, premultiplied)
         elif channels == "rgb" and len(planes) == 1:
             planes = np.repeat(planes, 3, axis=0)
         elif channels == "grey" and len(planes) == 3:
             planes = np.tensordot(np.array(colour.LUMA, np.float32), planes, axes=1)[None]
-        return np.clip(planes, 0, 1, out=planes)
-
-    def _check_floats(self, planes: np.ndarray, slack: float) -> None:
-        if not np.isfinite(planes).all():
-            raise PictureError(f"{self.path}: holds NaN or infinite values; 0..1 are allowed")
-        # Highlights and a filter's overshoot stay inside; heights in metres or 0..255 do not.
-        low, high = float(planes.min()), float(planes.max())
-        if low < -slack or high > 1 + slack:
-            raise PictureError(
-                f"{self.path}: holds float values from {low:.4g} to {high:.4g}; 0..1 are allowed, or --stretch 2,98, "
-                "which spreads what there is over it"
-            )
+        return planes
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:

@@ -18,9 +18,17 @@ from tiler.pictures.replace import new_file
 
 KINDS = (
     "allowed: a file's name, a PIL image, an xarray DataArray of 1, 3 or 4 bands, or an array [height, width] or "
-    "[height, width, 3 or 4] of unsigned 8 or 16 bits or of floats in 0..1 (with stretch, of any numbers)"
+    "[height, width, 3 or 4] of unsigned 8 or 16 bits or of floats in 0..1 (with stretch, of any integers or floats)"
 )
-_DTYPES = {"b1": None, "f2": "f4", "f8": "f4", **{kind: kind for kind in ("u1", "u2", "u4", "i2", "i4", "f4")}}
+_DTYPES = {
+    "b1": None,
+    "f2": "f4",
+    "f8": "f4",
+    "i1": "i2",
+    "i8": "f4",
+    "u8": "f4",
+    **{kind: kind for kind in ("u1", "u2", "u4", "i2", "i4", "f4")},
+}
 _BYTES_AT_ONCE, _NODATA_TAG, _CLASSIC_BYTES = 2**24, 42113, 2**32 - 2**25
 _MODES = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 

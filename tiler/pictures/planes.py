@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tiler.pictures import colour
+from tiler.pictures.numbers import check_floats
 from tiler.pictures.picture import Picture
 from tiler.pictures.resize import resize
 from tiler.pictures.source import Opener
@@ -78,6 +79,8 @@ def _planes(picture: Picture, convert: Any, height: int, width: int, rows: int, 
         planes = resize(planes, height, width, shrink="linear", enlarge="bilinear")
         return planes.gaussblur(edge / _SIGMAS, precision="float", min_ampl=0.01) if edge else planes
 
+    picture.refuse_signed()
     with closing(picture.streamed(pipeline, rows)) as bands:
         for band, _ in bands:
+            check_floats(picture.path, band, 1.0)
             yield np.clip(band.transpose(2, 0, 1), 0, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import PictureError
-from tiler.pictures import jpeg, mosaic, svg
+from tiler.pictures import jpeg, mosaic, svg, uncompressed
 from tiler.pictures.stream import VipsError, first_line, load_vips
 
 KINDS = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP, PPM, SVG, PDF, MBTiles or a folder of map tiles"
@@ -40,8 +40,6 @@ _HARMLESS = ("profile", "iCCP", "cHRM", "gAMA", "sRGB", "exif", "eXIf", "xmp", "
 _HEIF_ABOUT_BYTES, _HEIF_BOXES = 2 * 2**20, 1000
 # Comments may stand before an SVG's first element.
 _HEAD_BYTES = 4096
-_PPM_HEAD_BYTES, _PPM_SPACE = 2**14, rb"(?:\s|#[^\r\n]*[\r\n])+"
-_PPM_HEAD = re.compile(rb"P[1-6]" + _PPM_SPACE + rb"(\d{1,10})" + _PPM_SPACE + rb"(\d{1,10})\s")
 _NO_ROOM = re.compile("unable to write to|No space left|[Ww]rite failed|temporary")
 
 
@@ -82,8 +80,7 @@ def kind_of(path: Path) -> str:
 def load(path: Path, kind: str, access: str = "sequential") -> Any:
     """The libvips image of the file, not decoded yet, not turned upright. PictureError when the header is bad."""
     if kind in ("bmp", "ppm"):
-        _check_ppm(path)
-        return _load_with_pillow(path)
+        return uncompressed.load(path)
     if kind == "heif":
         _check_heif(path)
     vips = load_vips()
@@ -100,7 +97,15 @@ def load(path: Path, kind: str, access: str = "sequential") -> Any:
         raise unreadable(path, kind, VipsError(first_line(error))) from None
     except ValueError as error:
         raise PictureError(f"{path}: the name cannot be used ({error})") from None
-    return image
+    return _filled(image) if kind == "heif" else image
+
+
+def _filled(image: Any) -> Any:
+    """libvips moves 10 or 12 bits up into 16, so that white would not be white."""
+    bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 0
+    if image.format != "ushort" or not 8 < bits < 16:
+        return image
+    return (image * (65535 / ((2**bits - 1) << (16 - bits)))).rint().cast("ushort")
 
 
 def _let_jxl_in(path: Path) -> None:
@@ -129,19 +134,6 @@ def _check_heif(path: Path) -> None:
                     f"{_HEIF_ABOUT_BYTES / 1e6:.1f} MB in {_HEIF_BOXES}"
                 )
             at += max(8, length)
-
-
-def _check_ppm(path: Path) -> None:
-    """PictureError for what Pillow would go through byte by byte for ever: comments, and numbers as text."""
-    with open(path, "rb") as file:
-        head = file.read(_PPM_HEAD_BYTES)
-    found = _PPM_HEAD.match(head)
-    if head[:1] == b"P" and not found:
-        raise PictureError(f"{path}: damaged PPM (no size within its first {_PPM_HEAD_BYTES} bytes)")
-    if found and head[1:2] in b"123" and path.stat().st_size > len(head) + 64 * int(found[1]) * int(found[2]):
-        raise PictureError(
-            f"{path}: damaged PPM (more text than its {found[1].decode()} x {found[2].decode()} pixels need)"
-        )
 
 
 def is_harmless(warning: str) -> bool:
@@ -178,32 +170,7 @@ def unreadable(path: Path, kind: str, error: Exception) -> PictureError:
     return PictureError(f"{path}: damaged or unsupported {kind.upper()} ({first_line(error)})")
 
 
-def _load_with_pillow(path: Path) -> Any:
-    """Old uncompressed kinds that libvips' wheels leave out: held whole, so Pillow's limit of 179 Mpx stands."""
-    import warnings
-
-    import numpy as np
-    from PIL import Image
-
-    vips = load_vips()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=["BMP", "PPM"]) as picture:
-                if picture.mode.startswith("I"):
-                    pixels = np.asarray(picture).clip(0, 65535).astype(np.uint16)
-                elif picture.mode in ("1", "L", "RGB", "RGBA"):
-                    pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
-                else:
-                    pixels = np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
-    except Exception as error:
-        # Pillow's decoders raise nearly anything on damaged input, from SyntaxError to struct.error.
-        found = first_line(error)
-        raise PictureError(f"{path}: damaged, unsupported or too large to be read whole ({found})") from None
-    return vips.Image.new_from_array(np.ascontiguousarray(pixels))
-
-
 def check_sides(path: Path, height: int, width: int) -> None:
     """Raise PictureError for sides that no picture has."""
     if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE):
-        raise PictureError(f"{path}: its header says {height} x {width}; 1 to {LONGEST_SIDE} pixels a side are allowed")
+        raise PictureError(f"{path}: its header says {width} x {height}; 1 to {LONGEST_SIDE} pixels a side are allowed")

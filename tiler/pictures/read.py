@@ -12,6 +12,7 @@ import numpy as np
 
 from tiler.errors import PictureError
 from tiler.pictures import colour, jpeg, mosaic
+from tiler.pictures.claims import unused
 from tiler.pictures.georef import read_georef
 from tiler.pictures.meaning import meaning_of
 from tiler.pictures.picture import COUNTS, Channels, Crop, Picture, orientation_of, stamp_of
@@ -35,9 +36,12 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     """Reads the header of a picture file: PNG, JPEG, TIFF (the first page that is no preview), WebP, AVIF, GIF, BMP,
     PPM; or a drawing, SVG or the first page of a PDF, whose size in pixels is that at 96 to an inch.
 
-    The kind is told by the content, not by the name. Animations are refused. Raises PictureError, in one
-    line, for a file that is missing, no picture, damaged in its header, or of pixels that cannot be used.
+    The kind is told by the content, not by the name. Animations are refused, as GIF or WebP; of a PNG or AVIF that is
+    one the still picture is read. Raises PictureError, in one line, for a file that is missing, no picture, damaged in
+    its header, or of pixels that cannot be used.
     """
+    if "://" in os.fspath(path):
+        raise PictureError(f"{os.fspath(path)}: is an address; pictures are read from files")
     path = Path(path)
     kind, stamp = kind_of(path), stamp_of(path)
     page = read_page(path) if kind == "tiff" else None
@@ -68,7 +72,9 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
     strays = jpeg.stray_bytes(path) if kind == "jpeg" else 0
     found = (
         *meaning.notes,
-        *colour.guessed(image),
+        *colour.guessed(image, meaning.colours),
+        *unused(path, kind, image),
+        *(["is turned by its EXIF, so where it lies on the map is not used"] * bool(georef and turned != 1)),
         *dict.fromkeys(warnings),
         *([f"skipped {strays} stray bytes in its header"] * bool(strays)),
     )
@@ -116,13 +122,13 @@ def _check_size(path: Path, kind: str, image: Any, height: int, width: int) -> N
         _JPEG_PIXELS_PER_BYTE if kind == "jpeg" else _PIXELS_PER_BYTE if height * width > _MANY_PIXELS else math.inf
     )
     if kind not in mosaic.KINDS and height * width > per_byte * path.stat().st_size:
-        raise PictureError(f"{path}: its header says {height} x {width}, more than its few bytes can hold")
+        raise PictureError(f"{path}: its header says {width} x {height}, more than its few bytes can hold")
     scans = kind == "jpeg" and _decoded_whole(image, kind)
     if scans and path.stat().st_size > _SCANS_BYTES + 16 * height * width:
-        raise PictureError(f"{path}: damaged JPEG (far more bytes than {height} x {width} pixels need)")
+        raise PictureError(f"{path}: damaged JPEG (far more bytes than {width} x {height} pixels need)")
     if _decoded_whole(image, kind) and image.height * image.width * image.bands * 2 > _WHOLE_BYTES:
         raise PictureError(
-            f"{path}: {height} x {width} is too large for a {kind.upper()} that cannot be read row by row;"
+            f"{path}: {width} x {height} is too large for a {kind.upper()} that cannot be read row by row;"
             " save it as TIFF, or as PNG or JPEG that is not interlaced or progressive"
         )
 

@@ -121,11 +121,12 @@ def _page(path: Path, tif: Any, warnings: list[str]) -> Page:
         and bits in _VIPS_BITS.get(sample_format, ())
         and not (page.is_tiled and page.planarconfig == 2)
         and (page.photometric != PALETTE or page.samplesperpixel == 1)
+        and not (sample_format == 3 and page.photometric == 0)  # libvips turns integers round only
         and all(page.databytecounts)
         and len(pages) < _MOST_PAGES  # libvips counts them all, however many there are
         and _reads_without_complaint(path)
     )
-    if not plain and page.photometric == YCBCR and page.compression not in _JPEG:
+    if page.photometric == YCBCR and page.compression not in _JPEG:  # whoever reads it, as if it were RGB
         name = getattr(page.compression, "name", page.compression)
         raise PictureError(f"{path}: TIFF of YCbCr in {name}; RGB, or YCbCr in JPEG, is allowed")
     if not plain:  # what `tiffrows` hands on: the colours, then opacity of whatever origin

@@ -191,7 +191,7 @@ class _Converter:
             return colours
         alpha = np.full(colours.shape[1:], self._peak, self._dtype)
         if page.alpha is not None:
-            alpha = self._spread_integers(samples[page.alpha : page.alpha + 1])[0]
+            alpha = self._opacity(samples[page.alpha])
             if page.associated:
                 colours = self._unpremultiplied(colours, alpha)
         if invalid is not None:
@@ -205,8 +205,12 @@ class _Converter:
         value = self._page.nodata
         if value is None:
             return None
-        wrong = np.isnan(found) if np.isnan(value) else found == np.asarray(value).astype(found.dtype)
-        return np.asarray(wrong.all(0))
+        wrong = np.zeros(found.shape, bool) if np.isnan(value) else found == np.asarray(value).astype(found.dtype)
+        return np.asarray(wrong.all(0) | self._no_number(found))
+
+    @staticmethod
+    def _no_number(found: np.ndarray) -> Any:
+        return ~np.isfinite(found).all(0) if found.dtype.kind == "f" else False
 
     def _spread(self, found: np.ndarray) -> np.ndarray:
         if self._palette is not None:
@@ -223,6 +227,10 @@ class _Converter:
             return found
         whole = found.astype(np.float64) * (self._peak / most)
         return (whole if self._peak == 1 else np.rint(whole)).astype(self._dtype)
+
+    def _opacity(self, found: np.ndarray) -> np.ndarray:
+        """Of signed integers all that is more than nothing is opaque: their largest is 255 to some, and 32767."""
+        return np.asarray((found > 0).astype(self._dtype) if found.dtype.kind == "i" else self._spread_integers(found))
 
     def _unpremultiplied(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         straight = colours.astype(np.float64) * (self._peak / np.maximum(alpha.astype(np.float64), 1e-9))

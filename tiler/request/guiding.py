@@ -14,7 +14,7 @@ from tiler.request.config import RenderConfig
 from tiler.request.regions import REST
 
 Opened = Mapping[str, pictures.Picture]
-_CHECK_EDGE, _CHECK_ROWS = 256, 256
+_CHECK_EDGE, _CHECK_ROWS, _DARK = 256, 256, 0.01
 
 
 def opened_by(config: RenderConfig, files: Iterable[str], keep_in: Path | None = None) -> dict[str, pictures.Picture]:
@@ -28,6 +28,8 @@ def opened_by(config: RenderConfig, files: Iterable[str], keep_in: Path | None =
     if config.stretch is not None:
         for file in _shown(config) & {*opened}:
             opened[file] = opened[file].stretched(*sizes.parse_stretch(config.stretch))
+    for picture in opened.values():
+        picture.refuse_signed()
     return opened
 
 
@@ -112,6 +114,8 @@ def check_guides(config: RenderConfig, content: pictures.Picture, opened: Opened
         found = opened[config.protect]
         _check_shape(f"protect {config.protect}", found, opened[str(config.content)], "content")
         _check_not_black(f"protect {config.protect}", found.cropped_like(content), "the content is to be kept")
+    for name, file in regions.masks:
+        _check_bright(f"mask {file}", opened[file].cropped_like(content), f"the content is {regions.names[name]}")
     if regions.guided:
         _check_regions(config, content, opened)
 
@@ -128,9 +132,27 @@ def _check_regions(config: RenderConfig, content: pictures.Picture, opened: Open
 
 
 def _check_not_black(what: str, mask: pictures.Picture, where: str) -> None:
-    height, width = mask.small(_CHECK_EDGE)
-    if not any(band.max() > 0 for band in pictures.mask_bands(mask, height, width, _CHECK_ROWS)):
+    if _whitest(mask) == 0:
         raise ConfigError(f"{what}: is black all over; allowed: white where {where}")
+    _check_bright(what, mask, where)
+
+
+def _check_bright(what: str, mask: pictures.Picture, where: str) -> None:
+    """Ones, in a picture of 8 bits, are as good as black."""
+    whitest = _whitest(mask)
+    if 0 < whitest < _DARK:
+        raise ConfigError(f"{what}: its brightest value is {whitest:.2%} of white; allowed: white where {where}")
+
+
+def _whitest(mask: pictures.Picture) -> float:
+    """A mask's brightest value: small, where that tells enough."""
+    found = 0.0
+    for height, width in (mask.small(_CHECK_EDGE), (mask.height, mask.width)):
+        bands = pictures.mask_bands(mask, height, width, _CHECK_ROWS)
+        found = max(float(band.max()) for band in bands)
+        if found >= _DARK:
+            break
+    return found
 
 
 def _check_shape(what: str, mask: pictures.Picture, of: pictures.Picture, name: str) -> None:
