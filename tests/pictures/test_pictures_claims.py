@@ -47,6 +47,13 @@ def said(path: Path) -> list[str]:
     return [note.removeprefix(f"{path}: ") for note in open_picture(path).notes]
 
 
+def adobe(index: str, space: int = 65535) -> Image.Exif:
+    """Of a camera: how it says that its colours are Adobe RGB."""
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: space, 0xA005: {1: index}}
+    return exif
+
+
 GAMMA, PRIMARIES = chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"cHRM", struct.pack(">8I", *P3_PRIMARIES))
 TAKEN = "which is not used: its values are taken as sRGB"
 
@@ -57,6 +64,12 @@ TAKEN = "which is not used: its values are taken as sRGB"
         ([], []),
         ([chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"cHRM", struct.pack(">8I", *SRGB_PRIMARIES))], []),
         ([GAMMA], [f"says by gAMA that its gamma is 1, {TAKEN}"]),
+        ([chunk(b"gAMA", bytes(4))], []),
+        ([chunk(b"gAMA", struct.pack(">I", 44000))], []),
+        ([chunk(b"gAMA", struct.pack(">I", 50000))], [f"says by gAMA that its gamma is 2, {TAKEN}"]),
+        ([chunk(b"cHRM", struct.pack(">8I", *(side + 500 for side in SRGB_PRIMARIES)))], []),
+        ([chunk(b"cHRM", struct.pack(">8I", *(side + 1500 for side in SRGB_PRIMARIES)))],
+         [f"says by cHRM that it is of other primaries than sRGB, {TAKEN}"]),
         ([chunk(b"gAMA", struct.pack(">I", 55556))], [f"says by gAMA that its gamma is 1.8, {TAKEN}"]),
         ([PRIMARIES], [f"says by cHRM that it is of other primaries than sRGB, {TAKEN}"]),
         ([chunk(b"sRGB", b"\0"), GAMMA, PRIMARIES], []),
@@ -73,7 +86,16 @@ def test_a_png_says_it_in_chunks(chunks: list[bytes], notes: list[str], tmp_path
 
 def test_of_a_profile_nothing_is_to_be_said(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide = chunk(b"cICP", bytes((12, 13, 0, 1)))
     assert said(png(tmp_path / "a.png", GAMMA, PRIMARIES, icc_profile=srgb)) == []
+    assert said(png(tmp_path / "a.png", wide, icc_profile=srgb)) == []
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=adobe("R03"), icc_profile=srgb)
+    assert said(tmp_path / "a.jpg") == []
+    Image.fromarray(RGB).save(tmp_path / "a.avif", quality=100, subsampling="4:4:4", icc_profile=srgb)
+    data = (tmp_path / "a.avif").read_bytes()
+    if (at := data.find(b"colrnclx") + 8) >= 8:
+        (tmp_path / "a.avif").write_bytes(data[:at] + struct.pack(">HH", 12, 13) + data[at + 4 :])
+    assert said(tmp_path / "a.avif") == []
 
 
 def test_of_what_moves_one_picture_is_read_and_it_is_said(tmp_path: Path) -> None:
@@ -90,11 +112,17 @@ def test_an_avif_says_it_by_numbers(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.avif", quality=100, subsampling="4:4:4")
     data = (tmp_path / "a.avif").read_bytes()
     at = data.index(b"colrnclx") + 8
-    for numbers, notes in (((1, 13), []), ((2, 2), []), ((12, 13), ["12 and 13"]), ((1, 16), ["1 and 16"])):
+    for numbers, notes in (
+        ((1, 13), []),
+        ((2, 2), []),
+        ((1, 6), []),
+        ((2, 1), []),
+        ((12, 13), ["12 and 13"]),
+        ((1, 16), ["1 and 16"]),
+    ):
         (tmp_path / "b.avif").write_bytes(data[:at] + struct.pack(">HH", *numbers) + data[at + 4 :])
-        assert said(tmp_path / "b.avif") == [
-            f"says that it is of other colours ({note} of H.273), {TAKEN}" for note in notes
-        ]
+        note = f"says that it is of other colours ({numbers[0]} and {numbers[1]} of H.273), {TAKEN}"
+        assert said(tmp_path / "b.avif") == ([note] if numbers in others else [])
 
 
 def test_a_bmps_profile(tmp_path: Path) -> None:
@@ -113,10 +141,10 @@ def test_a_cameras_adobe_rgb(tmp_path: Path) -> None:
         ("R98", []),
         ("R03", [f"says by EXIF that it is Adobe RGB, which without a profile is {TAKEN[9:]}"]),
     ):
-        exif = Image.Exif()
-        exif[0x8769] = {0xA001: 65535, 0xA005: {1: name}}
-        Image.fromarray(RGB).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
+        Image.fromarray(RGB).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=adobe(name))
         assert said(tmp_path / "a.jpg") == notes
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=adobe("R03", space=1))
+    assert said(tmp_path / "a.jpg") == []
 
 
 @pytest.mark.parametrize(("name", "mode"), [("junk", "RGB"), ("cmyk", "RGB"), ("srgb", "L")])
@@ -190,6 +218,27 @@ def test_ycbcr_is_not_shown_as_rgb(compression: str | None, tmp_path: Path) -> N
     path = written(tmp_path / "a.tif", values, photometric="ycbcr", subsampling=(1, 1), compression=compression)
     with pytest.raises(PictureError, match=r"TIFF of YCbCr in .*; RGB, or YCbCr in JPEG, is allowed"):
         open_picture(path)
+
+
+@pytest.mark.parametrize("most", [1.4, 300.0])
+def test_what_alpha_is_divided_out_of_is_looked_at_as_well(most: float, tmp_path: Path) -> None:
+    values = np.concatenate([FLOATS * most, np.ones((HEIGHT, WIDTH, 1), np.float32)], -1)
+    picture = open_picture(written(tmp_path / "a.tif", values, extrasamples=["assocalpha"]))
+    if most < 2:
+        assert "what is beyond 0..1 is cut off" in picture.check()[0]
+    else:
+        with pytest.raises(PictureError, match="holds float values from 0 to 28"):
+            picture.check()
+    spread = picture.stretched(0, 100).spread
+    assert spread is not None
+    assert spread.high == pytest.approx(FLOATS.max() * most)
+
+
+def test_numbers_that_are_too_large_for_what_is_read(tmp_path: Path) -> None:
+    values = FLOATS[..., 0].astype(np.float64)
+    values[2, 3] = -1.79e308
+    seen = open_picture(written(tmp_path / "a.tif", values, photometric="minisblack")).stretched(0, 100)
+    assert np.argwhere(np.concatenate(list(seen.bands(HEIGHT, WIDTH, 5, "alpha")), 1)[0] == 0).tolist() == [[2, 3]]
 
 
 def test_white_of_ten_bits_is_white(tmp_path: Path) -> None:

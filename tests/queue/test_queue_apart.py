@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tiler.engine.lock import sole_writer
 from tiler.errors import ConfigError, OutputError, StoreError
 from tiler.queue import queue as queue_module
 from tiler.queue import runner, turn
@@ -87,6 +88,9 @@ def test_the_state_of_a_refused_job_goes_with_it(folder: Path, monkeypatch: pyte
     (folder / "one.zarr").mkdir()
     (folder / "one.toml").write_text("oops = 1")
     monkeypatch.setattr(queue_module, "has_store", lambda place: place == str(folder / "one.zarr"))
+    with sole_writer(str(folder / "one.zarr")), pytest.raises(ConfigError, match="still being rendered"):
+        Queue(folder).remove("one", patience=0)
+    assert (folder / "one.zarr").exists()
     Queue(folder).remove("one")
     assert not (folder / "one.zarr").exists()
 
@@ -181,6 +185,16 @@ def test_a_queue_that_is_moved_is_not_empty(folder: Path, turns: Any) -> None:
     with pytest.raises(StoreError, match="is not there; if it was moved, go on with it there"):
         works.step()
     assert not folder.exists()
+
+
+def test_nor_does_a_turn_make_it_anew(folder: Path) -> None:
+    def work(config: RenderConfig, progress: Any, hold: Any) -> None:
+        folder.rename(folder.with_name("moved"))
+        raise StoreError("store one: no readable job there")
+
+    assert take(folder, "one", {}, lambda event: None, work).how == "failed"
+    assert not folder.exists()
+    assert Queue(folder.with_name("moved")).job("one").state == "waiting"
 
 
 def test_what_did_not_fit_is_tried_again_when_it_is_another_or_later(

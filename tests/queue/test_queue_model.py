@@ -84,6 +84,7 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp()) / "queue"
+        self.folder.mkdir()
         self.queue, self.marks = Queue(self.folder), Marks(self.folder)
         self.order: list[str] = []
         self.state: dict[str, str] = {}

@@ -33,15 +33,17 @@ def _png(head: bytes, profiled: bool) -> Iterator[str]:
     chunks = dict(_chunks(head))
     if b"acTL" in chunks:
         yield "is an animation; its still picture is read"
+    if profiled:
+        return
     if len(chunks.get(b"cICP", b"")) == 4:  # goes before all others
         if not _is_like_srgb(*chunks[b"cICP"][:2]):
             of = " and ".join(map(str, chunks[b"cICP"][:2]))
             yield f"says by cICP that it is of other colours ({of} of H.273), which is {_TAKEN}"
-    elif not profiled and b"sRGB" not in chunks:
+    elif b"sRGB" not in chunks:
         gamma, primaries = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")
         found = int.from_bytes(gamma, "big") if len(gamma) == 4 else _SRGB_GAMMA
-        if abs(found - _SRGB_GAMMA) > _GAMMA_APART:
-            yield f"says by gAMA that its gamma is {1e5 / max(1, found):.2g}, which is {_TAKEN}"
+        if found and abs(found - _SRGB_GAMMA) > _GAMMA_APART:
+            yield f"says by gAMA that its gamma is {1e5 / found:.2g}, which is {_TAKEN}"
         sides = struct.unpack(">8I", primaries) if len(primaries) == 32 else _SRGB_PRIMARIES
         if any(abs(one - other) > _PRIMARIES_APART for one, other in zip(sides, _SRGB_PRIMARIES, strict=True)):
             yield f"says by cHRM that it is of other primaries than sRGB, which is {_TAKEN}"

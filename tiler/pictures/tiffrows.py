@@ -210,7 +210,8 @@ class _Converter:
 
     @staticmethod
     def _no_number(found: np.ndarray) -> Any:
-        return ~np.isfinite(found).all(0) if found.dtype.kind == "f" else False
+        with np.errstate(over="ignore"):  # of what becomes infinite in the type that is handed on
+            return ~np.isfinite(found.astype(np.float32)).all(0) if found.dtype.kind == "f" else False
 
     def _spread(self, found: np.ndarray) -> np.ndarray:
         if self._palette is not None:
@@ -234,8 +235,9 @@ class _Converter:
 
     def _unpremultiplied(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         straight = colours.astype(np.float64) * (self._peak / np.maximum(alpha.astype(np.float64), 1e-9))
-        straight = np.where(alpha > 0, np.minimum(straight, self._peak), 0)
-        return (np.rint(straight) if self._dtype.kind == "u" else straight).astype(self._dtype)
+        straight = np.where(alpha > 0, straight, 0)
+        whole = self._dtype.kind == "u"  # what floats are beyond 0..1 is somebody else's to see
+        return (np.rint(np.minimum(straight, self._peak)) if whole else straight).astype(self._dtype)
 
     def _lab(self, found: np.ndarray) -> np.ndarray:
         """L in 0..100, a and b in their own units. CIELab holds them signed, ICCLab from 128 on."""

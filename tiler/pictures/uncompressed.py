@@ -59,7 +59,8 @@ def _wide_ppm(path: Path, most: int, height: int, width: int) -> np.ndarray:
         values = np.frombuffer(file.read(6 * height * width), ">u2")
     if most > 65535 or values.size < 3 * height * width:
         raise ValueError(f"{values.size // 3} pixels of values up to {most}")
-    return np.rint(np.minimum(values / most, 1) * 65535).astype(np.uint16).reshape(height, width, 3)
+    scaled = np.rint(np.minimum(np.arange(2**16) / most, 1) * 65535).astype(np.uint16)
+    return scaled[values].reshape(height, width, 3)
 
 
 def _check_ppm(path: Path) -> None:

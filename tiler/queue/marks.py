@@ -76,9 +76,12 @@ class Marks:
         with _clearly(self.folder):
             return self._in.read(name + JOB, MOST_BYTES + 1)
 
-    def write_text(self, name: str, text: bytes) -> None:
+    def make(self) -> None:
         with _clearly(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write_text(self, name: str, text: bytes) -> None:
+        with _clearly(self.folder):
             self._in.write(name + JOB, text)
 
     def store(self, name: str) -> str:
@@ -164,7 +167,13 @@ class Marks:
         except StoreInUseError as error:
             raise StoreError(f"queue {self.folder}: {_who(error)} works through it on {where} already") from None
 
+    def check_there(self) -> None:
+        """Raise StoreError where the folder is gone: a lock in it, too, would make it anew."""
+        if not self.folder.is_dir():
+            raise StoreError(f"queue {self.folder}: is not there; if it was moved, go on with it there")
+
     def _lock(self, name: str) -> str:
+        self.check_there()
         with _clearly(self.folder):
             self._in.names(f"{KEPT}/{name}")  # no link on the way
         return str(self.folder / KEPT / name)

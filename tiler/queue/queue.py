@@ -79,6 +79,7 @@ class Queue:
         Request.of(config)
         check_outputs(config, self.folder)
         seen = self._check_apart(config, ())
+        self._marks.make()
         with self._marks.editing():
             self._check_apart(config, seen)
             if not self._marks.is_free(name):

@@ -93,8 +93,7 @@ class Runner:
 
     def step(self) -> bool:
         """Look once at all processes and, now and then, at all jobs. Whether there is anything left to do."""
-        if not self._marks.folder.is_dir():
-            raise StoreError(f"queue {self._marks.folder}: is not there; if it was moved, go on with it there")
+        self._marks.check_there()
         for seat in [*self._seats]:
             self._look_at(seat)
         if not self._seats:

@@ -27,7 +27,9 @@ def opened_by(config: RenderConfig, files: Iterable[str], keep_in: Path | None =
         opened.update({file: opened[file].kept_in(keep_in) for file in again})
     if config.stretch is not None:
         for file in _shown(config) & {*opened}:
-            opened[file] = opened[file].stretched(*sizes.parse_stretch(config.stretch))
+            seen = opened[file].stretched(*sizes.parse_stretch(config.stretch))
+            lost = keep_in is not None and opened[file].kept is not None and seen.kept is None  # decoded another way
+            opened[file] = seen.kept_in(keep_in) if keep_in is not None and lost else seen
     for picture in opened.values():
         picture.refuse_signed()
     return opened
@@ -132,16 +134,16 @@ def _check_regions(config: RenderConfig, content: pictures.Picture, opened: Open
 
 
 def _check_not_black(what: str, mask: pictures.Picture, where: str) -> None:
-    if _whitest(mask) == 0:
+    if _check_bright(what, mask, where) == 0:
         raise ConfigError(f"{what}: is black all over; allowed: white where {where}")
-    _check_bright(what, mask, where)
 
 
-def _check_bright(what: str, mask: pictures.Picture, where: str) -> None:
-    """Ones, in a picture of 8 bits, are as good as black."""
+def _check_bright(what: str, mask: pictures.Picture, where: str) -> float:
+    """A mask's brightest value. Raises ConfigError where it is nearly black: ones, in a picture of 8 bits."""
     whitest = _whitest(mask)
     if 0 < whitest < _DARK:
         raise ConfigError(f"{what}: its brightest value is {whitest:.2%} of white; allowed: white where {where}")
+    return whitest
 
 
 def _whitest(mask: pictures.Picture) -> float:
