@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,33 @@ from tiler.cli.options import GroupedCommand, build_config, config_options
 from tiler.cli.render import found_regions
 from tiler.cli.render import run as render_with_progress
 from tiler.errors import TilerError
+from tiler.request.config import RenderConfig
 from tiler.request.proposing import says_where
+from tiler.request.sizes import SIZES
 
-STYLE_EDGE = 768
+STYLE_EDGE, LEAST_EDGE = 768, 16
+_OPTIONS = [item.name for item in fields(RenderConfig) if item.name not in SIZES]
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What is wrong with what was asked for."""
+    try:
+        yield
+    except (TilerError, OSError) as error:
+        problem = click.ClickException(str(error))
+        problem.exit_code = 2
+        raise problem from None
+
+
+class _Command(GroupedCommand):
+    def make_context(self, *given: Any, **options: Any) -> click.Context:
+        with _in_one_line():
+            return super().make_context(*given, **options)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _in_one_line():
+            return super().invoke(context)
 
 
 class Studio:
@@ -65,21 +91,24 @@ def example(*own: str, default_edge: int = 512) -> Callable[[Callable[..., None]
 
     def wrap(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
-        def run(output: str, long_edge: int | None, force_new: bool, quiet: bool, **given: Any) -> None:
+        def run(output: str, long_edge: int, force_new: bool, quiet: bool, **given: Any) -> None:
             folder = Path(output)
             numbers = {name: given.pop(name) for name in own}
             mine = {name: number for name, number in numbers.items() if number is not None}
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                function(Studio(folder, long_edge or default_edge, force_new, quiet, given), **mine)
-            except TilerError as error:
-                problem = click.ClickException(str(error))
-                problem.exit_code = 2
-                raise problem from None
+            folder.mkdir(parents=True, exist_ok=True)
+            function(Studio(folder, long_edge, force_new, quiet, given), **mine)
 
-        command = config_options(run)
+        command = config_options(run, names=_OPTIONS)
         for option in (
             *(click.option(f"--{name}", type=float) for name in own),
+            click.option(
+                "--long-edge",
+                type=click.IntRange(LEAST_EDGE),
+                metavar="PX",
+                default=default_edge,
+                show_default=True,
+                help="The poster's longer side.",
+            ),
             click.option("--quiet", is_flag=True, help="Print errors only."),
             click.option("--force-new", is_flag=True, help="Start over when the folder holds another job."),
             click.option(
@@ -87,7 +116,7 @@ def example(*own: str, default_edge: int = 512) -> Callable[[Callable[..., None]
             ),
         ):
             command = option(command)
-        return click.command(cls=GroupedCommand, help=function.__globals__["__doc__"])(command)
+        return click.command(cls=_Command, help=function.__globals__["__doc__"])(command)
 
     return wrap
 

@@ -40,13 +40,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--size {given.size}; allowed: WIDTHxHEIGHT, such as 1024x768")
     if not (min(width, height) >= 16 and max(width, height) <= 8192):
         parser.error(f"--size {given.size}; allowed: 16 to 8192 pixels a side")
+    if given.seed < 0:
+        parser.error(f"--seed {given.seed}; allowed: 0 or more")
+    for path in filter(None, (given.output, given.labels)):
+        if Path(path).suffix.lower() not in Image.registered_extensions():
+            parser.error(f"{path}: the name says no kind of picture; allowed: such as .png")
     picture, labels = draw(given.kind, terrain(width, height, given.biome, given.seed))
-    Path(given.output).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(given.output)
-    if given.labels:
-        Image.fromarray(colour_labels(labels)).save(given.labels)
-    if given.palette:
-        write_palette(given.palette)
+    try:
+        for path in filter(None, (given.output, given.labels, given.palette)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(given.output)
+        if given.labels:
+            Image.fromarray(colour_labels(labels)).save(given.labels)
+        if given.palette:
+            write_palette(given.palette)
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":

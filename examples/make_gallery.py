@@ -103,6 +103,8 @@ def write_page(gallery: Path, work: Path, rendered_on: str) -> None:
         if (folder / "poster.png").exists():
             command = f"python examples/{script.name} --long-edge {long_edge_of(folder)}"
             parts.append(section(script, folder, gallery, command))
+    if len(parts) == 1:
+        raise click.ClickException(f"{work}: no example's poster is there, and so there is no page to write")
     (gallery / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -136,8 +138,16 @@ def rendered(command: Sequence[str], ends: float) -> str:
 @click.option("--only", multiple=True, metavar="NN", help="Render these only; the others' pictures are taken as found.")
 @click.option("--page-only", is_flag=True, help="Render nothing.")
 @click.option("--work", default="examples/output", show_default=True, help="Where the posters are kept.")
-@click.option("--gallery", default=str(HERE / "gallery"), help="Where the page is written.")
-@click.option("--jobs", default=1, show_default=True, help="Examples at a time, each with workers of its own.")
+@click.option(
+    "--gallery", type=click.Path(file_okay=False), default=str(HERE / "gallery"), help="Where the page is written."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Examples at a time, each with workers of its own.",
+)
 @click.option("--seconds", type=float, help="For all; what is not finished then is stopped.")
 @click.option("--rendered-on", default="", metavar="TEXT", help="What the page says of the machine.")
 @click.argument("options", nargs=-1, metavar="[-- OPTIONS OF TILER RENDER]")
@@ -153,6 +163,8 @@ def main(
     options: tuple[str, ...],
 ) -> None:
     ends = time.monotonic() + seconds if seconds else float("inf")
+    for name in {*only} - {script.name[:2] for script in scripts()}:
+        raise click.BadParameter(f"{name}; allowed: {', '.join(script.name[:2] for script in scripts())}")
     Path(gallery).mkdir(parents=True, exist_ok=True)
     wanted = [] if page_only else [script for script in scripts() if not only or script.name[:2] in only]
     with ThreadPoolExecutor(jobs) as pool:

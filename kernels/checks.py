@@ -6,6 +6,7 @@ Of tensors only shapes, types and devices are looked at, never values: that woul
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ def box(value: Sequence[int] | None, tensor: Tensor) -> None:
     if value is None:
         return
     h, w = tensor.shape[1:]
+    if not all(isinstance(edge, Integral) for edge in value):
+        raise ValueError(f"box {tuple(value)}: must be four whole numbers (y0, x0, y1, x1)")
     if len(value) != 4 or not (0 <= value[0] < value[2] <= h and 0 <= value[1] < value[3] <= w):
         raise ValueError(f"box {tuple(value)}: must be (y0, x0, y1, x1), not empty, inside [0, {h}) x [0, {w})")
 
@@ -52,9 +55,20 @@ def guides(tensor: Tensor | None, of: Tensor) -> None:
         raise ValueError(f"guides have shape {tuple(tensor.shape)}: must be [R, {of.shape[1]}, {of.shape[2]}]")
     if not tensor.is_floating_point():
         raise ValueError(f"guides are {tensor.dtype}: must be floating, 0..1")
-    if tensor.requires_grad:
-        raise ValueError("guides require a gradient: there is none, detach them")
+    constant("guides", tensor)
     _same_device("guides", tensor, of)
+
+
+def cells(weights: Tensor | None, of: Tensor) -> None:
+    """[1, H, W] with the features' H and W, floating, and no gradient asked of them."""
+    if weights is None:
+        return
+    if tuple(weights.shape) != (1, *of.shape[1:]):
+        raise ValueError(f"weights have shape {tuple(weights.shape)}: must be [1, {of.shape[1]}, {of.shape[2]}]")
+    if not weights.is_floating_point():
+        raise ValueError(f"weights are {weights.dtype}: must be floating")
+    constant("weights", weights)
+    _same_device("weights", weights, of)
 
 
 def sums(name: str, tensor: Tensor, of: Tensor, masks: Tensor | None, means: bool = False) -> None:
@@ -64,6 +78,7 @@ def sums(name: str, tensor: Tensor, of: Tensor, masks: Tensor | None, means: boo
     shape = (rows, c) if masks is None else (masks.shape[0], rows, c)
     _like(name, tensor, shape, accumulation_dtype(of.dtype))
     _same_device(name, tensor, of)
+    constant(name, tensor)
 
 
 def gradient(tensor: Tensor, of: Tensor) -> None:
@@ -80,6 +95,8 @@ def grams(gram: Tensor, target: Tensor) -> None:
         raise ValueError(f"gram is {gram.dtype}: must be torch.float32 or torch.float64")
     _like("target", target, gram.shape, gram.dtype)
     _same_device("target", target, gram)
+    constant("gram", gram)
+    constant("target", target)
 
 
 def weights(value: float | Sequence[float] | Tensor, gram: Tensor) -> list[float]:
@@ -87,7 +104,9 @@ def weights(value: float | Sequence[float] | Tensor, gram: Tensor) -> list[float
     count = 1 if gram.ndim == 2 else gram.shape[0]
     if isinstance(value, Tensor):
         value = value.tolist()
-    given = [float(value)] * count if isinstance(value, (int, float)) else [float(one) for one in value]
+    if isinstance(value, int | float | Real):
+        value = [float(value)] * count
+    given = [float(one) for one in value]
     if len(given) != count:
         raise ValueError(f"weight has {len(given)} values: must be one number or {count} of them")
     return given
@@ -106,10 +125,20 @@ def planes(name: str, tensor: Tensor, shape: Sequence[int], of: Tensor) -> None:
     _same_device(name, tensor, of)
 
 
+def constant(name: str, tensor: Tensor) -> None:
+    """Nobody asks for a gradient of what there is none of."""
+    if tensor.requires_grad:
+        raise ValueError(f"{name} requires a gradient: there is none of it, detach it")
+
+
 def written(name: str, tensor: Tensor) -> None:
     """Memory of its own for every element, and no gradient asked of what is overwritten."""
-    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
-        raise ValueError(f"{name} has strides {tuple(tensor.stride())}: an expanded tensor can't be written in place")
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            text = f"strides {tuple(tensor.stride())}: elements that share memory can't be written in place"
+            raise ValueError(f"{name} has {text}")
+        reach += (size - 1) * stride
     if tensor.requires_grad:
         raise ValueError(f"{name} requires a gradient: there is none of what is written in place, detach it")
 
@@ -150,6 +179,7 @@ def state(pixels: Tensor, moments: Mapping[str, Tensor], gradient: Tensor, box: 
     if not gradient.is_floating_point():
         raise ValueError(f"gradient is {gradient.dtype}: must be floating")
     _like("gradient", gradient, shape, gradient.dtype)
+    constant("gradient", gradient)
     _same_device("gradient", gradient, pixels)
     written("pixels", pixels)
 

@@ -230,6 +230,7 @@ def gram_backward_(
     checks.features(features)
     checks.guides(guides, features)
     checks.sums("s", s, features, guides, means=True)
+    checks.constant("features", features)
     if grad is None:
         return _gram_backward(features, s, float(scale), guides, relu)
     checks.gradient(grad, features)

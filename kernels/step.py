@@ -82,8 +82,9 @@ def content_term_(
     checks.box(box, features)
     checks.gradient(grad, features)
     checks.planes("wanted", wanted, features.shape, features)
-    if weights is not None:
-        checks.guides(weights[:1], features)
+    checks.constant("features", features)
+    checks.constant("wanted", wanted)
+    checks.cells(weights, features)
     return _content_term_(grad, features, wanted, float(scale), box, weights, relu)
 
 
@@ -134,5 +135,7 @@ def adam_step_(
     checks.within("core", core, box)
     checks.state(pixels, {"first": first, "second": second}, gradient, box)
     checks.planes("pace", pace, (2,), pixels)
+    if len(betas) != 2:
+        raise ValueError(f"betas {tuple(betas)}: must be two numbers")
     usual = checks.spread("usual", pixels.new_ones(2, 1, 1) if usual is None else usual, 2, pixels)
     return _adam_step_(pixels, first, second, gradient, pace, betas, epsilon, smooth, chroma, box, core, usual, light)

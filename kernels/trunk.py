@@ -146,4 +146,6 @@ def pool_backward(grad: Tensor, features: Tensor, kind: str = "avg", relu: bool 
     checks.features(features)
     c, h, w = features.shape
     checks.planes("grad", grad, (c, (h + 1) // 2, (w + 1) // 2), features)
+    checks.constant("grad", grad)
+    checks.constant("features", features)
     return _pool_backward(grad, features, checks.kind(kind), relu)

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,30 @@ def test_every_public_name_is_there_whichever_is_asked_for_first(first: str) -> 
 for name in {[first, *tiler.__all__]!r}:
     assert callable(getattr(tiler, name)) or name == '__version__', name"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+def test_completion_knows_what_is_not_imported_yet() -> None:
+    code = "import tiler; print({*tiler.__all__} <= {*dir(tiler)}, 'Poster' in vars(tiler))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True False\n"
+
+
+CONFIG = tiler.RenderConfig("no.png", ("no.png",), "p.png")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: tiler.render({"content": "a.png"}), "config is of type dict; allowed: a RenderConfig"),
+        (lambda: tiler.plan("map.png"), "config is of type str; allowed: a RenderConfig"),
+        (lambda: tiler.render(None), "config is of type NoneType; allowed: a RenderConfig"),
+        (lambda: tiler.render(CONFIG, progress="x"), "progress = 'x'; allowed: a function of an event"),
+        (lambda: tiler.render(CONFIG, cancelled=True), "cancelled = True; allowed: a function without arguments"),
+    ],
+)
+def test_what_is_no_such_thing_is_said_in_one_line(call: Any, words: str) -> None:
+    with pytest.raises(tiler.TilerError) as error:
+        call()
+    assert str(error.value).startswith(words)
 
 
 def test_no_other_name_is() -> None:

@@ -90,6 +90,11 @@ _PLACES = {
 }
 
 
+def __dir__() -> list[str]:
+    """Also what is not imported yet."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # torch, dask and zarr take seconds to import; `tiler --help` should not. The command line is to hear signals
     # before anything else is imported.

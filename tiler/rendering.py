@@ -20,7 +20,7 @@ from tiler.engine.lock import Hold, sole_writer
 from tiler.engine.machine import Machine
 from tiler.engine.schedule import Pool
 from tiler.engine.store import RenderStore
-from tiler.errors import CancelledError, StoreError
+from tiler.errors import CancelledError, ConfigError, StoreError
 from tiler.jobs import ComputedOn, Found, Homes, Progress, Request, begin, disk_errors, find, read_before
 from tiler.levels import Levels
 from tiler.planning.bar import heard
@@ -76,6 +76,8 @@ def render(
     (tiler.errors); finished work stays in the store. In a script, call this under `if __name__ == "__main__":`, since
     workers are processes of their own.
     """
+    if cancelled is not None and not callable(cancelled):
+        raise ConfigError(f"cancelled = {cancelled!r}; allowed: a function without arguments, or None")
     with heard(progress) as tell:
         return _render(config, tell, force_new, replace_finished, pool, hold, cancelled)
 

@@ -34,6 +34,15 @@ def test_tiled_dreams_equal_untiled_ones(render_serially: Render, options: dict)
     assert np.abs(whole - render_serially(tile=1024, **{**asked, "steps": (3, 0)})).max() > 1e-3
 
 
+def test_a_level_may_be_smaller_than_a_cell_of_the_grid(render_serially: Render) -> None:
+    """No cell begins in it at some steps, as the grid moves."""
+    tiny = {"long_edge": 64, "min_edge": 8, "levels": 4, "jitter": 16, "steps": (12, 1, 1, 1)}
+    deep = {**DREAM, **tiny, "dream_layer": "relu4_2", "style_layers": ("relu4_1",), "style_weight": 1.0}
+    found = render_serially(**deep)
+    assert np.isfinite(found).all()
+    assert found.std() > 0.01
+
+
 def test_jitter_moves_the_grid_and_follows_the_seed(render_serially: Render) -> None:
     asked = {**DREAM, "steps": (3, 2), "jitter": 13}
     one, again, other = (render_serially(seed=seed, **asked) for seed in (1, 1, 2))

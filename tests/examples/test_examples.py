@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from distributed import LocalCluster
 from PIL import Image
 
@@ -58,9 +57,33 @@ def test_gallery_shows_what_its_commands_make() -> None:
     assert sum(picture.stat().st_size for picture in gallery.iterdir()) <= 7_000_000
 
 
-def test_a_wrong_option_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / f"{SCRIPTS[0]}.py"), "--output", str(tmp_path), "--content-weight", "-1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "content_weight" in done.stderr
-    assert "Traceback" not in done.stderr
+WRONG = {
+    "a value": (["--content-weight", "-1"], "content_weight"),
+    "no number": (["--content-weight", "much"], "content_weight = much; allowed: a number"),
+    "no size": (["--long-edge", "0"], "0 is not in the range x>=16"),
+    "another size": (["--scale", "2x"], "No such option"),
+    "a file": (["--output", "here.txt"], "here.txt"),
+    "below a file": (["--output", "here.txt/x"], "here.txt"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_option_is_one_line(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, words = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.txt").write_text("mine")
+    command = runpy.run_path(str(EXAMPLES / f"{SCRIPTS[0]}.py"))["main"]
+    done = CliRunner().invoke(command, [*([] if "--output" in said else ["--output", "out"]), *said])
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done.exception
+    assert words in done.output
+    assert (tmp_path / "here.txt").read_text() == "mine"
+
+
+def test_a_gallery_of_nothing_is_not_written(tmp_path: Path) -> None:
+    main = runpy.run_path(str(EXAMPLES / "make_gallery.py"))["main"]
+    for said, words in ((["--only", "99"], "allowed: 01, 02"), (["--jobs", "0"], "not in the range"),
+                        (["--page-only"], "no example's poster is there")):  # fmt: skip
+        done = CliRunner().invoke(main, ["--work", str(tmp_path / "work"), "--gallery", str(tmp_path / "page"), *said])
+        assert (done.exit_code != 0, type(done.exception)) == (True, SystemExit)
+        assert words in done.output
+    assert not (tmp_path / "page" / "README.md").exists()

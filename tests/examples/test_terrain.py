@@ -92,3 +92,26 @@ def test_the_command_refuses_a_bad_size(size: str, tmp_path: Path, capsys: pytes
     assert stopped.value.code == 2
     assert f"--size {size}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["-o", "map.foo"], "map.foo: the name says no kind of picture"),
+        (["-o", "map.png", "--labels", "labels"], "labels: the name says no kind of picture"),
+        (["-o", "there.txt/map.png"], "there.txt"),
+        (["-o", "map.png", "--seed", "-1"], "--seed -1; allowed: 0 or more"),
+    ],
+)
+def test_the_command_refuses_other_mistakes(
+    said: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generate_map import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.txt").touch()
+    with pytest.raises(SystemExit) as stopped:
+        main(["terrain", "--size", "32x24", *said])
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.txt"]

@@ -54,7 +54,8 @@ class Rect:
         return self.shifted(-other.y0, -other.x0)
 
     def strided(self, stride: int) -> Rect:
-        """The feature cells of a layer with this stride: edges rounded up, as ceil-mode pooling does."""
+        """The feature cells of a layer with this stride: edges rounded up, as ceil-mode pooling does. None, where a box
+        that is smaller than a cell begins within one."""
         return Rect(*(-(-edge // stride) for edge in (self.y0, self.x0, self.y1, self.x1)))
 
     def intersection(self, other: Rect) -> Rect | None:

@@ -70,8 +70,8 @@ class Poster:
     def __getitem__(self, key: Any) -> np.ndarray:
         """Raises IndexError for what is no slice, StoreError for what is damaged."""
         keys = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in keys:
-            at = keys.index(Ellipsis)
+        at = next((place for place, one in enumerate(keys) if one is Ellipsis), None)
+        if at is not None:
             keys = (*keys[:at], *[slice(None)] * (4 - len(keys)), *keys[at + 1 :])
         if len(keys) > 3 or not all(isinstance(one, slice) and one.step in (None, 1) for one in keys):
             raise IndexError(f"{key}: slices of step 1 are allowed, as in poster[:, :256, :256]")

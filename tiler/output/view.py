@@ -43,8 +43,8 @@ class View:
         count = len(job.cut.levels)
         if level is None:
             level = max((k for k in range(count) if store.level_report(k) is not None), default=0)
-        if not 0 <= level < count:
-            raise StoreError(f"store {store.url}: level = {level}; allowed: 0 (coarsest) to {count - 1}")
+        if not isinstance(level, int) or not 0 <= level < count:
+            raise StoreError(f"store {store.url}: level = {level!r}; allowed: 0 (coarsest) to {count - 1}")
         if store.level_report(level) is not None:
             return cls(store, job, level, None)
         state = latest_state(store, job, level)

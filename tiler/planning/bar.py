@@ -26,6 +26,8 @@ def heard(progress: Progress | bool | None) -> Iterator[Progress]:
             yield bar
         finally:
             bar.close()
+    elif progress and not callable(progress):
+        raise ConfigError(f"progress = {progress!r}; allowed: a function of an event, True for a bar, or None")
     else:
         yield progress or (lambda event: None)
 

@@ -46,6 +46,7 @@ _EXTRAS = {
     "demo": "basemap-data",
     "notebook": "tqdm",
     "pdf": "pypdfium2",
+    "studio": "starlette",
 }
 # Of the poster whose plan is shown, in pixels.
 EDGE = 4096

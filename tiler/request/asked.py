@@ -10,6 +10,7 @@ from tiler import pictures
 from tiler.engine.job import Job
 from tiler.engine.machine import Machine
 from tiler.engine.place import folder_above
+from tiler.errors import ConfigError
 from tiler.request import guiding
 from tiler.request.calming import settle_calm
 from tiler.request.colouring import settle_colour
@@ -58,6 +59,8 @@ class Asked:
     @classmethod
     def of(cls, config: RenderConfig) -> Asked:
         """Open the pictures and read the weights. Raises TilerError for whatever is wrong on any machine."""
+        if not isinstance(config, RenderConfig):
+            raise ConfigError(f"config is of type {type(config).__name__}; allowed: a RenderConfig")
         with landed(config) as new:
             return cls._of(config, new)
 

@@ -127,7 +127,9 @@ def measure(
     def see(layer: str, features: torch.Tensor) -> None:
         if layer in cells:
             inner = cells[layer]
-            total = kernels.gram_sums(features, (inner.y0, inner.x0, inner.y1, inner.x1), guides.at(layer), means)
+            of = (inner.y0, inner.x0, inner.y1, inner.x1) if inner.area else None
+            total = kernels.gram_sums(features, of, guides.at(layer), means)
+            total = total if inner.area else torch.zeros_like(total)
             found[layer] = total.view(-1, *total.shape[-2:])
 
     activations = backbone.forward(pixels, to, see)
