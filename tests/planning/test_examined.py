@@ -48,7 +48,7 @@ def test_one_worker_is_asked_and_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     assert (found.well, found.chosen, found.reads) == (False, {"tile": 5}, {"AVIF": "no"})
     assert found.machine == {"host": vars(machine.host), "gpus": None, "bf16": []}
-    assert {*found.extras} == {"geo", "regions", "s3", "demo", "notebook", "pdf"}
+    assert {*found.extras} == {"geo", "regions", "s3", "demo", "notebook", "pdf", "studio"}
 
 
 def test_what_a_render_would_use_is_of_a_large_poster(monkeypatch: pytest.MonkeyPatch) -> None:
