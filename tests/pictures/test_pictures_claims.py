@@ -228,6 +228,15 @@ def test_what_alpha_is_divided_out_of_is_looked_at_as_well(most: float, tmp_path
     assert spread.high == pytest.approx(FLOATS.max() * most)
 
 
+def test_a_glow_at_an_edge_is_no_other_number(tmp_path: Path) -> None:
+    values = np.concatenate([FLOATS, np.ones((HEIGHT, WIDTH, 1), np.float32)], -1)
+    values[5:9, :, 3] = 0.01
+    picture = open_picture(written(tmp_path / "a.tif", values, extrasamples=["assocalpha"]))
+    assert picture.check() == []
+    found = np.concatenate(list(picture.bands(HEIGHT, WIDTH, 9, "rgba")), 1)
+    np.testing.assert_allclose(found[:3, 6], np.minimum(FLOATS[6] / 0.01, 1).T, atol=1e-5)
+
+
 def test_numbers_that_are_too_large_for_what_is_read(tmp_path: Path) -> None:
     values = FLOATS[..., 0].astype(np.float64)
     values[2, 3] = -1.79e308

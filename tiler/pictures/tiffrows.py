@@ -222,7 +222,8 @@ class _Converter:
 
     def _spread_integers(self, found: np.ndarray) -> np.ndarray:
         if found.dtype.kind not in "ub":
-            return found.astype(self._dtype)
+            with np.errstate(over="ignore"):
+                return found.astype(self._dtype)
         most = 2**self._page.bits - 1
         if self._peak == most and found.dtype == self._dtype:
             return found
@@ -235,9 +236,11 @@ class _Converter:
 
     def _unpremultiplied(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         straight = colours.astype(np.float64) * (self._peak / np.maximum(alpha.astype(np.float64), 1e-9))
-        straight = np.where(alpha > 0, straight, 0)
-        whole = self._dtype.kind == "u"  # what floats are beyond 0..1 is somebody else's to see
-        return (np.rint(np.minimum(straight, self._peak)) if whole else straight).astype(self._dtype)
+        straight = np.where(alpha > 0, np.minimum(straight, self._peak), 0)
+        if self._dtype.kind == "u":
+            return np.asarray(np.rint(straight).astype(self._dtype))
+        # What is glow or rounding at an edge is none where a pixel is opaque, and somebody else's to see there.
+        return np.where(alpha < self._peak, straight, colours).astype(self._dtype)
 
     def _lab(self, found: np.ndarray) -> np.ndarray:
         """L in 0..100, a and b in their own units. CIELab holds them signed, ICCLab from 128 on."""
