@@ -56,6 +56,25 @@ def test_a_poster_that_nobody_named_replaces_nothing(inputs: Path, small: tuple[
     assert (inputs / "q" / "content.png").read_bytes() == b"mine"
 
 
+def test_who_takes_a_name_at_the_same_moment_has_it(
+    inputs: Path, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, late = Queue.free_name, iter([True])
+
+    def found(self: Queue, like: str, ends: tuple[str, ...] = ()) -> str:
+        name = free(self, like, ends)
+        if next(late, False):
+            monkeypatch.setattr(Queue, "free_name", free)
+            _queue(inputs, "add", "q", "content.png", "style.png", *small)
+        return name
+
+    (inputs / "q").mkdir()
+    monkeypatch.setattr(Queue, "free_name", found)
+    said = _queue(inputs, "add", "q", "content.png", "style.png", *small)
+    assert said == f"content-2: waits in {inputs}/q, for {inputs}/q/content-2.png\n"
+    assert _states(inputs) == {"content": "waiting", "content-2": "waiting"}
+
+
 def test_stopped_paused_killed_and_gone_on_with(
     inputs: Path, undisturbed, small: tuple[str, ...], cluster: str
 ) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from tiler.cli.options import PLACE, RUN_OPTIONS, GroupedCommand, build_config, 
 from tiler.cli.progress import Progress, duration, make_progress
 from tiler.cli.render import AUTO_REGIONS, found_regions
 from tiler.cli.stop import when_stopped
-from tiler.errors import OutputError, StoreError
+from tiler.errors import ConfigError, OutputError, StoreError
 from tiler.planning.words import size
 from tiler.request.config import RenderConfig
 from tiler.request.jobfile import read_job_file
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tiler.queue.queue import Queue
 
 _JOB_OPTIONS = [item.name for item in fields(RenderConfig) if item.name not in (*RUN_OPTIONS, "store")]
+_ENDS = (".png",)  # of a poster that nobody named
 _FOLDER = click.argument("folder", type=PLACE)
 _NAMES = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 _PRICE = click.option(
@@ -89,10 +90,13 @@ def add(
     """
     line, notes = _opened(folder, new=True), list[str]()
     said = read_job_file(job_file) if job_file is not None else {}
+    like = ""  # what its name is made from, where that is left to us
     if not (given["output"] or given["tiles"] or said.get("output") or said.get("tiles")):
         first = pictures[0] if pictures else said.get("content") or "poster"
-        name = line.free_name(Path(first).stem, (".png",)) if name is None else name
-        given["output"] = str(line.folder / f"{name}.png")
+        if name is None:
+            like = Path(first).stem
+            name = line.free_name(like, _ENDS)
+        given["output"] = _poster(line, name)
         if os.path.lexists(given["output"]):
             raise OutputError(f"{given['output']}: is there already; choose another --name, or say -o to replace it")
     config = build_config(given, job_file, pictures, notes)
@@ -100,10 +104,26 @@ def add(
         if auto_regions is not None:
             config = found_regions(config, auto_regions, notes)
         when_stopped()
-        job = line.add(config, name)
+        job = _added(line, config, name, like)
     for note in notes:
         say(note, err=True)
     say(f"{job.name}: waits in {line.folder}, for {job.output}")
+
+
+def _poster(line: Queue, name: str) -> str:
+    return str(line.folder / (name + _ENDS[0]))
+
+
+def _added(line: Queue, config: RenderConfig, name: str | None, like: str) -> QueuedJob:
+    """like: what another name is made from where somebody takes this one at the same moment; "" where there is none."""
+    while True:
+        try:
+            return line.add(config, name)
+        except (ConfigError, OutputError):
+            free = line.free_name(like, _ENDS) if like else name
+            if free == name or free is None:
+                raise
+            name, config = free, replace(config, output=_poster(line, free))
 
 
 @contextlib.contextmanager
