@@ -408,7 +408,7 @@ def test_a_job_is_named_as_is_said_or_as_its_content(
         (tmp_path / f"{file}.toml").write_text(f'content = "map.jpg"\nstyles = ["s.png"]\n{more}\n')
     asked: list[Any] = []
     line = SimpleNamespace(
-        folder=Path("q"), free_name=lambda like: f"like {like}",
+        folder=Path("q"), free_name=lambda like, ends: f"like {like}",
         add=lambda *what: asked.append(what) or job("n", output="there"),
     )  # fmt: skip
     monkeypatch.setattr(queue, "_opened", lambda folder, new: line)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from small_studios import WEIGHTS, Turn, opened, small
 from starlette.applications import Starlette
 
@@ -25,8 +25,11 @@ from tiler.studio.controls import config_of
 from tiler.studio.serve import served
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# OpenSeadragon's rule for the focus on phones, which the policy keeps out and nobody needs; a wish that was refused.
-_HARMLESS = re.compile("Applying inline style violates|Failed to load resource.*400")
+# OpenSeadragon's rule for the focus on phones, which the policy keeps out and nobody needs; a wish that was refused; a
+# preview's picture that is gone when it is asked for, as a newer one is being made.
+_HARMLESS = re.compile(
+    r"Applying inline style violates|Failed to load resource.*(400|404.* at .*/api/run/\d+/\d+\.png)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +43,17 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+def _told(said: ConsoleMessage) -> str:
+    return f"{said.text} at {said.location['url']}"
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """Whatever it complains of, or asks of another server, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     opened, wrong = context.new_page(), []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    opened.on("console", lambda said: said.type == "error" and wrong.append(_told(said)))
     opened.on("request", lambda asked: urlsplit(asked.url).hostname in (None, "127.0.0.1") or wrong.append(asked.url))
     opened.set_default_timeout(20_000)
     yield opened
