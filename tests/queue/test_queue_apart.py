@@ -211,3 +211,25 @@ def test_what_did_not_fit_is_tried_again_when_it_is_another_or_later(
         file.write("seed = 2\n")
     _steps(works, now, 2)
     assert len(Ends.begun) == 3
+
+
+def test_a_name_is_counted_in_bytes_too(folder: Path) -> None:
+    queue = Queue(folder)
+    name = queue.free_name("界" * 60)
+    assert name == "界" * 40
+    assert queue.add(RenderConfig("a.png", ("b.png",), f"queue/{name}.png"), name).state == "waiting"
+    with pytest.raises(ConfigError, match=r"up to 60 letters, .* of 120 bytes"):
+        queue.add(RenderConfig("a.png", ("b.png",), "queue/x.png"), "界" * 41)
+
+
+def test_a_job_that_cannot_be_read_keeps_no_other_out(folder: Path) -> None:
+    (folder / f"{'n' * 170}.toml").write_text("seed = 2")
+    assert Queue(folder).add(RenderConfig("a.png", ("b.png",), "queue/x.png"), "x").state == "waiting"
+
+
+def test_a_mark_of_a_number_beyond_all_floats(folder: Path) -> None:
+    marks = Marks(folder)
+    marks.write("one", "plan", seconds=1.0)
+    (folder / ".queue" / "one.plan.json").write_text(f'{{"seconds": {"9" * 400}, "share": 0.5}}')
+    assert marks.read("one", "plan") == {"share": 0.5}
+    assert [job.seconds_left for job in Queue(folder).jobs()] == [None]

@@ -204,7 +204,10 @@ def digest(text: bytes) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # of whole numbers beyond all floats
+        return False
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from tiler.request.places import check_kept, pictures_of, written_by
 
 PLACES = ("up", "down", "first", "last")
 _REMOVE_SECONDS = 30.0
-_LONGEST = 60
+_LONGEST, _LONGEST_BYTES = 60, 120
 
 
 class Queue:
@@ -74,7 +74,10 @@ class Queue:
         text = written(config, self.folder, source)
         name = self.free_name(Path(config.target).stem) if name is None else name
         if not name or _spelled(name) != name:
-            raise ConfigError(f"name = {name!r}; allowed: up to {_LONGEST} letters, digits and the signs - _ .")
+            raise ConfigError(
+                f"name = {name!r}; allowed: up to {_LONGEST} letters, digits and the signs - _ . "
+                f"of {_LONGEST_BYTES} bytes"
+            )
         config = replace(config, store=str(self.folder / f"{name}.zarr"))
         Request.of(config)
         check_outputs(config, self.folder)
@@ -105,8 +108,8 @@ class Queue:
         names = self._marks.names()
         check_kept(config, [("the marks of the queue", self.folder / KEPT)])
         for name in {*names} - {*seen}:
-            text = self._marks.text(name) or b""
             try:
+                text = self._marks.text(name) or b""
                 other = config_of(self._marks, name, text)
             except TilerError:  # it is not rendered
                 continue
@@ -217,4 +220,5 @@ _ANY = RenderConfig(content="x", styles=("x",), output="x.png")
 
 def _spelled(name: str) -> str:
     """As a job may be called: what every file system and shell takes as it is."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:_LONGEST].rstrip("-.")
+    letters = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:_LONGEST]
+    return letters.encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip("-.")

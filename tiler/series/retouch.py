@@ -95,8 +95,8 @@ def _retouched(
             planned = plan_job(resolved, job, request.asked.sources.transparent, None, machine, beside)
             check_room(planned, config, job, request.url, False, machine)
             made, job, _ = begin(request, Found(None, None, uuid.uuid4().hex, []), resolved, job, machine, again)
+            made.update(**{_RECORD: before.name})  # by which another may replace it, wherever this one is stopped
             made.guard(checked(hold.check, cancelled))
-            made.update(**{_RECORD: before.name})
             tell({"event": "plan", **planned.to_dict()})
             earlier = f"store {request.url}: an earlier retouch makes way for this one" if again else ""
             for text in filter(None, (earlier, planned.part, *hold.notes, *request.asked.notes)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +13,7 @@ import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -22,6 +24,18 @@ T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
 _THREADS, _WAITING = 2, 256
 _BODY_BYTES = 2**20
+
+
+class Told(JSONResponse):
+    """JSON of whatever a folder holds: names that are no Unicode as escapes, numbers that are none as null."""
+
+    def render(self, content: Any) -> bytes:
+        try:
+            text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+        except ValueError:
+            finite = json.loads(json.dumps(content), parse_constant=lambda name: None)
+            text = json.dumps(finite, separators=(",", ":"))
+        return text.encode()
 
 
 class Hands:
@@ -56,12 +70,17 @@ async def body_of(request: Request, most: int = _BODY_BYTES) -> bytes:
 async def said_in(request: Request, most: int = _BODY_BYTES) -> dict[str, Any]:
     """The JSON object that was sent. Raises HTTPException for anything else."""
     try:
-        said = json.loads(await body_of(request, most))
+        said = json.loads(await body_of(request, most), parse_constant=_refused)
+        json.dumps(said, ensure_ascii=False).encode(errors="surrogateescape")  # else no Unicode, nor any file's name
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         raise HTTPException(400, "This is not what the page sends.")
     return said
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def page_of(name: str) -> str:
@@ -81,12 +100,21 @@ def application(page: str, routes: Sequence[BaseRoute]) -> Starlette:
         return HTMLResponse(page_of(page))
 
     async def wrong(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)}, 400)
+        return Told({"error": str(error)}, 400)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        """A disk that is full or read-only, a folder that was moved."""
+        assert isinstance(error, OSError)
+        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, str | bytes) else "the folder"
+        return Told({"error": f"{name}: {error.strerror or error}"}, 507 if error.errno == errno.ENOSPC else 409)
+
+    async def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=400)  # nobody reads it
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        return Told({"error": error.detail}, error.status_code, error.headers)
 
     files = Mount("/page", StaticFiles(directory=PAGE))
-    handlers: dict[Any, Any] = {TilerError: wrong, HTTPException: refused}
+    handlers: dict[Any, Any] = {TilerError: wrong, HTTPException: refused, OSError: failed, ClientDisconnect: left}
     return Starlette(routes=[Route("/", front), files, *routes], exception_handlers=handlers)

@@ -123,6 +123,8 @@ def varied(vary: Any) -> list[Varied]:
     for one in vary if isinstance(vary, list) else [None]:
         match one:
             case [str() as name, [*values]] if all(isinstance(value, str) for value in values):
+                if name not in {item.name for item in fields(RenderConfig) if shown(item)}:
+                    raise ConfigError(f"vary = {name[:80]}: is no option of the page")
                 found.append(Varied.over(name, values))
             case _:
                 raise ConfigError("vary: allowed: one or two options, each with a list of values")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,6 +34,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _SAFE = ("GET", "HEAD")
+_LONGEST_PATH = 2048
 
 
 class Door:
@@ -60,6 +61,8 @@ class Door:
 
     def _refused(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if len(scope["path"]) > _LONGEST_PATH:
+            return PlainTextResponse("Nothing here is called that.\n", 414)
         host, origin = headers.get("host", "").lower(), headers.get("origin")
         if host not in self._hosts:
             return PlainTextResponse("This server is not called that.\n", 421)
@@ -80,17 +83,11 @@ class Door:
             answer = RedirectResponse("/" + scope["path"].lstrip("/\\") + (f"?{rest}" if rest else ""), 303)
             answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict", path="/")
             return answer
-        if _same(_cookie(Headers(scope=scope).get("cookie", ""), self._cookie), self._session):
+        cookies = cookie_parser(Headers(scope=scope).get("cookie", ""))  # whatever other servers' cookies are like
+        if _same(cookies.get(self._cookie, ""), self._session):
             return None
         return PlainTextResponse("Open the address that tiler printed when it started: it holds the token.\n", 401)
 
 
 def _same(given: str, wanted: str) -> bool:
     return secrets.compare_digest(given.encode(), wanted.encode())
-
-
-def _cookie(header: str, name: str) -> str:
-    try:
-        return getattr(SimpleCookie(header).get(name), "value", "")
-    except CookieError:
-        return ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import stat
+import time
 import unicodedata
 import uuid
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ SUFFIXES = (
 OWN = ".tiler-studio"
 MOST_SHOWN, MOST_UPLOAD, MOST_REMEMBERED = 500, 2**31, 2**18
 _DEPTH, _NAME_BYTES, _THUMB = 3, 200, 256
+_STALE_SECONDS = 86400.0
 
 
 class Folder:
@@ -139,15 +142,15 @@ class Folder:
             file = os.open(self._memory(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(file, "rb") as held:
                 found = json.loads(held.read(MOST_REMEMBERED))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
     def remember(self, values: dict[str, Any]) -> None:
         """JSON values."""
-        waiting = self.own / f"{uuid.uuid4().hex}.upload"
-        waiting.write_text(json.dumps(values))
-        waiting.replace(self._memory())
+        with self.arriving() as waiting:
+            waiting.write_text(json.dumps(values))
+            waiting.replace(self._memory())
 
     def _memory(self) -> Path:
         return self.own / "page.json"
@@ -156,7 +159,12 @@ class Folder:
 
     @contextlib.contextmanager
     def arriving(self) -> Iterator[Path]:
-        """Where an upload goes until it is known to be a picture; gone at the block's end."""
+        """Where an upload goes until it is known to be a picture; gone at the block's end, or a day later where its
+        process was killed."""
+        for old in self.own.glob("*.upload"):
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > _STALE_SECONDS:
+                    old.unlink()
         waiting = self.own / f"{uuid.uuid4().hex}.upload"
         try:
             yield waiting
@@ -175,11 +183,26 @@ class Folder:
         for number in range(1, 1000):
             given = name if number == 1 else f"{stem} {number}{suffix}"
             try:
-                os.link(waiting, self.root / given)
+                _placed(waiting, self.root / given)
             except FileExistsError:
                 continue
             return given
         raise ConfigError(f"{name}: there are too many of that name")
+
+
+def _placed(waiting: Path, to: Path) -> None:
+    """The file under another name, where there is none. Raises FileExistsError where there is."""
+    try:
+        os.link(waiting, to)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        with open(waiting, "rb") as source, open(to, "xb") as target:
+            try:
+                shutil.copyfileobj(source, target)
+            except BaseException:
+                to.unlink()
+                raise
 
 
 def checked_name(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tiler.errors import ConfigError
@@ -17,7 +17,7 @@ from tiler.jobs import Request as Wish
 from tiler.request.config import RenderConfig
 from tiler.series.retouch import FEATHER
 from tiler.studio import watching
-from tiler.studio.answers import Hands, download, page_of, said_in
+from tiler.studio.answers import Hands, Told, download, page_of, said_in
 from tiler.studio.bench import Bench, Task
 from tiler.studio.controls import changed
 from tiler.studio.errands import Planning, Proofing, Retouching, checked_spot, decoded
@@ -64,7 +64,7 @@ class PosterPages:
     # The queue ----------------------------------------------------------------------------------------------------
 
     async def _queue(self, request: Request) -> Response:
-        return JSONResponse(await self._hands.do(self._posters.told))
+        return Told(await self._hands.do(self._posters.told))
 
     async def _add(self, request: Request) -> Response:
         said = await said_in(request)
@@ -77,7 +77,7 @@ class PosterPages:
                     self._posters.go()
             return found
 
-        return JSONResponse({"name": await self._hands.do(add)}, 201)
+        return Told({"name": await self._hands.do(add)}, 201)
 
     def _wish(self, said: dict[str, Any]) -> tuple[RenderConfig, str, str]:
         """(configuration, name, format)."""
@@ -90,17 +90,17 @@ class PosterPages:
     async def _act(self, request: Request) -> Response:
         names = request.path_params
         await self._hands.do(self._clearly, self._posters.act, names["name"], names["what"])
-        return JSONResponse({})
+        return Told({})
 
     async def _keep(self, request: Request) -> Response:
-        return JSONResponse({"file": await self._hands.do(self.keep, request)})
+        return Told({"file": await self._hands.do(self.keep, request)})
 
     async def _switch(self, request: Request) -> Response:
         switch = request.path_params["switch"]
         if switch not in ("on", "off"):
             raise HTTPException(404, "allowed: on, off")
         await self._hands.do(self._clearly, self._posters.go if switch == "on" else self._posters.hold)
-        return JSONResponse({})
+        return Told({})
 
     def _clearly(self, work: Any, *arguments: Any) -> Any:
         with self._folder.clearly():
@@ -144,7 +144,7 @@ class PosterPages:
                 Wish.of(config)
             return self._begun("plan", Planning(config, self._folder.said), self._bench)
 
-        return JSONResponse({"run": await self._hands.do(begin)}, 202)
+        return Told({"run": await self._hands.do(begin)}, 202)
 
     async def _proof(self, request: Request) -> Response:
         said = await said_in(request)
@@ -153,7 +153,7 @@ class PosterPages:
             at, edge = checked_spot(said.get("at"), said.get("edge"))
             return self._begun("proof", Proofing(self._folder, self._asked(said.get("values")), at, edge), self._bench)
 
-        return JSONResponse({"run": await self._hands.do(begin)}, 202)
+        return Told({"run": await self._hands.do(begin)}, 202)
 
     def _begun(self, kind: str, task: Task, bench: Bench) -> int:
         with self._asking:  # what is asked for last is what is told of
@@ -163,12 +163,12 @@ class PosterPages:
 
     async def _errand(self, request: Request) -> Response:
         task = self._tasks.get(request.path_params["kind"])
-        return JSONResponse(task.told() if task else {"run": 0, "done": True})
+        return Told(task.told() if task else {"run": 0, "done": True})
 
     async def _proof_picture(self, request: Request) -> Response:
         task = self._tasks.get("proof")
         found = isinstance(task, Proofing) and task.number == request.path_params["run"] and task.file
-        if not found:
+        if not found or not Path(found).is_file():
             raise HTTPException(404, "There is no such proof any more.")
         return FileResponse(found, media_type="image/png")
 
@@ -184,8 +184,8 @@ class PosterPages:
                 url, output = self._posters.retouched(str(said.get("name")))
             return self._begun("retouch", Retouching(self._folder, url, mask, output, changes, feather), self._second)
 
-        return JSONResponse({"run": await self._hands.do(begin)}, 202)
+        return Told({"run": await self._hands.do(begin)}, 202)
 
     async def _stop_retouch(self, request: Request) -> Response:
         self._second.stop()
-        return JSONResponse({})
+        return Told({})

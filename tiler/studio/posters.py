@@ -32,6 +32,7 @@ from tiler.studio.watching import Watch
 # Of the queue, in the studio's folder.
 QUEUE = "posters"
 FORMATS = (".png", ".tif", ".jpg", ".webp")
+_PATIENCE = 2.0  # of a page, whose other questions wait meanwhile
 ACTS = ("pause", "stop", "resume", "remove", *PLACES)
 _SO_FAR, _RETOUCHED, _STORE = "-so-far", "-retouched", ".zarr"
 # What a crash can cost, and how old a picture of a running job may be.
@@ -193,7 +194,7 @@ class Posters:
         if what in PLACES:
             self.queue.move(name, what)
         elif what in ACTS:
-            getattr(self.queue, what)(name)
+            getattr(self.queue, what)(name, **({"patience": _PATIENCE} if what == "remove" else {}))
         else:
             raise ConfigError(f"{what}: allowed: {', '.join(ACTS)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import secrets
@@ -13,12 +14,43 @@ from collections.abc import Iterator
 import psutil
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tiler.errors import ConfigError
 from tiler.studio.door import Door
 
 LOOPBACK = "127.0.0.1"
-_BACKLOG, _START_SECONDS, _LEAVE_SECONDS = 2048, 15.0, 3.0
+_BACKLOG, _START_SECONDS, _LEAVE_SECONDS = 64, 15.0, 3.0
+# Until who is connected has to have asked for something.
+_ASK_SECONDS = 10.0
+
+
+def _most_connections() -> int:
+    """At once, strangers' without a token too: half of the files that the process may open; its workers need some."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return 2048
+    return min(2048, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+class _Protocol(H11Protocol):
+    """Does not wait for ever for who says nothing."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= _most_connections():
+            transport.abort()
+            return
+        super().connection_made(transport)
+        self.loop.call_later(_ASK_SECONDS, self._leave)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self in self.connections:
+            super().connection_lost(error)
+
+    def _leave(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 @contextlib.contextmanager
@@ -37,7 +69,9 @@ def served(app: ASGIApp, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
             proxy_headers=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=_Protocol,
+            backlog=_BACKLOG,
+            log_level="error",
             loop="asyncio",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=1,

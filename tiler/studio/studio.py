@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tiler.errors import ConfigError
@@ -19,7 +19,7 @@ from tiler.request.config import RenderConfig
 from tiler.request.proposing import MOST
 from tiler.series import sheet
 from tiler.series.preview import EDGE
-from tiler.studio.answers import Hands, said_in
+from tiler.studio.answers import Hands, Told, said_in
 from tiler.studio.bench import Bench
 from tiler.studio.controls import command, config_of, controls, varied
 from tiler.studio.errands import MOST_PROOF
@@ -65,13 +65,13 @@ class Studio:
         about = {
             "edge": EDGE, "most_edge": MOST_EDGE, "most_proof": MOST_PROOF, "most_regions": MOST, "formats": FORMATS,
         }  # fmt: skip
-        return JSONResponse({"controls": controls(), **about})
+        return Told({"controls": controls(), **about})
 
     async def _pictures(self, request: Request) -> Response:
         def listed() -> list[dict[str, Any]]:
             return [self._folder.about(name) for name in self._folder.names()]
 
-        return JSONResponse({"folder": self._folder.root.name, "pictures": await self._hands.do(listed)})
+        return Told({"folder": self._folder.root.name, "pictures": await self._hands.do(listed)})
 
     async def _thumbnail(self, request: Request) -> Response:
         return Response(await self._hands.do(self._small, request.path_params["name"]), 200, {}, "image/png")
@@ -81,7 +81,8 @@ class Studio:
         about = path.stat()
         key = (str(path), about.st_mtime_ns, about.st_size)
         if key not in self._thumbs:
-            self._thumbs[key] = self._folder.thumbnail(name)
+            with self._folder.clearly():
+                self._thumbs[key] = self._folder.thumbnail(name)
             while len(self._thumbs) > _THUMBS:
                 self._thumbs.popitem(last=False)
         return self._thumbs[key]
@@ -101,16 +102,16 @@ class Studio:
                         raise HTTPException(413, f"More than the {most} bytes that are allowed.")
                     await file.write(chunk)
             name = await self._hands.do(self._folder.keep, waiting, request.path_params["name"])
-        return JSONResponse(self._folder.about(name), 201)
+        return Told(self._folder.about(name), 201)
 
     # What the page was left with ------------------------------------------------------------------------------------
 
     async def _values(self, request: Request) -> Response:
-        return JSONResponse(await self._hands.do(self._folder.remembered))
+        return Told(await self._hands.do(self._folder.remembered))
 
     async def _keep_values(self, request: Request) -> Response:
         await self._hands.do(self._folder.remember, await said_in(request, MOST_REMEMBERED))
-        return JSONResponse({})
+        return Told({})
 
     async def _regions(self, request: Request) -> Response:
         said = await said_in(request)
@@ -119,7 +120,7 @@ class Studio:
             with self._folder.clearly():
                 return regions(self._folder, _said(said.get("values")), said.get("count"), self._posters.labels())
 
-        return JSONResponse({"values": await self._hands.do(found)})
+        return Told({"values": await self._hands.do(found)})
 
     # Previews -----------------------------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class Studio:
         if type(edge) is not int or not 16 <= edge <= MOST_EDGE:
             raise ConfigError(f"edge = {str(edge)[:20]}; allowed: 16 to {MOST_EDGE}")
         run = await self._hands.do(self._begun, values, edge, vary)
-        return JSONResponse({"run": run, "command": command(values or {})}, 202)
+        return Told({"run": run, "command": command(values or {})}, 202)
 
     def _asked(self, values: Any) -> RenderConfig:
         """Raises ConfigError."""
@@ -151,11 +152,11 @@ class Studio:
         return self._previewer.ask(cells, edge, table)
 
     async def _run(self, request: Request) -> Response:
-        return JSONResponse(self._previewer.told())
+        return Told(self._previewer.told())
 
     async def _stop(self, request: Request) -> Response:
         self._bench.stop()
-        return JSONResponse({})
+        return Told({})
 
     async def _picture(self, request: Request) -> Response:
         found = await self._hands.do(self._previewer.picture, request.path_params["run"], request.path_params["cell"])

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tiler.engine import place
@@ -23,7 +23,7 @@ from tiler.errors import StoreError
 from tiler.geometry import Level as Size
 from tiler.geometry import Rect
 from tiler.output.watched import MOST_TOLD, NOTHING, WRITTEN, Level, Watched, writer_of
-from tiler.studio.answers import Hands
+from tiler.studio.answers import Hands, Told
 
 TILE = 256
 
@@ -76,9 +76,9 @@ class Watch:
     def _look(self) -> None:
         self._writer = writer_of(self._url)
         try:
-            self._now = Watched.of(self._url)
-            signature = self._signature_of(self._now)
-            self._gone = ""
+            now = Watched.of(self._url)
+            signature = self._signature_of(now)
+            self._now, self._gone = now, ""
         except StoreError as error:  # between two jobs, or for good
             self._gone = str(error)
             return
@@ -265,7 +265,7 @@ def routes(
 
     async def state(request: Request) -> Response:
         told = await hands.do(lambda: find(request).state())
-        return JSONResponse({**told, "steered": steering is not None})
+        return Told({**told, "steered": steering is not None})
 
     async def tile(request: Request) -> Response:
         names = request.path_params
@@ -279,11 +279,11 @@ def routes(
     async def stop(request: Request) -> Response:
         assert steering is not None
         await hands.do(steering.stop, request)
-        return JSONResponse({})
+        return Told({})
 
     async def keep(request: Request) -> Response:
         assert steering is not None
-        return JSONResponse({"file": await hands.do(steering.keep, request)})
+        return Told({"file": await hands.do(steering.keep, request)})
 
     found = [
         Route(prefix + "/api/state", state),
