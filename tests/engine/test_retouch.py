@@ -14,7 +14,7 @@ from serial_pool import Here
 from tiler import pictures
 from tiler.engine import workplace
 from tiler.engine.store import RenderStore
-from tiler.errors import ConfigError, StoreError
+from tiler.errors import CancelledError, ConfigError, StoreError
 from tiler.geometry import Rect
 from tiler.output.verify import verify
 from tiler.rendering import render
@@ -169,6 +169,14 @@ def test_only_a_finished_poster_is_changed_and_only_our_own_is_replaced(place: P
         place.again(mask, "square")
     assert not (place.folder / "square.png").exists()
     assert not (place.folder / "square.zarr").exists()
+
+
+def test_one_that_was_stopped_at_once_makes_way(place: Place) -> None:
+    place.poster()
+    mask = place.mask((slice(0, 30), slice(0, 30)))
+    with pytest.raises(CancelledError):
+        place.again(mask, cancelled=lambda: True)
+    place.again(mask)
 
 
 def test_layers_that_make_other_levels_are_refused(place: Place) -> None:
