@@ -169,7 +169,6 @@ def test_floats_with_a_profile_are_colours_as_others_are(tmp_path: Path) -> None
     assert np.abs(read_picture(written(tmp_path / "c.tif", FLOATS[..., 0], **grey))[0] - FLOATS[..., 0]).max() < 1e-4
 
 
-@pytest.mark.parametrize("compression", [None, "zstd"])
 def test_of_16_bits_a_profile_is_as_exact_as_of_8(tmp_path: Path) -> None:
     """Of 8 bits LittleCMS computes each colour; the table that it takes for 16 is off by 0.05 in some."""
     colours = np.random.default_rng(3).integers(0, 256, (90, 70, 3), dtype=np.uint8)
@@ -181,6 +180,7 @@ def test_of_16_bits_a_profile_is_as_exact_as_of_8(tmp_path: Path) -> None:
     assert np.abs(floats - narrow).max() < 0.006
 
 
+@pytest.mark.parametrize("compression", [None, "zstd"])
 def test_and_refused_where_they_are_none(compression: str | None, tmp_path: Path) -> None:
     wide: dict[str, Any] = dict(iccprofile=profile("p3"), compression=compression)
     hole = FLOATS.copy()
