@@ -246,3 +246,14 @@ def test_it_travels_without_its_pixels(tmp_path):
     again = pickle.loads(pickle.dumps(found))
     assert again == found
     np.testing.assert_array_equal(pixels(again.bands(20, 20, 9)), expected)
+
+
+def test_what_is_decoded_another_way_is_kept_as_well(tmp_path, decoded):
+    heights = np.linspace(0, 900, 300, dtype=np.float32).reshape(15, 20)
+    heights[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", heights, photometric="minisblack")
+    seen = open_picture(tmp_path / "a.tif").kept_in(tmp_path).stretched(2, 98)
+    decoded.clear()
+    for _ in range(3):
+        assert pixels(seen.bands(15, 20, 4, "alpha"))[0, 3, 4] == 0
+    assert decoded == {"a.tif": 1}

@@ -83,6 +83,10 @@ class Kept:
     def __reduce__(self) -> tuple[type[Kept], tuple[Path, int]]:
         return Kept, (self._folder, self.need)
 
+    def anew(self, need: int) -> Kept:
+        """For the same picture decoded another way, in the same folder."""
+        return Kept(self._folder, need)
+
     @contextmanager
     def opener(self, fresh: Fresh, check: Callable[[list[str]], None]) -> Iterator[Opener]:
         """fresh() opens the picture's file; check(warnings) raises for what its reader warns of."""

@@ -81,10 +81,14 @@ class Picture:
         name in `folder`. As it is, with a note, where they would take much of the room that is free there."""
         if self.is_drawn:
             return self
-        height, width = self.file_size
-        need = height * width * (self.channels + self.has_alpha) * max(1, self.bits // 8)
-        kept, note = keep(self.path, need, folder)
+        kept, note = keep(self.path, self._bytes, folder)
         return replace(self, kept=kept, notes=(*self.notes, *note))
+
+    @property
+    def _bytes(self) -> int:
+        """Of all the file's pixels as its reader gives them."""
+        height, width = self.file_size
+        return height * width * (self.channels + self.has_alpha) * max(1, self.bits // 8)
 
     def cropped(self, crop: Crop) -> Picture:
         """The part (y0, x0, y1, x1) as a picture of its own."""
@@ -143,7 +147,8 @@ class Picture:
         nodata = np.nan if self.page.nodata is None else self.page.nodata
         page = replace(self.page, plain=False, nodata=nodata, meaning=meaning)
         note = f"{self.path}: values that are not finite are taken as no data, and transparent"
-        return replace(self, page=page, meaning=meaning, has_alpha=True, kept=None, notes=(*self.notes, note))
+        seen = replace(self, page=page, meaning=meaning, has_alpha=True, notes=(*self.notes, note))
+        return replace(seen, kept=self.kept and self.kept.anew(seen._bytes))
 
     def bands(
         self,

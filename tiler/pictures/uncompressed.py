@@ -21,15 +21,16 @@ def load(path: Path) -> Any:
     """As a libvips image: held whole, so Pillow's limit of 179 Mpx stands. PictureError for what is damaged."""
     from PIL import Image
 
-    _check_ppm(path)
-    vips = load_vips()
+    with open(path, "rb") as file:
+        head = file.read(_PPM_HEAD_BYTES)
+    _check_ppm(path, head)
+    wide, vips = _PPM_WIDE.match(head), load_vips()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=["BMP", "PPM"]) as picture:
-                most = _peak_of_ppm(path)
-                if most > 255:
-                    pixels = _wide_ppm(path, most, picture.height, picture.width)
+                if wide and int(wide[1]) > 255:  # which Pillow would read in 8 bits
+                    pixels = _wide_ppm(path, wide, picture.height, picture.width)
                 elif picture.mode.startswith("I"):
                     pixels = np.asarray(picture).clip(0, 65535).astype(np.uint16)
                 elif picture.mode in ("1", "L", "RGB", "RGBA"):
@@ -43,19 +44,11 @@ def load(path: Path) -> Any:
     return vips.Image.new_from_array(np.ascontiguousarray(pixels))
 
 
-def _peak_of_ppm(path: Path) -> int:
-    """Of colours (P6), which Pillow would read in 8 bits; 0 for other files."""
+def _wide_ppm(path: Path, head: re.Match[bytes], height: int, width: int) -> np.ndarray:
+    """Colours of 16 bits, first byte first, behind a head that ends with the number that is white."""
+    most = int(head[1])
     with open(path, "rb") as file:
-        found = _PPM_WIDE.match(file.read(_PPM_HEAD_BYTES))
-    return int(found[1]) if found else 0
-
-
-def _wide_ppm(path: Path, most: int, height: int, width: int) -> np.ndarray:
-    """Colours of 16 bits, first byte first, of which `most` is white."""
-    with open(path, "rb") as file:
-        found = _PPM_WIDE.match(file.read(_PPM_HEAD_BYTES))
-        assert found
-        file.seek(found.end())
+        file.seek(head.end())
         values = np.frombuffer(file.read(6 * height * width), ">u2")
     if most > 65535 or values.size < 3 * height * width:
         raise ValueError(f"{values.size // 3} pixels of values up to {most}")
@@ -63,10 +56,8 @@ def _wide_ppm(path: Path, most: int, height: int, width: int) -> np.ndarray:
     return scaled[values].reshape(height, width, 3)
 
 
-def _check_ppm(path: Path) -> None:
+def _check_ppm(path: Path, head: bytes) -> None:
     """PictureError for what Pillow would go through byte by byte for ever: comments, and numbers as text."""
-    with open(path, "rb") as file:
-        head = file.read(_PPM_HEAD_BYTES)
     found = _PPM_HEAD.match(head)
     if head[:1] == b"P" and not found:
         raise PictureError(f"{path}: damaged PPM (no size within its first {_PPM_HEAD_BYTES} bytes)")

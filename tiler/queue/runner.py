@@ -122,7 +122,10 @@ class Runner:
             seat.turn.stop()
 
     def _goes_on(self, name: str) -> bool:
-        there = name in self._marks.names()
+        try:
+            there = self._marks.text(name) is not None
+        except StoreError:  # a link by now
+            there = False
         return there and self._marks.read(name, STATE).get("state") not in (PAUSED, STOPPED)
 
     def _settle(self, seat: _Seat, ending: Ending) -> None:

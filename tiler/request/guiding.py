@@ -27,9 +27,7 @@ def opened_by(config: RenderConfig, files: Iterable[str], keep_in: Path | None =
         opened.update({file: opened[file].kept_in(keep_in) for file in again})
     if config.stretch is not None:
         for file in _shown(config) & {*opened}:
-            seen = opened[file].stretched(*sizes.parse_stretch(config.stretch))
-            lost = keep_in is not None and opened[file].kept is not None and seen.kept is None  # decoded another way
-            opened[file] = seen.kept_in(keep_in) if keep_in is not None and lost else seen
+            opened[file] = opened[file].stretched(*sizes.parse_stretch(config.stretch))
     for picture in opened.values():
         picture.refuse_signed()
     return opened

@@ -193,8 +193,10 @@ class Posters:
         """what: of ACTS. Raises TilerError."""
         if what in PLACES:
             self.queue.move(name, what)
+        elif what == "remove":
+            self.queue.remove(name, _PATIENCE)
         elif what in ACTS:
-            getattr(self.queue, what)(name, **({"patience": _PATIENCE} if what == "remove" else {}))
+            getattr(self.queue, what)(name)
         else:
             raise ConfigError(f"{what}: allowed: {', '.join(ACTS)}")
 
